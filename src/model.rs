@@ -1,0 +1,23 @@
+//! The nouns of the service: keys, objects, payloads, options and errors.
+//!
+//! Value types only: nothing here does I/O except [`Payload`], which may be a spooled file.
+//! Everybody imports this module; it imports nobody.
+
+mod capability;
+mod digest;
+mod error;
+mod key;
+mod object;
+mod options;
+mod payload;
+
+pub use capability::{Capabilities, Support};
+pub use digest::{Digest, DigestError, Hasher};
+pub use error::{Class, ErrorKind, StoreError};
+pub use key::{Key, KeyError, MAX_KEY_BYTES, Namespace, ObjectKey, PrefixError, RESERVED};
+pub use object::{
+    Attributes, Body, BodyStream, Encoding, Encryption, ListItem, ListPage, ObjectMeta, Provider,
+    Representation, Retrieved, Stored, Usage,
+};
+pub use options::{ByteRange, ETag, GetOptions, ListRequest, PutMode};
+pub use payload::{Payload, Spool, SpoolWriter};

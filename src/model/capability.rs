@@ -1,0 +1,47 @@
+//! What a backend can do, as found by trying it, not by reading about it.
+
+/// How a feature is provided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Support {
+    /// By the backend itself, exact under any concurrency.
+    Native,
+    /// By this process on the backend's behalf: holds among the writers of one process only.
+    Gateway,
+    /// Not at all: a request that needs it is refused.
+    No,
+}
+
+impl Support {
+    /// Whether a request that needs the feature can be served.
+    pub fn is_available(self) -> bool {
+        self != Self::No
+    }
+}
+
+/// The features that differ between backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Capabilities {
+    /// `PutMode::Create`: exactly one of several racing creates wins.
+    pub create_only: Support,
+    /// `PutMode::Replace`: compare-and-swap on the ETag.
+    pub replace_if_match: Support,
+    /// Delete that compares the ETag.
+    pub delete_if_match: Support,
+    /// Move during which no reader sees both names or neither.
+    pub atomic_move: Support,
+    /// Reads of a part of the stored bytes.
+    pub range: Support,
+    /// Key-value tags.
+    pub tags: Support,
+    /// Named storage classes.
+    pub storage_class: Support,
+    /// Encryption at rest under the backend's own key.
+    pub encryption_aes256: Support,
+    /// Encryption at rest under a key-management service.
+    pub encryption_kms: Support,
+    /// Old versions are kept and named.
+    pub versions: Support,
+    /// URLs signed by the backend itself.
+    pub presign: Support,
+}

@@ -1,0 +1,249 @@
+//! Objects as backends keep them, and what a call gives back.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::Pin;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+use super::digest::Digest;
+use super::error::StoreError;
+use super::key::ObjectKey;
+use super::options::ETag;
+
+/// Kind of backend, as in `STORAGE_PROVIDER` and in answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// The embedded store on this machine's disk.
+    Local,
+    /// The in-memory model, for tests: keeps nothing.
+    Memory,
+}
+
+impl Provider {
+    /// The name in configuration, answers and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Form of the stored bytes relative to what the caller stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// As they are.
+    Identity,
+    /// RFC 1952.
+    Gzip,
+}
+
+impl Encoding {
+    /// The content-coding's name (RFC 9110 §8.4.1).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+        }
+    }
+}
+
+/// Encryption at rest, as in the `Proof-Encryption` header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Encryption {
+    /// None by the service.
+    #[serde(rename = "none")]
+    None,
+    /// The backend's own key.
+    #[serde(rename = "AES256")]
+    Aes256,
+    /// A key-management service.
+    #[serde(rename = "aws:kms")]
+    Kms,
+    /// By the service, before the backend sees a byte.
+    #[serde(rename = "envelope")]
+    Envelope,
+}
+
+impl Encryption {
+    /// The header's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Aes256 => "AES256",
+            Self::Kms => "aws:kms",
+            Self::Envelope => "envelope",
+        }
+    }
+
+    /// Reads the header's spelling, exactly.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::None, Self::Aes256, Self::Kms, Self::Envelope]
+            .into_iter()
+            .find(|e| e.as_str() == text)
+    }
+}
+
+/// The bytes that the caller stored, whatever form they are kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Representation {
+    /// Of the caller's bytes.
+    pub sha256: Digest,
+    /// Number of the caller's bytes.
+    pub size: u64,
+    /// Of the bytes at rest; the same as `sha256` where they are kept as they are.
+    pub stored_sha256: Digest,
+}
+
+/// What the writer says of an object; travels with it unchanged, on copy and move too.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Attributes {
+    /// Media type.
+    pub content_type: String,
+    /// Form of the stored bytes.
+    pub encoding: Encoding,
+    /// `Cache-Control` to send with the object.
+    pub cache_control: Option<String>,
+    /// `Proof-Meta-<name>`: lower-case name to value.
+    pub metadata: BTreeMap<String, String>,
+    /// `Proof-Tags`.
+    pub tags: BTreeMap<String, String>,
+    /// `Proof-Storage-Class`.
+    pub storage_class: Option<String>,
+    /// How the bytes are encrypted at rest.
+    pub encryption: Encryption,
+    /// Absent on objects that others put into the backend.
+    pub representation: Option<Representation>,
+}
+
+impl Attributes {
+    /// Plain attributes of a media type and nothing else.
+    pub fn new(content_type: impl Into<String>) -> Self {
+        Self {
+            content_type: content_type.into(),
+            encoding: Encoding::Identity,
+            cache_control: None,
+            metadata: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            storage_class: None,
+            encryption: Encryption::None,
+            representation: None,
+        }
+    }
+}
+
+/// Everything a backend knows of one object but its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Full name.
+    pub key: ObjectKey,
+    /// Version token.
+    pub etag: ETag,
+    /// Name of the version, on backends that keep old ones.
+    pub version_id: Option<String>,
+    /// Number of bytes at rest.
+    pub stored_size: u64,
+    /// When the write was accepted, in whole milliseconds.
+    pub last_modified: SystemTime,
+    /// What the writer said.
+    pub attributes: Attributes,
+    /// Who keeps it.
+    pub provider: Provider,
+}
+
+impl ObjectMeta {
+    /// Number of the caller's bytes, where known; else of those at rest.
+    pub fn size(&self) -> u64 {
+        self.attributes.representation.map_or(self.stored_size, |r| r.size)
+    }
+}
+
+/// Stream of an object's bytes. Ends early only with an error.
+pub type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;
+
+/// An object's bytes: at hand where small, else to be streamed.
+pub enum Body {
+    /// All of them.
+    Bytes(Bytes),
+    /// In order, in pieces of the backend's choosing.
+    Stream(BodyStream),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+/// Answer to a read.
+#[derive(Debug)]
+pub struct Retrieved {
+    /// Of the whole object, also for a range.
+    pub meta: ObjectMeta,
+    /// The range asked for, or everything.
+    pub body: Body,
+}
+
+/// Answer to a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// As a head would now give it.
+    pub meta: ObjectMeta,
+    /// Whether an object was there before; `None` where the backend does not say.
+    pub replaced: Option<bool>,
+}
+
+/// One entry of a listing. Backends that list without attributes leave them out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListItem {
+    /// Full name.
+    pub key: ObjectKey,
+    /// Version token.
+    pub etag: ETag,
+    /// Number of bytes at rest.
+    pub stored_size: u64,
+    /// When the write was accepted.
+    pub last_modified: SystemTime,
+    /// What the writer said, where the listing has it.
+    pub attributes: Option<Attributes>,
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListPage {
+    /// In byte order of keys.
+    pub items: Vec<ListItem>,
+    /// In byte order; each ends with the delimiter.
+    pub common_prefixes: Vec<String>,
+    /// `after` of the next request; absent on the last page.
+    pub next: Option<String>,
+}
+
+/// How much a backend holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Number of objects.
+    pub objects: u64,
+    /// Sum of the callers' bytes.
+    pub bytes: u64,
+    /// Sum of the bytes at rest.
+    pub stored_bytes: u64,
+    /// Whether the figures are exact as of `as_of`, or an estimate.
+    pub exact: bool,
+    /// When they were true.
+    pub as_of: SystemTime,
+}

@@ -1,0 +1,134 @@
+//! The bytes of one write, readable as often as needed.
+//!
+//! Retry, failover and fan-out all send the same bytes again, so a payload is never a one-way
+//! stream: small ones are held in memory, larger ones in a temporary file that has no name and
+//! vanishes with its last user, or with the process.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+/// Replayable bytes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// In memory.
+    Bytes(Bytes),
+    /// In an unnamed temporary file.
+    File(Spool),
+}
+
+impl Payload {
+    /// Number of bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(spool) => spool.len,
+        }
+    }
+
+    /// Whether there is no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads up to `length` bytes from `offset`; fewer only at the end. Blocks on a file.
+    ///
+    /// # Errors
+    /// The temporary file cannot be read.
+    pub fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        let rest = self.len().saturating_sub(offset);
+        let length = usize::try_from(rest).unwrap_or(usize::MAX).min(length);
+        match self {
+            Self::Bytes(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(bytes.slice(start..start + length))
+            }
+            Self::File(spool) => {
+                let mut buffer = BytesMut::zeroed(length);
+                spool.file.read_exact_at(&mut buffer, offset)?;
+                Ok(buffer.freeze())
+            }
+        }
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+/// A finished temporary file.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    file: Arc<File>,
+    len: u64,
+}
+
+/// A temporary file that is being filled.
+#[derive(Debug)]
+pub struct SpoolWriter {
+    file: File,
+    len: u64,
+}
+
+impl SpoolWriter {
+    /// Opens an unnamed file in a folder. Blocks.
+    ///
+    /// # Errors
+    /// The folder does not exist or cannot be written.
+    pub fn create_in(folder: &Path) -> io::Result<Self> {
+        Ok(Self { file: tempfile::tempfile_in(folder)?, len: 0 })
+    }
+
+    /// Appends. Blocks.
+    ///
+    /// # Errors
+    /// The disk is full or fails.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.len)?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Number of bytes so far.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing was appended yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Makes it a payload. Not synced: it lives no longer than the request.
+    pub fn finish(self) -> Payload {
+        Payload::File(Spool { file: Arc::new(self.file), len: self.len })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_and_memory_read_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = SpoolWriter::create_in(folder.path()).unwrap();
+        writer.append(b"hello ").unwrap();
+        writer.append(b"world").unwrap();
+        let payloads = [writer.finish(), Payload::from(Bytes::from_static(b"hello world"))];
+        for payload in payloads {
+            assert_eq!(payload.len(), 11);
+            assert_eq!(payload.read_at(0, 5).unwrap(), "hello");
+            assert_eq!(payload.read_at(6, 100).unwrap(), "world");
+            assert_eq!(payload.read_at(11, 1).unwrap(), "");
+            assert_eq!(payload.clone().read_at(4, 3).unwrap(), "o w");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
+    }
+}
