@@ -31,7 +31,7 @@ pub use reader::{Effective, Source};
 pub use secret::{MIN_SIGNING_KEY_BYTES, SigningKey};
 pub use server::ServerConfig;
 pub use settings::{SETTINGS, Setting};
-pub use storage::{StorageConfig, WriteMode};
+pub use storage::StorageConfig;
 pub use url::{BaseUrl, CorsOrigins};
 
 use environment::Environment;

@@ -29,18 +29,8 @@ use crate::backend::Backend;
 use crate::model::{
     Attributes, Body, ByteRange, Encoding, Encryption, ErrorKind, GetOptions, Key, KeyError, ListPage,
     ListRequest, Namespace, ObjectMeta, PutMode, StoreError, Stored, Support, Usage,
+    WriteMode,
 };
-
-/// What a PUT without a condition does where the key is taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WriteMode {
-    /// The first bytes stay; others are refused.
-    #[default]
-    WriteOnce,
-    /// The last bytes win.
-    Overwrite,
-}
 
 /// How this service keeps proofs.
 #[derive(Clone, Debug)]

@@ -8,16 +8,7 @@ use super::reader::Reader;
 use super::settings as name;
 use super::url::BaseUrl;
 use super::{DAY_MS, TIB};
-use crate::model::{Namespace, Provider};
-
-/// Whether a PUT may replace a stored proof.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteMode {
-    /// Only with `If-Match`.
-    WriteOnce,
-    /// Always.
-    Overwrite,
-}
+use crate::model::{Namespace, Provider, WriteMode};
 
 /// Where proofs are kept and how they may be written.
 #[derive(Clone, Debug, PartialEq, Eq)]

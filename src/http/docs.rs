@@ -30,3 +30,8 @@ fn typed(content_type: &'static str) -> [(HeaderName, HeaderValue); 2] {
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ]
 }
+
+/// `GET /`: a person with a browser looks for the page.
+pub async fn root(_: NoQuery) -> axum::response::Redirect {
+    axum::response::Redirect::to("/docs")
+}

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::{ExposeSecret, SecretBox};
+use secrecy::{ExposeSecret, SecretSlice};
 use sha2::Sha256;
 
 use crate::model::{Digest, Key};
@@ -87,13 +87,13 @@ pub enum TokenError {
 /// Makes tokens with one secret and accepts those of two, so that secrets can be rotated
 /// without breaking URLs that are out.
 pub struct Signer {
-    current: SecretBox<[u8]>,
-    previous: Option<SecretBox<[u8]>>,
+    current: SecretSlice<u8>,
+    previous: Option<SecretSlice<u8>>,
 }
 
 impl Signer {
     /// A signer. Secrets have at least [`MIN_SECRET_BYTES`]; the configuration checks that.
-    pub fn new(current: SecretBox<[u8]>, previous: Option<SecretBox<[u8]>>) -> Self {
+    pub fn new(current: SecretSlice<u8>, previous: Option<SecretSlice<u8>>) -> Self {
         Self { current, previous }
     }
 
@@ -125,7 +125,7 @@ impl Signer {
     }
 }
 
-fn mac(secret: &SecretBox<[u8]>, key: &Key, payload: &[u8]) -> Hmac<Sha256> {
+fn mac(secret: &SecretSlice<u8>, key: &Key, payload: &[u8]) -> Hmac<Sha256> {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret()).expect("any key length");
     for field in [CONTEXT, key.object().as_str().as_bytes(), payload] {
@@ -190,8 +190,8 @@ mod tests {
     use super::*;
     use crate::model::Namespace;
 
-    fn secret(byte: u8) -> SecretBox<[u8]> {
-        SecretBox::new(vec![byte; 32].into_boxed_slice())
+    fn secret(byte: u8) -> SecretSlice<u8> {
+        SecretSlice::from(vec![byte; 32])
     }
 
     fn key(name: &str) -> Key {

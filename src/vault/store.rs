@@ -2,8 +2,8 @@
 
 use super::error::VaultError;
 use super::upload::Prepared;
-use super::{Vault, WriteMode, etag};
-use crate::model::{ErrorKind, Key, ObjectMeta, PutMode, Stored};
+use super::{Vault, etag};
+use crate::model::{ErrorKind, Key, ObjectMeta, PutMode, Stored, WriteMode};
 
 /// The caller's precondition on a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
