@@ -137,7 +137,6 @@ impl Metrics {
     }
 
     /// Counts an answered request. Bytes are of bodies; the time ends with the answer's.
-    #[expect(clippy::too_many_arguments, reason = "one fact each, and one caller")]
     pub fn request_finished(
         &self,
         route: Route,
