@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::fixture::{
     Store, accept, assert_same, expect, expect_absent, joined, key, noise, plain, put, put_with,
@@ -11,7 +12,7 @@ use super::fixture::{
 };
 use crate::model::{Attributes, ErrorKind, ListRequest, ObjectKey, PutMode, Support};
 
-/// Runs an observer again and again, at least once after the writer is done.
+/// Runs an observer again and again: before the writer starts, while it runs, and once after.
 async fn observe<O, F, W>(observer: O, writer: W)
 where
     O: Fn() -> F + Send + 'static,
@@ -20,7 +21,10 @@ where
 {
     let done = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&done);
+    let (started, start) = oneshot::channel();
     let watching = tokio::spawn(async move {
+        observer().await;
+        let _ = started.send(());
         loop {
             let last = seen.load(Ordering::Acquire);
             observer().await;
@@ -30,6 +34,8 @@ where
             tokio::task::yield_now().await;
         }
     });
+    // An error means that the observer has panicked: the join below passes that on.
+    let _ = start.await;
     writer.await;
     done.store(true, Ordering::Release);
     joined(watching.await);
