@@ -1,4 +1,5 @@
 //! Integration tests: one binary, one module for each promise.
 
 mod conformance;
+mod http;
 mod planted;
