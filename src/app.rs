@@ -220,9 +220,8 @@ fn kept_signing_key(path: &Path) -> Result<SecretSlice<u8>, StartError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    // Two version 4 UUIDs hold 244 random bits of the operating system's generator.
-    let mut bytes = uuid::Uuid::new_v4().as_bytes().to_vec();
-    bytes.extend_from_slice(uuid::Uuid::new_v4().as_bytes());
+    let mut bytes = vec![0; config::MIN_SIGNING_KEY_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| failed(io::Error::other(error)))?;
     write_new_file(path, &bytes).map_err(failed)?;
     tracing::info!(path = %path.display(), "made a key for signed URLs");
     Ok(bytes.into())

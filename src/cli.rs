@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Sources;
 
-pub use check::run_check_config;
+pub use check::{report_problems, run_check_config};
 pub use healthcheck::run_healthcheck;
 pub use reference::{run_reference, settings_table};
 

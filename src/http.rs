@@ -140,8 +140,11 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response<Body> {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
     tracing::error!(panic = text, "a handler panicked");
-    Problem::new(Code::Internal, "an unexpected error happened here; the log has it by the request id")
-        .into_response()
+    Problem::new(
+        Code::Internal,
+        "an unexpected error happened here; the log has it by the request id",
+    )
+    .into_response()
 }
 
 /// Who may read from a page of another origin: readers of C2PA run in browsers. Never writes.

@@ -4,4 +4,8 @@
 //! first: `metered`, then (for remote backends, in later versions) retry, breaker, limit and
 //! timeout. `metered` is outermost, so that it sees what callers see.
 
-pub mod metered;
+mod metered;
+mod timeout;
+
+pub use metered::Metered;
+pub use timeout::Timeout;

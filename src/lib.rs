@@ -2,7 +2,11 @@
 
 pub mod backend;
 pub mod cli;
+pub mod codec;
 pub mod config;
+pub mod http;
 pub mod layer;
 pub mod model;
+pub mod serve;
 pub mod telemetry;
+pub mod vault;

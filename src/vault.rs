@@ -21,14 +21,15 @@ use std::sync::Arc;
 pub use error::VaultError;
 pub use etag::{etag_of, names};
 pub use fetch::{Opened, VERIFY_BYTES};
+pub use form::is_c2pa;
 pub use monitor::{Health, Monitor, Status};
 pub use store::{Condition, Outcome};
-pub use upload::{Compression, MEMORY_BYTES, Prepared, Upload, UploadOptions, is_c2pa};
+pub use upload::{Compression, MEMORY_BYTES, Prepared, Upload, UploadOptions};
 
 use crate::backend::Backend;
 use crate::model::{
-    Attributes, Body, ByteRange, Encoding, Encryption, ErrorKind, GetOptions, Key, KeyError, ListPage,
-    ListRequest, Namespace, ObjectMeta, PutMode, StoreError, Stored, Support, Usage,
+    Attributes, Body, ByteRange, Encoding, Encryption, ErrorKind, GetOptions, Key, KeyError,
+    ListPage, ListRequest, Namespace, ObjectMeta, PutMode, StoreError, Stored, Support, Usage,
     WriteMode,
 };
 
@@ -106,7 +107,8 @@ impl Vault {
         for (feature, asked, support) in wanted {
             if asked && !support.is_available() {
                 let provider = self.backend.provider();
-                let detail = format!("the '{provider}' backend has no {feature}; nothing was stored");
+                let detail =
+                    format!("the '{provider}' backend has no {feature}; nothing was stored");
                 return Err(StoreError::new(ErrorKind::Unsupported, provider, detail).into());
             }
         }
@@ -145,10 +147,8 @@ impl Vault {
         let whole = meta.attributes.encoding != Encoding::Identity
             || meta.stored_size <= VERIFY_BYTES
             || range.len() == meta.stored_size;
-        let options = GetOptions {
-            range: (!whole).then_some(range),
-            if_match: Some(meta.etag.clone()),
-        };
+        let options =
+            GetOptions { range: (!whole).then_some(range), if_match: Some(meta.etag.clone()) };
         let retrieved = self.backend.get(key.object(), options).await?;
         if whole { Opened::new(retrieved).into_range(range).await } else { Ok(retrieved.body) }
     }

@@ -13,6 +13,11 @@ pub fn run_check_config(sources: Sources, json: bool) -> ExitCode {
     report(Config::load(sources), json).print()
 }
 
+/// Prints the mistakes that keep the service from starting.
+pub fn report_problems(problems: &Problems) -> ExitCode {
+    Report { out: String::new(), err: format!("{problems}\n"), code: EXIT_MISTAKE }.print()
+}
+
 fn report(result: Result<Loaded, Problems>, json: bool) -> Report {
     let code = if result.is_ok() { 0 } else { EXIT_MISTAKE };
     let (out, err) = match (result, json) {

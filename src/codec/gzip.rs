@@ -246,7 +246,12 @@ mod tests {
 
     #[test]
     fn media_types() {
-        for yes in ["application/json", "text/html; charset=utf-8", "application/c2pa+json", "image/svg+xml"] {
+        for yes in [
+            "application/json",
+            "text/html; charset=utf-8",
+            "application/c2pa+json",
+            "image/svg+xml",
+        ] {
             assert!(is_compressible(yes), "{yes}");
         }
         for no in ["application/c2pa", "image/png", "application/octet-stream", ""] {

@@ -1,6 +1,6 @@
 //! From a request to typed values, strictly: what is not understood is refused by name.
 
-use axum::body::{Body, to_bytes};
+use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{Uri, header};
@@ -113,11 +113,13 @@ async fn read_json_body(request: Request, state: &AppState) -> Result<bytes::Byt
     }
     // Parsed keys are held beside the text they came from.
     let _reservation = state.budget.reserve(2 * length)?;
-    let reading = to_bytes::<Body>(request.into_body(), MAX_JSON_BYTES);
+    let reading = to_bytes(request.into_body(), MAX_JSON_BYTES);
     match tokio::time::timeout(state.settings.body_timeout, reading).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_length_limit(&error) => Err(json_too_large()),
-        Ok(Err(error)) => Err(Problem::invalid(format!("the body broke off: {}", innermost(&error)))),
+        Ok(Err(error)) => {
+            Err(Problem::invalid(format!("the body broke off: {}", innermost(&error))))
+        }
         Err(_) => Err(Problem::new(Code::RequestTimeout, "the JSON body did not arrive in time")),
     }
 }

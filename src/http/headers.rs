@@ -51,7 +51,9 @@ pub fn upload_options(
         }
         Some("gzip") => Compression::Gzip,
         Some("identity") => Compression::Identity,
-        Some(other) => return Err(unknown_value("Proof-Compression", other, "auto, gzip, identity")),
+        Some(other) => {
+            return Err(unknown_value("Proof-Compression", other, "auto, gzip, identity"));
+        }
     };
     let attributes = Attributes {
         cache_control: text(headers, &header::CACHE_CONTROL)?.map(str::to_owned),
@@ -106,7 +108,9 @@ fn unknown_value(name: &str, value: &str, known: &str) -> Problem {
 
 fn is_token(text: &str) -> bool {
     !text.is_empty()
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 fn media_type(value: &str) -> Result<String, Problem> {
@@ -275,7 +279,10 @@ mod tests {
             ("proof-meta-signer", "Zoë"),
             ("proof-tags", "type=proof&version=1.0&a+b=c%26d"),
             ("proof-compression", "identity"),
-            ("repr-digest", "sha-512=:AA==:, sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:"),
+            (
+                "repr-digest",
+                "sha-512=:AA==:, sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:",
+            ),
         ])
         .unwrap();
         assert_eq!(options.attributes.metadata["signer"], "Zoë");
@@ -308,7 +315,10 @@ mod tests {
             let stem = name.trim_end_matches("-x");
             assert!(detail.contains(stem), "{name}: {detail}");
         }
-        assert_eq!(parse(&[("content-encoding", "br")]).unwrap_err().code(), Code::UnsupportedMediaType);
+        assert_eq!(
+            parse(&[("content-encoding", "br")]).unwrap_err().code(),
+            Code::UnsupportedMediaType
+        );
     }
 
     #[test]

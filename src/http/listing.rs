@@ -124,7 +124,15 @@ mod tests {
 
     #[test]
     fn limits() {
-        for (limit, valid) in [("1", true), ("1000", true), ("0", false), ("1001", false), ("-1", false), ("x", false), ("", false)] {
+        for (limit, valid) in [
+            ("1", true),
+            ("1000", true),
+            ("0", false),
+            ("1001", false),
+            ("-1", false),
+            ("x", false),
+            ("", false),
+        ] {
             let query = ListQuery { limit: Some(limit.to_owned()), ..ListQuery::default() };
             assert_eq!(query.into_request().is_ok(), valid, "{limit}");
         }

@@ -20,7 +20,7 @@ use super::render;
 use super::signing::Pins;
 use super::state::AppState;
 use crate::model::{Body, ByteRange, Encoding, Key, ObjectMeta, StoreError};
-use crate::vault::{Condition, Outcome, Prepared, Upload, VERIFY_BYTES};
+use crate::vault::{Outcome, Prepared, Upload, VERIFY_BYTES};
 
 /// What a streamed answer holds in memory: pieces on their way through.
 const STREAM_BYTES: u64 = 1 << 20;
@@ -96,7 +96,8 @@ async fn receive(
     pins: &Pins,
 ) -> Result<(Prepared, Reservation), Problem> {
     let policy = state.vault.policy();
-    let max_bytes = pins.max_bytes.map_or(policy.max_object_bytes, |p| p.min(policy.max_object_bytes));
+    let max_bytes =
+        pins.max_bytes.map_or(policy.max_object_bytes, |p| p.min(policy.max_object_bytes));
     let options = headers::upload_options(headers, Some(key), max_bytes)?;
     if pins.content_type.as_ref().is_some_and(|pinned| *pinned != options.attributes.content_type) {
         return Err(Problem::invalid("Content-Type is not the one that this URL was signed for"));
@@ -112,7 +113,8 @@ async fn receive(
             Problem::new(Code::RequestTimeout, detail)
         })?;
         let Some(frame) = frame else { break };
-        let frame = frame.map_err(|_| Problem::invalid("the body broke off; nothing was stored"))?;
+        let frame =
+            frame.map_err(|_| Problem::invalid("the body broke off; nothing was stored"))?;
         if let Ok(bytes) = frame.into_data() {
             upload.write(bytes).await?;
         }

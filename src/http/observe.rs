@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::MatchedPath;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
@@ -40,7 +42,8 @@ where
     request = request.map(|body| Body::new(Counted { body, counter: counted }));
     let mut response = inner(request).await;
 
-    let route = response.extensions().get::<MatchedRoute>().map_or(Route::Other, |matched| matched.0);
+    let route =
+        response.extensions().get::<MatchedRoute>().map_or(Route::Other, |matched| matched.0);
     write_problem(&mut response, &method, &request_id);
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -151,7 +154,8 @@ impl HttpBody for Counted {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(bytes) = frame.as_ref().and_then(|f| f.as_ref().ok()).and_then(Frame::data_ref) {
+        if let Some(bytes) = frame.as_ref().and_then(|f| f.as_ref().ok()).and_then(Frame::data_ref)
+        {
             self.counter.add(bytes.len());
         }
         Poll::Ready(frame)

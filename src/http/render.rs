@@ -156,7 +156,8 @@ pub fn retrieve_headers(settings: &Settings, meta: &ObjectMeta, form: Encoding) 
     if let Some(representation) = attributes.representation {
         set(REPR_DIGEST, &format!("sha-256=:{}:", representation.sha256.to_base64()));
     }
-    let cache_control = attributes.cache_control.as_ref().or(settings.default_cache_control.as_ref());
+    let cache_control =
+        attributes.cache_control.as_ref().or(settings.default_cache_control.as_ref());
     if let Some(cache_control) = cache_control {
         set(header::CACHE_CONTROL, cache_control);
     }

@@ -72,14 +72,17 @@ pub async fn sign(
 
 impl SignRequest {
     fn pins(self) -> Result<Pins, Problem> {
-        let pinned = self.max_bytes.is_some() || self.content_type.is_some() || self.sha256.is_some();
+        let pinned =
+            self.max_bytes.is_some() || self.content_type.is_some() || self.sha256.is_some();
         if pinned && self.method != SignedMethod::Put {
             let detail = "max_bytes, content_type and sha256 only have a meaning for PUT";
             return Err(Problem::invalid(detail));
         }
-        let sha256 = self.sha256.map(|text| Digest::from_hex(&text)).transpose().map_err(|_| {
-            Problem::invalid("sha256: send 64 hexadecimal digits")
-        })?;
+        let sha256 = self
+            .sha256
+            .map(|text| Digest::from_hex(&text))
+            .transpose()
+            .map_err(|_| Problem::invalid("sha256: send 64 hexadecimal digits"))?;
         let printable = |text: &String| {
             (1..=255).contains(&text.len()) && text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
         };

@@ -64,7 +64,7 @@ pub(super) async fn serve(
             .max_header_list_size(MAX_HEADER_BYTES as u32)
             .keep_alive_interval(Some(limits.idle_timeout / 2))
             .serve_connection(io, answer);
-        drive(connection, |c| c.graceful_shutdown(), &activity, limits, draining).await;
+        drive(connection, http2::Connection::graceful_shutdown, &activity, limits, draining).await;
     } else {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -73,7 +73,7 @@ pub(super) async fn serve(
             .max_header_size(MAX_HEADER_BYTES)
             .max_headers(MAX_HEADERS)
             .serve_connection(io, answer);
-        drive(connection, |c| c.graceful_shutdown(), &activity, limits, draining).await;
+        drive(connection, http1::Connection::graceful_shutdown, &activity, limits, draining).await;
     }
 }
 

@@ -48,10 +48,6 @@ impl VaultError {
         StoreError::new(ErrorKind::PreconditionFailed, provider, detail).into()
     }
 
-    pub(crate) fn corrupt(provider: Provider, detail: &'static str) -> Self {
-        StoreError::new(ErrorKind::Corrupt, provider, detail).into()
-    }
-
     /// Translates a failure to inflate what a caller sent.
     pub(crate) fn from_upload(error: InflateError) -> Self {
         match error {

@@ -13,7 +13,9 @@ pub fn etag_of(meta: &ObjectMeta, form: Encoding) -> String {
         Some(representation) => tag.push_str(&representation.sha256.to_hex()),
         None => {
             tag.push_str("v-");
-            tag.extend(meta.etag.as_str().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-'));
+            tag.extend(
+                meta.etag.as_str().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-'),
+            );
         }
     }
     if form == Encoding::Gzip {

@@ -92,8 +92,7 @@ async fn small_body(meta: &ObjectMeta, body: Body, form: Encoding) -> Result<Byt
         verify(&stored, representation.stored_sha256, provider)?;
         return Ok(stored);
     }
-    let identity =
-        gzip::inflate(&stored, representation.size).map_err(|_| corrupt(provider))?;
+    let identity = gzip::inflate(&stored, representation.size).map_err(|_| corrupt(provider))?;
     verify(&identity, representation.sha256, provider)?;
     Ok(identity)
 }
@@ -156,7 +155,8 @@ impl Stream for Verified {
                 }
                 None => {
                     this.done = true;
-                    let right = this.state.take().is_none_or(|(hasher, digest)| hasher.finish() == digest);
+                    let right =
+                        this.state.take().is_none_or(|(hasher, digest)| hasher.finish() == digest);
                     if !right {
                         let error = corrupt(this.provider);
                         tracing::error!(provider = %this.provider, "{error}");

@@ -209,4 +209,3 @@ impl io::Write for HashingCollector {
         Ok(())
     }
 }
-

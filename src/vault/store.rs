@@ -120,7 +120,10 @@ impl Vault {
         let meta = match self.head(key).await {
             Ok(meta) => meta,
             Err(error) if error.store_kind() == Some(ErrorKind::NotFound) => {
-                return Err(VaultError::precondition(provider, "If-Match is set and the key does not exist"));
+                return Err(VaultError::precondition(
+                    provider,
+                    "If-Match is set and the key does not exist",
+                ));
             }
             Err(error) => return Err(error),
         };

@@ -191,9 +191,7 @@ impl Upload {
         }
         let (payload, sha256) = match self.sink {
             Sink::Memory { buffer, hasher } => (Payload::Bytes(buffer.freeze()), hasher.finish()),
-            Sink::Spool { file: Some(state), .. } => {
-                (state.writer.finish(), state.hasher.finish())
-            }
+            Sink::Spool { file: Some(state), .. } => (state.writer.finish(), state.hasher.finish()),
             Sink::Spool { file: None, .. } => (Payload::Bytes(Bytes::new()), Digest::of(b"")),
         };
         let job = Job { options: self.options, payload, sha256, folder: self.folder };

@@ -1,4 +1,7 @@
-//! Integration tests: one binary, so that it links once.
+//! Integration tests: one binary, one module for each promise.
 
 mod config;
+mod conformance;
+mod http;
+mod planted;
 mod telemetry;
