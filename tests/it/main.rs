@@ -1,4 +1,5 @@
 //! Integration tests: one binary, one module for each promise.
 
+mod architecture;
 mod conformance;
 mod planted;
