@@ -2,4 +2,5 @@
 
 mod architecture;
 mod conformance;
+mod http;
 mod planted;
