@@ -30,7 +30,7 @@ pub use problems::{Problem, Problems};
 pub use reader::{Effective, Source};
 pub use secret::{MIN_SIGNING_KEY_BYTES, SigningKey};
 pub use server::ServerConfig;
-pub use settings::{SETTINGS, Setting};
+pub use settings::{Form, SETTINGS, Setting};
 pub use storage::StorageConfig;
 pub use url::{BaseUrl, CorsOrigins};
 

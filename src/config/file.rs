@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problems::Problems;
-use super::settings::{REFUSED_SECTIONS, RESERVED, Reserved, SECTIONS, SETTINGS, Setting};
+use super::settings::{Form, REFUSED_SECTIONS, RESERVED, Reserved, SECTIONS, SETTINGS, Setting};
 use super::slip;
 
 /// What the file says of one setting.
@@ -152,14 +152,14 @@ fn text_of(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Result<FileText, 
         DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
             .map(|number| FileText::Plain(number.to_string()))
             .map_err(|_| "is too large a number".into()),
-        DeValue::Array(parts) => {
+        DeValue::Array(parts) if setting.form == Form::List => {
             let texts: Option<Vec<_>> = parts.iter().map(|part| part.get_ref().as_str()).collect();
             match texts {
                 Some(texts) => Ok(FileText::Plain(texts.join(","))),
                 None => Err("is a list of something else than strings".into()),
             }
         }
-        DeValue::Table(table) if setting.secret => reference(table),
+        DeValue::Table(table) if setting.form == Form::Secret => reference(table),
         other => Err(format!("is a {}: write a string or a number", other.type_str())),
     }
 }

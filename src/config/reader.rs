@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::environment::Environment;
 use super::file::{FileText, FileValues};
 use super::problems::Problems;
-use super::settings::Setting;
+use super::settings::{Form, Setting};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Reader<'_> {
         let text = found.text.expose_secret();
         match parse(text) {
             Ok(value) => {
-                let shown = if setting.secret { "(secret)" } else { text };
+                let shown = if setting.form == Form::Secret { "(secret)" } else { text };
                 self.note(setting, Some(shown.to_owned()), found.source);
                 Some(value)
             }

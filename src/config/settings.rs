@@ -16,8 +16,19 @@ pub struct Setting {
     pub default: Option<&'static str>,
     /// Meaning and unit, on one line.
     pub help: &'static str,
-    /// Whether the value must never be shown.
-    pub secret: bool,
+    /// How it is written and shown.
+    pub form: Form,
+}
+
+/// How a setting is written and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A text or a whole number.
+    Text,
+    /// A text with commas; in TOML a list of texts too.
+    List,
+    /// A text that must never be shown; in TOML a reference to a file or a variable too.
+    Secret,
 }
 
 impl Setting {
@@ -28,13 +39,13 @@ impl Setting {
 }
 
 macro_rules! settings {
-    ($($name:ident = $variable:literal, $key:expr, $default:expr, $secret:literal, $help:literal;)*) => {
+    ($($name:ident = $variable:literal, $key:expr, $default:expr, $form:ident, $help:literal;)*) => {
         $(pub(super) static $name: Setting = Setting {
             variable: $variable,
             key: $key,
             default: $default,
             help: $help,
-            secret: $secret,
+            form: $form,
         };)*
 
         /// Every setting, in the order in which a person reads them.
@@ -42,64 +53,66 @@ macro_rules! settings {
     };
 }
 
+use Form::{List, Secret, Text};
+
 settings! {
-    CONFIG = "STORAGE_CONFIG", None, None, false,
+    CONFIG = "STORAGE_CONFIG", None, None, Text,
         "TOML file to read; `--config` wins over it";
 
-    LISTEN = "STORAGE_LISTEN", Some("server.listen"), Some("127.0.0.1:8080"), false,
+    LISTEN = "STORAGE_LISTEN", Some("server.listen"), Some("127.0.0.1:8080"), Text,
         "address and port to listen on";
-    PUBLIC_URL = "STORAGE_PUBLIC_URL", Some("server.public_url"), None, false,
+    PUBLIC_URL = "STORAGE_PUBLIC_URL", Some("server.public_url"), None, Text,
         "URL under which callers reach the service; else made from the listening address";
-    CORS_ORIGINS = "STORAGE_CORS_ORIGINS", Some("server.cors_origins"), Some("*"), false,
+    CORS_ORIGINS = "STORAGE_CORS_ORIGINS", Some("server.cors_origins"), Some("*"), List,
         "origins whose pages may read: `*`, `none`, or a comma-separated list";
-    SIGNING_KEY = "STORAGE_SIGNING_KEY", Some("server.signing_key"), None, true,
+    SIGNING_KEY = "STORAGE_SIGNING_KEY", Some("server.signing_key"), None, Secret,
         "secret of at least 32 bytes that signs URLs; else made once in the data directory";
     SIGNING_KEY_PREVIOUS = "STORAGE_SIGNING_KEY_PREVIOUS", Some("server.signing_key_previous"),
-        None, true,
+        None, Secret,
         "older secret, still accepted and never used to sign: for changing the key";
-    DRAIN_DELAY = "STORAGE_DRAIN_DELAY", Some("server.drain_delay"), Some("0"), false,
+    DRAIN_DELAY = "STORAGE_DRAIN_DELAY", Some("server.drain_delay"), Some("0"), Text,
         "milliseconds for which readiness is already 503 before the listener closes";
-    DRAIN_TIMEOUT = "STORAGE_DRAIN_TIMEOUT", Some("server.drain_timeout"), Some("30000"), false,
+    DRAIN_TIMEOUT = "STORAGE_DRAIN_TIMEOUT", Some("server.drain_timeout"), Some("30000"), Text,
         "milliseconds that running requests get to finish at shutdown";
-    LOG = "STORAGE_LOG", Some("server.log"), Some("info"), false,
+    LOG = "STORAGE_LOG", Some("server.log"), Some("info"), Text,
         "what to log: a level, or directives such as `info,proof_storage::http=debug`";
-    LOG_FORMAT = "STORAGE_LOG_FORMAT", Some("server.log_format"), Some("text"), false,
+    LOG_FORMAT = "STORAGE_LOG_FORMAT", Some("server.log_format"), Some("text"), Text,
         "form of the log: `text` or `json`";
-    SLOW_REQUEST = "STORAGE_SLOW_REQUEST", Some("server.slow_request"), Some("1000"), false,
+    SLOW_REQUEST = "STORAGE_SLOW_REQUEST", Some("server.slow_request"), Some("1000"), Text,
         "milliseconds from which a request is logged as slow";
 
     MAX_CONNECTIONS = "STORAGE_MAX_CONNECTIONS", Some("limits.max_connections"), Some("10000"),
-        false, "connections open at once; further ones wait to be accepted";
-    HEADER_TIMEOUT = "STORAGE_HEADER_TIMEOUT", Some("limits.header_timeout"), Some("10000"), false,
+        Text, "connections open at once; further ones wait to be accepted";
+    HEADER_TIMEOUT = "STORAGE_HEADER_TIMEOUT", Some("limits.header_timeout"), Some("10000"), Text,
         "milliseconds in which a request's headers must arrive";
-    IDLE_TIMEOUT = "STORAGE_IDLE_TIMEOUT", Some("limits.idle_timeout"), Some("75000"), false,
+    IDLE_TIMEOUT = "STORAGE_IDLE_TIMEOUT", Some("limits.idle_timeout"), Some("75000"), Text,
         "milliseconds that a kept-alive connection may stay without a request";
-    BODY_TIMEOUT = "STORAGE_BODY_TIMEOUT", Some("limits.body_timeout"), Some("30000"), false,
+    BODY_TIMEOUT = "STORAGE_BODY_TIMEOUT", Some("limits.body_timeout"), Some("30000"), Text,
         "milliseconds that a request's body may pause";
-    MEMORY_BUDGET = "STORAGE_MEMORY_BUDGET", Some("limits.memory_budget"), Some("67108864"), false,
+    MEMORY_BUDGET = "STORAGE_MEMORY_BUDGET", Some("limits.memory_budget"), Some("67108864"), Text,
         "bytes of bodies held in memory at once; above it requests get 503 (64MiB is a form too)";
 
-    PROVIDER = "STORAGE_PROVIDER", Some("storage.provider"), Some("local"), false,
+    PROVIDER = "STORAGE_PROVIDER", Some("storage.provider"), Some("local"), Text,
         "where proofs are kept: `local`, the embedded store, is the only one built yet";
-    DATA_DIR = "STORAGE_DATA_DIR", Some("storage.data_dir"), Some("./data"), false,
+    DATA_DIR = "STORAGE_DATA_DIR", Some("storage.data_dir"), Some("./data"), Text,
         "folder of the embedded store, made where it is missing";
-    KEY_PREFIX = "STORAGE_KEY_PREFIX", Some("storage.key_prefix"), Some("proofs/"), false,
+    KEY_PREFIX = "STORAGE_KEY_PREFIX", Some("storage.key_prefix"), Some("proofs/"), Text,
         "put before every key in the backend; services with different prefixes may share one";
-    WRITE_MODE = "STORAGE_WRITE_MODE", Some("storage.write_mode"), Some("write-once"), false,
+    WRITE_MODE = "STORAGE_WRITE_MODE", Some("storage.write_mode"), Some("write-once"), Text,
         "`write-once`: a stored proof is replaced only with If-Match; `overwrite`: by any PUT";
     MAX_OBJECT_BYTES = "STORAGE_MAX_OBJECT_BYTES", Some("storage.max_object_bytes"),
-        Some("104857600"), false, "largest proof in bytes, up to 5GiB";
+        Some("104857600"), Text, "largest proof in bytes, up to 5GiB";
     DEFAULT_CACHE_CONTROL = "STORAGE_DEFAULT_CACHE_CONTROL", Some("storage.default_cache_control"),
-        None, false, "Cache-Control of proofs stored without one; else none is sent";
-    CDN_URL = "STORAGE_CDN_URL", Some("storage.cdn_url"), None, false,
+        None, Text, "Cache-Control of proofs stored without one; else none is sent";
+    CDN_URL = "STORAGE_CDN_URL", Some("storage.cdn_url"), None, Text,
         "URL of a CDN in front, used for `url` in the result of a store";
-    MAX_RETRIES = "STORAGE_MAX_RETRIES", Some("storage.max_retries"), Some("3"), false,
+    MAX_RETRIES = "STORAGE_MAX_RETRIES", Some("storage.max_retries"), Some("3"), Text,
         "tries after the first against a remote backend; no effect on the embedded store";
-    TIMEOUT = "STORAGE_TIMEOUT", Some("storage.timeout"), Some("30000"), false,
+    TIMEOUT = "STORAGE_TIMEOUT", Some("storage.timeout"), Some("30000"), Text,
         "milliseconds for one call to a backend";
-    CACHE_BYTES = "STORAGE_CACHE_BYTES", Some("storage.cache_bytes"), Some("33554432"), false,
+    CACHE_BYTES = "STORAGE_CACHE_BYTES", Some("storage.cache_bytes"), Some("33554432"), Text,
         "bytes of the embedded store's block cache";
-    DISK_RESERVE = "STORAGE_DISK_RESERVE", Some("storage.disk_reserve"), Some("268435456"), false,
+    DISK_RESERVE = "STORAGE_DISK_RESERVE", Some("storage.disk_reserve"), Some("268435456"), Text,
         "bytes of disk that stay free: writes get 507 before the disk is full";
 }
 

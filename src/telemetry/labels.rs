@@ -213,7 +213,7 @@ impl From<&StoreError> for Outcome {
 }
 
 label! {
-    /// Why a request or a connection was turned away without being looked at.
+    /// Why a request was turned away, or a connection made to wait, without being looked at.
     pub Refusal {
         /// The bodies in memory fill the budget.
         MemoryBudget = "memory_budget",

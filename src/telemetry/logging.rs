@@ -18,9 +18,9 @@ pub struct LogGuard {
 }
 
 impl LogGuard {
-    /// Lines lost so far.
-    pub fn dropped_lines(&self) -> u64 {
-        self.dropped.dropped_lines() as u64
+    /// Count of the lines lost.
+    pub(super) fn dropped(&self) -> ErrorCounter {
+        self.dropped.clone()
     }
 }
 
@@ -46,5 +46,77 @@ fn subscriber(config: &LogConfig, writer: NonBlocking) -> Dispatch {
     match config.format {
         LogFormat::Text => lines.with_ansi(false).into(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::config::Config;
+
+    /// Takes three bytes at a time, as a pipe may.
+    #[derive(Clone, Default)]
+    struct Pipe(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(3);
+            self.0.lock().unwrap().extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(config: &LogConfig, work: impl Fn() + Sync) -> String {
+        let pipe = Pipe::default();
+        let (writer, guard) = lines_to(pipe.clone());
+        let dispatch = subscriber(config, writer);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| tracing::dispatcher::with_default(&dispatch, &work));
+            }
+        });
+        drop(guard);
+        let bytes = pipe.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn json_lines_stay_whole_and_are_all_there_after_the_guard() {
+        let config = LogConfig { format: LogFormat::Json, ..Config::default().log };
+        let text = logged(&config, || {
+            for number in 0..250 {
+                tracing::info!(number, "line\nwith a break");
+            }
+            tracing::debug!("below the level");
+        });
+        assert_eq!(text.lines().count(), 1000);
+        let mut sum = 0;
+        for line in text.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["message"], "line\nwith a break");
+            assert_eq!(line["level"], "INFO");
+            sum += line["number"].as_u64().unwrap();
+        }
+        assert_eq!(sum, 4 * (0..250).sum::<u64>());
+    }
+
+    #[test]
+    fn text_has_no_colour_and_obeys_the_filter() {
+        let filter = "warn,proof_storage::telemetry=debug".to_owned();
+        let config = LogConfig { filter, ..Config::default().log };
+        let text = logged(&config, || {
+            tracing::debug!(answer = 42, "seen");
+            tracing::info!(target: "elsewhere", "hidden");
+        });
+        assert_eq!(text.lines().count(), 4);
+        assert!(text.contains("seen answer=42") && !text.contains("hidden"), "{text}");
+        assert!(!text.contains('\u{1b}'));
     }
 }

@@ -12,6 +12,7 @@ use ::metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+use tracing_appender::non_blocking::ErrorCounter;
 
 use super::labels::{Label, Method, Operation, Outcome, Refusal, Route, StatusClass};
 use super::logging::LogGuard;
@@ -44,6 +45,7 @@ struct Inner {
     object_bytes: Gauge,
     stored_bytes: Gauge,
     log_lines_dropped: Counter,
+    log: OnceLock<ErrorCounter>,
 }
 
 struct RouteHandles {
@@ -126,6 +128,7 @@ impl Metrics {
             object_bytes: register.gauge(&series::OBJECT_BYTES, &[]),
             stored_bytes: register.gauge(&series::STORED_BYTES, &[]),
             log_lines_dropped: register.counter(&series::LOG_LINES_DROPPED, &[]),
+            log: OnceLock::new(),
             recorder,
         }))
     }
@@ -231,14 +234,17 @@ impl Metrics {
         self.0.stored_bytes.set(stored_bytes as f64);
     }
 
-    /// Takes over the log's count of lost lines; to be called before [`Metrics::render`].
-    pub fn log_lines_dropped(&self, log: &LogGuard) {
-        self.0.log_lines_dropped.absolute(log.dropped_lines());
+    /// Reports the log's lost lines from now on; the first log given is the one that counts.
+    pub fn watch_log(&self, log: &LogGuard) {
+        self.0.log.get_or_init(|| log.dropped());
     }
 
     /// Everything, in the text format 0.0.4 of Prometheus. Reads `/proc`.
     pub fn render(&self) -> String {
         ::metrics::with_local_recorder(&self.0.recorder, || self.0.process.collect());
+        if let Some(dropped) = self.0.log.get() {
+            self.0.log_lines_dropped.absolute(dropped.dropped_lines() as u64);
+        }
         self.0.handle.render()
     }
 

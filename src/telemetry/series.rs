@@ -61,7 +61,7 @@ series! {
     CONNECTIONS = Gauge, None, "http_connections",
         "Connections that are open now.";
     REFUSED = Counter, None, "refused_total",
-        "Requests and connections turned away unseen, by reason.";
+        "Requests turned away unseen and connections made to wait, by reason.";
     OPERATIONS = Counter, None, "backend_operations_total",
         "Operations of backends, by backend, operation and outcome.";
     OPERATION_DURATION = Histogram(LATENCY), Some(Unit::Seconds),

@@ -1,6 +1,8 @@
 //! Integration tests: one binary, one module for each promise.
 
 mod architecture;
+mod config;
 mod conformance;
 mod http;
 mod planted;
+mod telemetry;
