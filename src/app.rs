@@ -40,8 +40,10 @@ pub enum StartError {
     #[error("STORAGE_DATA_DIR: {0}")]
     Store(#[from] OpenError),
     /// The signing key in the data directory is damaged.
-    #[error("{path}: holds {found} bytes instead of at least {expected}: restore it, or remove it \
-             to have a new one made (signed URLs that are out then stop working)")]
+    #[error(
+        "{path}: holds {found} bytes instead of at least {expected}: restore it, or remove it \
+             to have a new one made (signed URLs that are out then stop working)"
+    )]
     SigningKey {
         /// The file.
         path: String,
@@ -104,9 +106,8 @@ impl App {
         let server = Server::bind(listen, limits, metrics.clone())
             .await
             .map_err(|cause| StartError::Listen { address: listen, cause })?;
-        let address = server
-            .local_addr()
-            .map_err(|cause| StartError::Listen { address: listen, cause })?;
+        let address =
+            server.local_addr().map_err(|cause| StartError::Listen { address: listen, cause })?;
 
         let settings = settings(config, address);
         let backend: Arc<dyn Backend> = store.clone();
@@ -206,8 +207,7 @@ fn signer(config: &Config, data_dir: &Path) -> Result<Signer, StartError> {
 
 /// The key that was made on the first start, or a new one.
 fn kept_signing_key(path: &Path) -> Result<SecretSlice<u8>, StartError> {
-    let failed =
-        |cause| StartError::DataDirectory { path: path.display().to_string(), cause };
+    let failed = |cause| StartError::DataDirectory { path: path.display().to_string(), cause };
     match std::fs::read(path) {
         Ok(bytes) if bytes.len() >= config::MIN_SIGNING_KEY_BYTES => return Ok(bytes.into()),
         Ok(bytes) => {

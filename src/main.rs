@@ -36,10 +36,8 @@ fn serve(sources: Sources) -> ExitCode {
         tracing::warn!("{warning}");
     }
     let workers = std::thread::available_parallelism().map_or(2, usize::from) * WORKERS_PER_CORE;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .enable_all()
-        .build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let code = match runtime {
         Ok(runtime) => {
             let code = runtime.block_on(run(config));
@@ -57,13 +55,14 @@ fn serve(sources: Sources) -> ExitCode {
 }
 
 async fn run(config: Config) -> ExitCode {
-    let (interrupt, terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "cannot listen for signals");
-            return ExitCode::FAILURE;
-        }
-    };
+    let (interrupt, terminate) =
+        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+            (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "cannot listen for signals");
+                return ExitCode::FAILURE;
+            }
+        };
     let app = match App::start(&config).await {
         Ok(app) => app,
         Err(error) => {
@@ -71,12 +70,15 @@ async fn run(config: Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let address = app.local_addr().map_or_else(|_| config.server.listen.to_string(), |a| a.to_string());
+    let address =
+        app.local_addr().map_or_else(|_| config.server.listen.to_string(), |a| a.to_string());
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(%address, version, data_dir = %config.storage.data_dir.display(), "listening");
     if !config.server.listen.ip().is_loopback() {
-        tracing::warn!("there is no authentication in this version: whoever reaches {address} may \
-                        read, write and delete; keep it behind something that decides who may");
+        tracing::warn!(
+            "there is no authentication in this version: whoever reaches {address} may \
+                        read, write and delete; keep it behind something that decides who may"
+        );
     }
     match app.run(stop(interrupt, terminate)).await {
         Drained::Clean => {

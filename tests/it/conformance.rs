@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proof_storage::backend::conformance;
+use proof_storage::backend::faulty::Faulty;
 use proof_storage::backend::memory::Memory;
 
 use crate::planted::{BUGS, Planted};
@@ -38,4 +39,9 @@ fn case_names_are_distinct() {
     assert_eq!(names.len(), conformance::CASES.len());
     assert!(names.iter().all(|name| conformance::case(name).is_some_and(|c| c.name() == *name)));
     assert!(conformance::case("none").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faulty_without_faults_keeps_the_contract() {
+    conformance::run(async || Arc::new(Faulty::new(Memory::new(), 1)) as _).await;
 }

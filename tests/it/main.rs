@@ -1,5 +1,6 @@
 //! Integration tests: one binary, one module for each promise.
 
+mod architecture;
 mod config;
 mod conformance;
 mod http;

@@ -86,10 +86,11 @@ async fn unsatisfiable_range_tells_the_size() {
 #[tokio::test]
 async fn replace_takes_either_tag_and_only_the_current_one() {
     let (client, identity, gzip) = stored().await;
-    client
-        .call("PUT", PATH, &[("if-match", OTHER)], "x")
-        .await
-        .is_problem(412, "PRECONDITION_FAILED", "If-Match");
+    client.call("PUT", PATH, &[("if-match", OTHER)], "x").await.is_problem(
+        412,
+        "PRECONDITION_FAILED",
+        "If-Match",
+    );
     assert_eq!(client.call("PUT", PATH, &[("if-match", &gzip)], "second").await.status, 200);
     let stale = client.call("PUT", PATH, &[("if-match", &identity)], "third").await;
     stale.is_problem(412, "PRECONDITION_FAILED", "If-Match");

@@ -19,14 +19,16 @@ async fn the_frameworks_own_refusals_are_problems() {
     for method in ["GET", "HEAD", "PUT", "DELETE"] {
         assert!(allow.contains(method), "{allow}");
     }
-    client
-        .call("POST", "/v1/copy", &[("content-type", "text/plain")], "{}")
-        .await
-        .is_problem(415, "UNSUPPORTED_MEDIA_TYPE", "application/json");
-    client
-        .call("POST", "/v1/copy", &[("content-type", "application/json")], "{")
-        .await
-        .is_problem(400, "INVALID_REQUEST", "JSON");
+    client.call("POST", "/v1/copy", &[("content-type", "text/plain")], "{}").await.is_problem(
+        415,
+        "UNSUPPORTED_MEDIA_TYPE",
+        "application/json",
+    );
+    client.call("POST", "/v1/copy", &[("content-type", "application/json")], "{").await.is_problem(
+        400,
+        "INVALID_REQUEST",
+        "JSON",
+    );
     client.get("/v1/stats?x=1").await.is_problem(400, "INVALID_REQUEST", "'x'");
     client.call("PUT", "/v1/proofs/k?x=1", &[], "").await.is_problem(400, "INVALID_REQUEST", "'x'");
 }

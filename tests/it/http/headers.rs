@@ -23,10 +23,8 @@ async fn pages_of_other_origins_may_read_and_not_write() {
         let answer = client.call("GET", path, &origin, "").await;
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{path}");
     }
-    let preflight = [
-        ("origin", "https://verify.example"),
-        ("access-control-request-method", "PUT"),
-    ];
+    let preflight =
+        [("origin", "https://verify.example"), ("access-control-request-method", "PUT")];
     let answer = client.call("OPTIONS", "/v1/proofs/k", &preflight, "").await;
     assert_eq!(answer.header("access-control-allow-methods"), Some("GET,HEAD"));
 }

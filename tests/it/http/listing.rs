@@ -22,7 +22,9 @@ async fn byte_order_and_shape() {
     assert_eq!(page["common_prefixes"], serde_json::json!([]));
     assert_eq!(page["next_cursor"], serde_json::Value::Null);
     let item = &page["items"][1];
-    for field in ["size", "stored_size", "etag", "sha256", "content_type", "encoding", "last_modified"] {
+    for field in
+        ["size", "stored_size", "etag", "sha256", "content_type", "encoding", "last_modified"]
+    {
         assert!(!item[field].is_null(), "{field}");
     }
 }

@@ -62,7 +62,8 @@ async fn write_once_confirms_the_same_bytes_and_refuses_others() {
 #[tokio::test]
 async fn overwrite_mode_replaces() {
     let client =
-        Client::configured(|c| c.storage.write_mode = proof_storage::model::WriteMode::Overwrite).await;
+        Client::configured(|c| c.storage.write_mode = proof_storage::model::WriteMode::Overwrite)
+            .await;
     assert_eq!(client.put("/v1/proofs/k", "one").await.status, 201);
     assert_eq!(client.put("/v1/proofs/k", "two").await.status, 200);
     assert_eq!(&client.get("/v1/proofs/k").await.body[..], b"two");
@@ -172,7 +173,8 @@ async fn metadata_tells_everything() {
 #[tokio::test]
 async fn large_bodies_are_spooled_and_streamed() {
     let client = Client::new().await;
-    let piece = bytes::Bytes::from((0..1_000_000_u32).map(|n| (n * 31 >> 3) as u8).collect::<Vec<_>>());
+    let piece =
+        bytes::Bytes::from((0..1_000_000_u32).map(|n| (n.wrapping_mul(31) >> 3) as u8).collect::<Vec<_>>());
     let pieces = (0..12).map(|_| Ok(piece.clone())).collect();
     let stored = client.put_stream("/v1/proofs/large.bin", pieces).await;
     assert_eq!(stored.status, 201, "{stored:?}");

@@ -40,7 +40,8 @@ async fn json_is_compressed_at_rest_and_sent_in_the_form_the_client_takes() {
 #[tokio::test]
 async fn what_does_not_pay_is_kept_as_it_is() {
     let client = Client::new().await;
-    let noise: Vec<u8> = (0..4000_u64).flat_map(|n| (n * n * 0x9E37_79B9_7F4A_7C15).to_le_bytes()).collect();
+    let noise: Vec<u8> =
+        (0..4000_u64).flat_map(|n| (n * n).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes()).collect();
     for (path, body) in [
         ("/v1/proofs/short.json", b"{}".repeat(500)),
         ("/v1/proofs/noise.json", noise),
@@ -107,7 +108,11 @@ async fn a_bomb_is_refused_by_the_limit_on_its_output() {
     let headers = [("content-encoding", "gzip")];
     let bomb = gzip(&vec![0; 64 << 20]);
     assert!(bomb.len() < 1 << 20);
-    client.call("PUT", "/v1/proofs/k", &headers, bomb).await.is_problem(413, "TOO_LARGE", "1048576");
+    client.call("PUT", "/v1/proofs/k", &headers, bomb).await.is_problem(
+        413,
+        "TOO_LARGE",
+        "1048576",
+    );
 }
 
 #[tokio::test]
@@ -146,7 +151,9 @@ async fn ranges_of_a_large_proof_in_either_form() {
         let headers = [("proof-compression", compression)];
         assert_eq!(client.call("PUT", path, &headers, json.clone()).await.status, 201);
         let middle = json.len() / 2;
-        for (start, end) in [(0, 1), (65_535, 65_537), (middle, middle + 300_000), (json.len() - 5, json.len())] {
+        for (start, end) in
+            [(0, 1), (65_535, 65_537), (middle, middle + 300_000), (json.len() - 5, json.len())]
+        {
             let range = format!("bytes={start}-{}", end - 1);
             let part = client.call("GET", path, &[("range", &range)], "").await;
             assert_eq!((part.status.as_u16(), part.broken), (206, false));

@@ -70,7 +70,11 @@ async fn what_cannot_be_signed_is_named() {
     for (body, code, text) in [
         (json!({"key": "k", "method": "DELETE"}), "INVALID_REQUEST", "DELETE"),
         (json!({"key": "k", "method": "GET", "expires_in": 0}), "INVALID_REQUEST", "expires_in"),
-        (json!({"key": "k", "method": "GET", "expires_in": 604_801}), "INVALID_REQUEST", "expires_in"),
+        (
+            json!({"key": "k", "method": "GET", "expires_in": 604_801}),
+            "INVALID_REQUEST",
+            "expires_in",
+        ),
         (json!({"key": "k", "method": "GET", "max_bytes": 1}), "INVALID_REQUEST", "PUT"),
         (json!({"key": "k", "method": "PUT", "sha256": "00"}), "INVALID_REQUEST", "sha256"),
         (json!({"key": "k", "method": "GET", "via": "x"}), "INVALID_REQUEST", "via"),

@@ -31,14 +31,29 @@ async fn transfers_refuse_what_would_lose_something() {
     for path in ["/v1/copy", "/v1/move"] {
         let cases = [
             (json!({"source": "a", "destination": "b"}), 409, "ALREADY_EXISTS", "destination"),
-            (json!({"source": "a", "destination": "b", "overwrite": true}), 409, "ALREADY_EXISTS", "write-once"),
+            (
+                json!({"source": "a", "destination": "b", "overwrite": true}),
+                409,
+                "ALREADY_EXISTS",
+                "write-once",
+            ),
             (json!({"source": "none", "destination": "c"}), 404, "NOT_FOUND", ""),
             (json!({"source": "a", "destination": "a"}), 400, "INVALID_REQUEST", "same key"),
             (json!({"source": "a", "destination": "/c"}), 400, "INVALID_KEY", "destination"),
             (json!({"source": "", "destination": "c"}), 400, "INVALID_KEY", "source"),
             (json!({"source": "a"}), 400, "INVALID_REQUEST", "destination"),
-            (json!({"source": "a", "destination": "c", "force": true}), 400, "INVALID_REQUEST", "force"),
-            (json!({"source": "a", "destination": ".proof-storage/c"}), 400, "INVALID_KEY", "reserved"),
+            (
+                json!({"source": "a", "destination": "c", "force": true}),
+                400,
+                "INVALID_REQUEST",
+                "force",
+            ),
+            (
+                json!({"source": "a", "destination": ".proof-storage/c"}),
+                400,
+                "INVALID_KEY",
+                "reserved",
+            ),
         ];
         for (body, status, code, text) in cases {
             client.post_json(path, body).await.is_problem(status, code, text);
