@@ -1,1 +1,473 @@
-//! to come
+//! The embedded store: one directory on a local disk, durable when it answers.
+//!
+//! ```text
+//! put ─ record ─┐                                   ┌ meta    key → record
+//!               ├→ Queue → Committer → one batch → ─┼ body    id, chunk → bytes
+//! delete, move ─┘          (one thread, one sync)   ├ uploads id → began
+//! get, list ────────── snapshots ──────────────────→└ system  counters
+//! ```
+//!
+//! A write is answered after the fdatasync of the batch that has its record, its body and the
+//! counters. Bodies are named by ids that are never reused, so reads need no locks. The engine is
+//! fjall; only this module and its children know that.
+
+mod body;
+mod committer;
+mod directory;
+mod engine;
+mod errors;
+mod group;
+mod health;
+mod listing;
+mod open_error;
+mod queue;
+mod record;
+mod shared;
+mod space;
+mod upload;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use fjall::Snapshot;
+use tokio::sync::mpsc;
+
+use self::committer::Committer;
+use self::directory::Directory;
+use self::engine::Engine;
+use self::errors::{error, not_found, unavailable};
+use self::group::{Condition, Operation, PutBody, another_version};
+use self::queue::{IN_FLIGHT_OPERATIONS, Queue};
+use self::record::{BodyRef, Header, Record, now_ms, version_of};
+use self::shared::Shared;
+use self::upload::{Orphans, Reaper, Source, Upload};
+use super::Backend;
+use crate::model::{
+    Attributes, Body, Capabilities, ETag, Encryption, ErrorKind, GetOptions, ListPage, ListRequest,
+    MAX_KEY_BYTES, ObjectKey, ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError,
+    Stored, Support, Usage,
+};
+
+pub use self::open_error::OpenError;
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory; made where it is missing.
+    pub data_dir: PathBuf,
+    /// Bytes of memory for hot blocks and bodies.
+    pub cache_bytes: u64,
+    /// Bytes of the volume that writes leave free; at most an eighth of the volume counts.
+    pub disk_reserve_bytes: u64,
+    /// Told of every commit.
+    pub observer: Arc<dyn CommitObserver>,
+}
+
+/// Hears of commits, on the committer's thread: must not block.
+pub trait CommitObserver: Send + Sync + fmt::Debug {
+    /// A group is durable and its callers are answered.
+    fn committed(&self, group: CommitGroup);
+}
+
+/// One commit.
+#[derive(Clone, Copy, Debug)]
+pub struct CommitGroup {
+    /// Callers that shared it.
+    pub operations: usize,
+    /// About how many bytes it wrote to the journal.
+    pub bytes: u64,
+    /// From the group's last arrival to the end of its sync.
+    pub elapsed: Duration,
+}
+
+/// Observes nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unobserved;
+
+impl CommitObserver for Unobserved {
+    fn committed(&self, _: CommitGroup) {}
+}
+
+/// The store. Closed when dropped; [`Embedded::close`] says when that is done.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    orphans: Orphans,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    damage: Vec<String>,
+}
+
+impl Embedded {
+    /// Opens or creates the store in a directory. Blocks while the journal is replayed.
+    ///
+    /// # Errors
+    /// The directory is in use, is not ours, is damaged beyond opening, or cannot be accessed.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let directory = Directory::claim(&options.data_dir)?;
+        let damaged =
+            |detail: String| OpenError::Damaged { path: options.data_dir.clone(), detail };
+        directory.prepare_engine().map_err(|cause| OpenError::io(&directory.engine(), cause))?;
+        let engine = errors::fence(|| Engine::open(&directory.engine(), options.cache_bytes))
+            .map_err(|cause| damaged(format!("{cause:?}")))?;
+        let opened = engine.recover().map_err(|cause| damaged(format!("{cause:?}")))?;
+        let shared = Arc::new(Shared::new(
+            engine,
+            opened.epoch,
+            opened.counters,
+            directory,
+            options.disk_reserve_bytes,
+        ));
+        let (sender, commands) = mpsc::channel(IN_FLIGHT_OPERATIONS);
+        let queue = Arc::new(Queue::new(sender));
+        let (orphans, orphaned) = Orphans::channel();
+        let committer = Committer::new(Arc::clone(&shared), commands, options.observer);
+        let reaper =
+            Reaper { shared: Arc::clone(&shared), queue: Arc::clone(&queue), orphans: orphaned };
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(body)
+                .map_err(|cause| OpenError::io(&options.data_dir, cause))
+        };
+        let left = opened.uploads;
+        let threads = vec![
+            spawn("committer", Box::new(move || committer.run()))?,
+            spawn("reaper", Box::new(move || reaper.run(left)))?,
+        ];
+        let threads = Mutex::new(threads);
+        Ok(Self { shared, queue, orphans, threads, damage: Vec::new() })
+    }
+
+    /// What was found damaged at opening: file, place, and what is lost. Empty where all is well.
+    pub fn damage(&self) -> Vec<String> {
+        self.damage.clone()
+    }
+
+    /// Why the store takes no more writes, after the first one that failed.
+    pub fn read_only_reason(&self) -> Option<String> {
+        self.shared.health.reason()
+    }
+
+    /// Finishes the writes under way and refuses new ones. Blocks. Reads still work.
+    pub fn close(&self) {
+        self.queue.close();
+        self.orphans.stop();
+        let threads: Vec<_> =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store had panicked");
+            }
+        }
+    }
+
+    fn lookup(&self, snapshot: &Snapshot, key: &ObjectKey) -> Result<Record, StoreError> {
+        let record = self.shared.engine.record(snapshot, key)?;
+        record.ok_or_else(|| not_found(key))
+    }
+
+    /// Writes a new object whose bytes come from a payload or from another body.
+    async fn store(
+        &self,
+        key: &ObjectKey,
+        bytes: u64,
+        source: Source,
+        attributes: Attributes,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        check_key(key)?;
+        if let Some(refusal) = self.shared.health.refusal() {
+            return Err(refusal);
+        }
+        let condition = condition(mode);
+        let id = self.shared.fresh_id();
+        let writer = Writer {
+            queue: Arc::clone(&self.queue),
+            orphans: self.orphans.clone(),
+            id,
+            key: key.clone(),
+            bytes,
+            attributes,
+            condition,
+        };
+        if bytes <= body::WHOLE_BYTES {
+            return writer.write_whole(source).await;
+        }
+        // On a task of its own, so that a caller that goes away leaves the upload done.
+        tokio::spawn(writer.write_chunks(source))
+            .await
+            .unwrap_or_else(|cause| Err(unavailable("the upload stopped", cause)))
+    }
+}
+
+/// One write of a new object.
+struct Writer {
+    queue: Arc<Queue>,
+    orphans: Orphans,
+    id: u64,
+    key: ObjectKey,
+    bytes: u64,
+    attributes: Attributes,
+    condition: Condition,
+}
+
+impl Writer {
+    /// Body and record in one batch.
+    async fn write_whole(self, source: Source) -> Result<Stored, StoreError> {
+        let room = self.queue.admit(self.bytes).await?;
+        let row = source.whole(self.bytes).await?;
+        let checksum = body::whole_checksum(self.id, &row);
+        let body = BodyRef { id: self.id, bytes: self.bytes, chunk_bytes: 0, checksum };
+        let row = if row.is_empty() { PutBody::Empty } else { PutBody::Row(row) };
+        self.publish(body, row, room).await
+    }
+
+    /// Chunks first, then the record.
+    async fn write_chunks(self, source: Source) -> Result<Stored, StoreError> {
+        let body =
+            BodyRef { id: self.id, bytes: self.bytes, chunk_bytes: body::CHUNK_BYTES, checksum: 0 };
+        let upload = Upload::new(Arc::clone(&self.queue), self.orphans.clone(), body);
+        upload.write(&source).await?;
+        let room = self.queue.admit(1).await?;
+        let stored = self.publish(body, PutBody::Ahead, room).await;
+        // Where nobody knows whether the record is stored, its chunks must stay.
+        let kept = match &stored {
+            Ok(_) => true,
+            Err(cause) => cause.kind() == ErrorKind::Indeterminate,
+        };
+        if kept {
+            upload.finish();
+        }
+        stored
+    }
+
+    async fn publish(
+        self,
+        body: BodyRef,
+        row: PutBody,
+        room: queue::Room,
+    ) -> Result<Stored, StoreError> {
+        let size = self.attributes.representation.map_or(self.bytes, |r| r.size);
+        let header = Header { version: self.id, body, size, modified_ms: now_ms() };
+        let record = Record { header, attributes: self.attributes };
+        let operation = Operation::Put {
+            key: self.key.clone(),
+            header,
+            record: record.encode(&self.key)?,
+            body: row,
+            condition: self.condition,
+        };
+        let outcome = Queue::answer(self.queue.send(operation, room).await?).await?;
+        Ok(Stored { meta: record.into_meta(self.key), replaced: Some(outcome.found) })
+    }
+}
+
+#[async_trait]
+impl Backend for Embedded {
+    fn provider(&self) -> Provider {
+        Provider::Local
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            create_only: Support::Native,
+            replace_if_match: Support::Native,
+            delete_if_match: Support::Native,
+            atomic_move: Support::Native,
+            range: Support::Native,
+            tags: Support::Native,
+            storage_class: Support::No,
+            encryption_aes256: Support::No,
+            encryption_kms: Support::No,
+            versions: Support::No,
+            presign: Support::No,
+        }
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        payload: Payload,
+        attributes: Attributes,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        check_attributes(&attributes)?;
+        self.store(key, payload.len(), Source::Payload(payload), attributes, mode).await
+    }
+
+    /// A small object is read on the calling task: its rows are nearly always in memory or in the
+    /// page cache, where a hop to another thread would cost several times the read.
+    async fn get(&self, key: &ObjectKey, options: GetOptions) -> Result<Retrieved, StoreError> {
+        check_key(key)?;
+        let snapshot = self.shared.engine.db.snapshot();
+        let record = self.lookup(&snapshot, key)?;
+        let header = record.header;
+        if options.if_match.is_some_and(|etag| version_of(&etag) != Some(header.version)) {
+            return Err(another_version(key));
+        }
+        let range = match options.range {
+            Some(range) if range.is_empty() || range.end > header.body.bytes => {
+                return Err(error(
+                    ErrorKind::Invalid,
+                    format!(
+                        "the range is not within the {} bytes of the object",
+                        header.body.bytes
+                    ),
+                ));
+            }
+            Some(range) => range.start..range.end,
+            None => 0..header.body.bytes,
+        };
+        let body = if header.body.chunk_bytes == 0 {
+            Body::Bytes(body::read_whole(&self.shared, &snapshot, &header.body, range)?)
+        } else {
+            Body::Stream(body::stream(Arc::clone(&self.shared), key.clone(), header.body, range))
+        };
+        Ok(Retrieved { meta: record.into_meta(key.clone()), body })
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
+        check_key(key)?;
+        let snapshot = self.shared.engine.db.snapshot();
+        self.lookup(&snapshot, key).map(|record| record.into_meta(key.clone()))
+    }
+
+    async fn delete(&self, key: &ObjectKey, if_match: Option<&ETag>) -> Result<bool, StoreError> {
+        check_key(key)?;
+        let condition =
+            if_match.map_or(Condition::Always, |etag| Condition::Version(version_of(etag)));
+        let operation = Operation::Delete { key: key.clone(), condition };
+        self.queue.apply(operation).await.map(|outcome| outcome.found)
+    }
+
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<bool, StoreError>> {
+        let deletes = keys.iter().map(|key| self.delete(key, None));
+        futures_util::future::join_all(deletes).await
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        let (shared, request) = (Arc::clone(&self.shared), request.clone());
+        tokio::task::spawn_blocking(move || listing::page(&shared, &request))
+            .await
+            .unwrap_or_else(|cause| Err(unavailable("the listing failed", cause)))
+    }
+
+    async fn copy(
+        &self,
+        source: &ObjectKey,
+        destination: &ObjectKey,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        check_distinct(source, destination)?;
+        let record = {
+            let snapshot = self.shared.engine.db.snapshot();
+            self.lookup(&snapshot, source)?
+        };
+        let body = record.header.body;
+        let from = Source::Body(Arc::clone(&self.shared), source.clone(), body);
+        self.store(destination, body.bytes, from, record.attributes, mode).await
+    }
+
+    async fn rename(
+        &self,
+        source: &ObjectKey,
+        destination: &ObjectKey,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        check_key(source)?;
+        check_key(destination)?;
+        check_distinct(source, destination)?;
+        let operation = Operation::Rename {
+            source: source.clone(),
+            destination: destination.clone(),
+            condition: condition(mode),
+            version: self.shared.fresh_id(),
+            modified_ms: now_ms(),
+        };
+        let outcome = self.queue.apply(operation).await?;
+        let row = outcome.record.unwrap_or_default();
+        let record = Record::decode(destination, &row)?;
+        Ok(Stored { meta: record.into_meta(destination.clone()), replaced: Some(outcome.found) })
+    }
+
+    async fn usage(&self) -> Result<Usage, StoreError> {
+        let counters = self.shared.counters();
+        Ok(Usage {
+            objects: counters.objects,
+            bytes: counters.bytes,
+            stored_bytes: counters.stored_bytes,
+            exact: true,
+            as_of: SystemTime::now(),
+        })
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        if let Some(refusal) = self.shared.health.refusal() {
+            return Err(refusal);
+        }
+        if let Some(refusal) = self.shared.space_refusal(0) {
+            return Err(refusal);
+        }
+        self.shared.engine.check_alive().map_err(|cause| {
+            self.shared.health.fail(&cause);
+            self.shared.health.refusal().unwrap_or_else(errors::closed)
+        })
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded").field("root", &self.shared.directory.root()).finish()
+    }
+}
+
+fn condition(mode: PutMode) -> Condition {
+    match mode {
+        PutMode::Create => Condition::Absent,
+        PutMode::Replace(etag) => Condition::Version(version_of(&etag)),
+        PutMode::Overwrite => Condition::Always,
+    }
+}
+
+fn check_key(key: &ObjectKey) -> Result<(), StoreError> {
+    let length = key.as_str().len();
+    if (1..=MAX_KEY_BYTES).contains(&length) {
+        return Ok(());
+    }
+    let detail = format!("a key has 1 to {MAX_KEY_BYTES} bytes, this one has {length}");
+    Err(error(ErrorKind::Invalid, detail))
+}
+
+fn check_distinct(source: &ObjectKey, destination: &ObjectKey) -> Result<(), StoreError> {
+    if source != destination {
+        return Ok(());
+    }
+    Err(error(ErrorKind::Invalid, "source and destination are the same key"))
+}
+
+fn check_attributes(attributes: &Attributes) -> Result<(), StoreError> {
+    if attributes.storage_class.is_some() {
+        let detail = "the local store has no storage classes: leave Proof-Storage-Class out";
+        return Err(error(ErrorKind::Unsupported, detail));
+    }
+    match attributes.encryption {
+        Encryption::None | Encryption::Envelope => Ok(()),
+        other => Err(error(
+            ErrorKind::Unsupported,
+            format!("the local store cannot encrypt with {}", other.as_str()),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

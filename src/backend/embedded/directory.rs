@@ -1,0 +1,185 @@
+//! The data directory: what it is called, who holds it, and whether it is ours.
+//!
+//! ```text
+//! data/  FORMAT      format version, in plain text
+//!        LOCK        held by the one process that has the directory open
+//!        engine/     fjall's files, mode 0700
+//!        quarantine/ damaged files as they were found
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::open_error::OpenError;
+
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Version of everything that this module and its siblings write.
+const FORMAT_VERSION: u32 = 1;
+const FORMAT_PREFIX: &str = "proof-storage format ";
+/// What may lie in a directory that is not ours yet: a fresh ext4 volume has the first.
+const HARMLESS: [&str; 2] = ["lost+found", "LOCK"];
+
+/// A locked data directory. The lock goes with the value, or with the process.
+#[derive(Debug)]
+pub(super) struct Directory {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Locks a directory, and makes it ours if it is empty.
+    pub(super) fn claim(root: &Path) -> Result<Self, OpenError> {
+        let at = |cause| OpenError::io(root, cause);
+        if !root.is_dir() {
+            DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(at)?;
+        }
+        let known = read_format(root)?;
+        if !known && !is_vacant(root).map_err(at)? {
+            return Err(OpenError::Foreign { path: root.to_owned() });
+        }
+        let lock = lock(root)?;
+        if !known {
+            let text = format!("{FORMAT_PREFIX}{FORMAT_VERSION}\n");
+            write_durably(&root.join("FORMAT"), text.as_bytes()).map_err(at)?;
+        }
+        Ok(Self { root: root.to_owned(), _lock: lock })
+    }
+
+    /// The directory itself.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where fjall keeps its files.
+    pub(super) fn engine(&self) -> PathBuf {
+        self.root.join("engine")
+    }
+
+    /// Clears what a crash in the very first opening left behind, and makes the engine's folder.
+    ///
+    /// The engine writes its version marker last, and nothing is acknowledged before.
+    pub(super) fn prepare_engine(&self) -> io::Result<()> {
+        let engine = self.engine();
+        if engine.is_dir() && !engine.join("version").exists() {
+            fs::remove_dir_all(&engine)?;
+        }
+        if !engine.is_dir() {
+            DirBuilder::new().mode(0o700).create(&engine)?;
+            sync_folder(&self.root)?;
+        }
+        Ok(())
+    }
+}
+
+/// Replaces a small file so that a crash leaves the old or the new one. Mode 0600.
+pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Whether the directory is ours; an error where it is of a format that this program cannot read.
+fn read_format(root: &Path) -> Result<bool, OpenError> {
+    let path = root.join("FORMAT");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(cause) if cause.kind() == io::ErrorKind::InvalidData => String::from("(not text)"),
+        Err(cause) => return Err(OpenError::io(&path, cause)),
+    };
+    let version = text.trim_end().strip_prefix(FORMAT_PREFIX).and_then(|v| v.parse().ok());
+    if version == Some(FORMAT_VERSION) {
+        return Ok(true);
+    }
+    Err(OpenError::UnknownFormat {
+        path,
+        found: text.trim_end().chars().take(60).collect(),
+        supported: FORMAT_VERSION,
+    })
+}
+
+fn is_vacant(root: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(root)? {
+        if !HARMLESS.iter().any(|name| entry.as_ref().is_ok_and(|e| e.file_name() == *name)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn lock(root: &Path) -> Result<File, OpenError> {
+    let path = root.join("LOCK");
+    let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).clone();
+    let file = options.open(&path).map_err(|cause| OpenError::io(&path, cause))?;
+    // A process that is just ending may hold it a moment longer.
+    for attempt in 1.. {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if attempt < LOCK_ATTEMPTS => sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::Locked { path: root.to_owned() });
+            }
+            Err(TryLockError::Error(cause)) => return Err(OpenError::io(&path, cause)),
+        }
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_an_empty_directory_and_knows_it_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("a/b");
+        drop(Directory::claim(&root).unwrap());
+        assert_eq!(fs::read_to_string(root.join("FORMAT")).unwrap(), "proof-storage format 1\n");
+        drop(Directory::claim(&root).unwrap());
+    }
+
+    #[test]
+    fn refuses_the_second_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = Directory::claim(folder.path()).unwrap();
+        let second = Directory::claim(folder.path()).unwrap_err();
+        assert!(matches!(second, OpenError::Locked { .. }), "{second}");
+    }
+
+    #[test]
+    fn refuses_another_format_and_foreign_files() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("holiday.jpg"), b"x").unwrap();
+        let foreign = Directory::claim(folder.path()).unwrap_err();
+        assert!(matches!(foreign, OpenError::Foreign { .. }), "{foreign}");
+        for text in ["proof-storage format 2\n", "", "proof-storage format 1x", "\u{0}"] {
+            fs::write(folder.path().join("FORMAT"), text).unwrap();
+            let unknown = Directory::claim(folder.path()).unwrap_err();
+            assert!(matches!(unknown, OpenError::UnknownFormat { .. }), "{text:?}: {unknown}");
+        }
+        fs::write(folder.path().join("FORMAT"), [0xff]).unwrap();
+        assert!(matches!(Directory::claim(folder.path()), Err(OpenError::UnknownFormat { .. })));
+    }
+
+    #[test]
+    fn lost_and_found_does_not_make_a_directory_foreign() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("lost+found")).unwrap();
+        assert!(Directory::claim(folder.path()).is_ok());
+    }
+}

@@ -1,0 +1,333 @@
+//! One group of operations, decided one after the other and written as one batch.
+//!
+//! Preconditions are checked against the store *plus what the group itself has decided so far*
+//! (the overlay), so create-only and replace-if-match are exact among the members of a group too.
+//! Only the last state of each key is written: a batch has one sequence number, and the engine
+//! knows no order among rows of one batch that share a key.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use fjall::{OwnedWriteBatch, PersistMode};
+
+use super::engine::{Counters, Engine, body_key};
+use super::errors::{error, fence, not_found};
+use super::record::{BodyRef, Header};
+use crate::model::{ErrorKind, ObjectKey, StoreError};
+
+/// When a write may take place; the committer's view of `PutMode`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Condition {
+    Absent,
+    /// Only over this version; `None` is a token that names no version of this store.
+    Version(Option<u64>),
+    Always,
+}
+
+/// A row of `body`.
+pub(super) type BodyRow = ([u8; 12], Bytes);
+
+/// What a caller asks of the committer.
+#[derive(Debug)]
+pub(super) enum Operation {
+    /// Make an object visible; its body is one row that comes along, or was written ahead.
+    Put { key: ObjectKey, header: Header, record: Bytes, body: PutBody, condition: Condition },
+    /// Remove an object.
+    Delete { key: ObjectKey, condition: Condition },
+    /// Give an object another name.
+    Rename {
+        source: ObjectKey,
+        destination: ObjectKey,
+        condition: Condition,
+        version: u64,
+        modified_ms: u64,
+    },
+    /// Rows of a body that is not visible yet. The first ones say that the upload began.
+    Ahead { rows: Vec<BodyRow>, began: Option<(u64, u64)> },
+    /// Remove rows of an abandoned body; with the last ones the upload is forgotten.
+    Reap { body: u64, chunks: std::ops::Range<u32>, last: bool },
+}
+
+/// Where the bytes of a put are.
+#[derive(Debug)]
+pub(super) enum PutBody {
+    /// There are none.
+    Empty,
+    /// One row, to be written with the record.
+    Row(Bytes),
+    /// Chunks that were written ahead under the body's id.
+    Ahead,
+}
+
+impl Operation {
+    /// About how many bytes it adds to the journal.
+    pub(super) fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Put { key, record, body, .. } => {
+                let row = if let PutBody::Row(row) = body { row.len() } else { 0 };
+                key.as_str().len() + record.len() + row
+            }
+            Self::Rename { source, destination, .. } => {
+                source.as_str().len() + destination.as_str().len() + 512
+            }
+            Self::Delete { key, .. } => key.as_str().len(),
+            Self::Ahead { rows, .. } => rows.iter().map(|(_, row)| row.len()).sum(),
+            Self::Reap { chunks, .. } => chunks.len() * 32,
+        };
+        bytes as u64 + 64
+    }
+
+    /// Whether it takes space for good, so that a full disk refuses it.
+    pub(super) fn grows(&self) -> bool {
+        matches!(self, Self::Put { .. } | Self::Rename { .. } | Self::Ahead { .. })
+    }
+}
+
+/// What an operation did.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    /// Whether an object was there before, under the name written to or deleted.
+    pub(super) found: bool,
+    /// The record that a rename wrote.
+    pub(super) record: Option<Bytes>,
+}
+
+/// The state of a key: its row and the part of it that decisions need.
+#[derive(Clone)]
+struct Current {
+    header: Header,
+    row: Bytes,
+}
+
+struct Entry {
+    current: Option<Current>,
+    /// Whether this group changed it.
+    changed: bool,
+}
+
+/// A group being decided.
+pub(super) struct Group<'a> {
+    engine: &'a Engine,
+    overlay: HashMap<ObjectKey, Entry>,
+    /// Unframed bodies that this group brought and has not dropped again.
+    rows: HashMap<u64, Bytes>,
+    ahead: Vec<BodyRow>,
+    dead: Vec<[u8; 12]>,
+    begun: Vec<(u64, u64)>,
+    finished: Vec<u64>,
+    counters: Counters,
+    durable: bool,
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn new(engine: &'a Engine, counters: Counters) -> Self {
+        Self {
+            engine,
+            overlay: HashMap::new(),
+            rows: HashMap::new(),
+            ahead: Vec::new(),
+            dead: Vec::new(),
+            begun: Vec::new(),
+            finished: Vec::new(),
+            counters,
+            durable: false,
+        }
+    }
+
+    /// Decides one operation.
+    pub(super) fn apply(&mut self, operation: Operation) -> Result<Outcome, StoreError> {
+        match operation {
+            Operation::Put { key, header, record, body, condition } => {
+                self.put(key, Current { header, row: record }, body, condition)
+            }
+            Operation::Delete { key, condition } => self.delete(key, condition),
+            Operation::Rename { source, destination, condition, version, modified_ms } => {
+                self.rename(source, destination, condition, version, modified_ms)
+            }
+            Operation::Ahead { rows, began } => {
+                self.ahead.extend(rows);
+                self.begun.extend(began);
+                Ok(Outcome::default())
+            }
+            Operation::Reap { body, chunks, last } => {
+                self.dead.extend(chunks.map(|chunk| body_key(body, chunk)));
+                self.finished.extend(last.then_some(body));
+                Ok(Outcome::default())
+            }
+        }
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.durable && self.ahead.is_empty() && self.dead.is_empty() && self.finished.is_empty()
+    }
+
+    /// The batch, and the counters that hold once it is committed.
+    ///
+    /// Rows written ahead are not synced: the batch that makes them visible is, and the journal
+    /// keeps order, so they are durable before anything refers to them.
+    pub(super) fn into_batch(mut self) -> (OwnedWriteBatch, Counters) {
+        let engine = self.engine;
+        let mode = if self.durable { PersistMode::SyncData } else { PersistMode::Buffer };
+        let capacity = self.overlay.len() + self.rows.len() + self.ahead.len() + 8;
+        let mut batch =
+            OwnedWriteBatch::with_capacity(engine.db.clone(), capacity + self.dead.len())
+                .durability(Some(mode));
+        // Bodies before the records that name them, names that appear before names that vanish.
+        for (id, row) in self.rows {
+            batch.insert(&engine.body, body_key(id, 0), row);
+        }
+        for (key, row) in self.ahead {
+            batch.insert(&engine.body, key, row);
+        }
+        for (id, started_ms) in self.begun {
+            batch.insert(&engine.uploads, id.to_be_bytes(), started_ms.to_be_bytes());
+        }
+        let mut gone = Vec::new();
+        for (key, entry) in self.overlay {
+            match entry.current {
+                _ if !entry.changed => {}
+                Some(current) => batch.insert(&engine.meta, key.as_str(), current.row),
+                None => gone.push(key),
+            }
+        }
+        for key in gone {
+            batch.remove(&engine.meta, key.as_str());
+        }
+        for key in self.dead {
+            batch.remove(&engine.body, key);
+        }
+        for id in self.finished {
+            batch.remove(&engine.uploads, id.to_be_bytes());
+        }
+        if self.durable {
+            self.counters.sequence += 1;
+            let (key, row) = Engine::counters_row(&self.counters);
+            batch.insert(&engine.system, key, row);
+        }
+        (batch, self.counters)
+    }
+
+    fn put(
+        &mut self,
+        key: ObjectKey,
+        new: Current,
+        body: PutBody,
+        condition: Condition,
+    ) -> Result<Outcome, StoreError> {
+        let old = self.current(&key)?.map(|current| current.header);
+        check_put(&key, old.as_ref(), condition)?;
+        self.count_in(&new.header);
+        let id = new.header.body.id;
+        self.set(key, Some(new));
+        if let Some(old) = old {
+            self.drop_object(&old);
+        }
+        match body {
+            PutBody::Empty => {}
+            PutBody::Row(row) => {
+                self.rows.insert(id, row);
+            }
+            PutBody::Ahead => self.finished.push(id),
+        }
+        Ok(Outcome { found: old.is_some(), record: None })
+    }
+
+    fn delete(&mut self, key: ObjectKey, condition: Condition) -> Result<Outcome, StoreError> {
+        let Some(old) = self.current(&key)?.map(|current| current.header) else {
+            return Ok(Outcome::default());
+        };
+        if let Condition::Version(version) = condition
+            && version != Some(old.version)
+        {
+            return Err(another_version(&key));
+        }
+        self.set(key, None);
+        self.drop_object(&old);
+        Ok(Outcome { found: true, record: None })
+    }
+
+    fn rename(
+        &mut self,
+        source: ObjectKey,
+        destination: ObjectKey,
+        condition: Condition,
+        version: u64,
+        modified_ms: u64,
+    ) -> Result<Outcome, StoreError> {
+        let Some(from) = self.current(&source)?.cloned() else {
+            return Err(not_found(&source));
+        };
+        let old = self.current(&destination)?.map(|current| current.header);
+        check_put(&destination, old.as_ref(), condition)?;
+        let header = Header { version, modified_ms, ..from.header };
+        let row = header.transplant((&source, &from.row), &destination)?;
+        self.set(destination, Some(Current { header, row: row.clone() }));
+        self.set(source, None);
+        if let Some(old) = old {
+            self.drop_object(&old);
+        }
+        Ok(Outcome { found: old.is_some(), record: Some(row) })
+    }
+
+    /// What a key holds, after everything decided so far.
+    fn current(&mut self, key: &ObjectKey) -> Result<Option<&Current>, StoreError> {
+        if !self.overlay.contains_key(key) {
+            let engine = self.engine;
+            let row = fence(|| engine.meta.get(key.as_str()))?.map(Bytes::from);
+            let current = row
+                .map(|row| Header::decode(key, &row).map(|header| Current { header, row }))
+                .transpose()?;
+            self.overlay.insert(key.clone(), Entry { current, changed: false });
+        }
+        Ok(self.overlay.get(key).and_then(|entry| entry.current.as_ref()))
+    }
+
+    fn set(&mut self, key: ObjectKey, current: Option<Current>) {
+        self.durable = true;
+        self.overlay.insert(key, Entry { current, changed: true });
+    }
+
+    fn count_in(&mut self, header: &Header) {
+        self.counters.objects += 1;
+        self.counters.bytes += header.size;
+        self.counters.stored_bytes += header.body.bytes;
+    }
+
+    /// Takes an object's body and its share of the counters away.
+    fn drop_object(&mut self, old: &Header) {
+        let counters = &mut self.counters;
+        // Saturating: a counter that a damaged journal left too low must not stop deletes.
+        counters.objects = counters.objects.saturating_sub(1);
+        counters.bytes = counters.bytes.saturating_sub(old.size);
+        counters.stored_bytes = counters.stored_bytes.saturating_sub(old.body.bytes);
+        if self.rows.remove(&old.body.id).is_none() {
+            self.dead.extend(rows_of(&old.body));
+        }
+    }
+}
+
+fn rows_of(body: &BodyRef) -> impl Iterator<Item = [u8; 12]> + use<> {
+    let id = body.id;
+    let chunks = u32::try_from(body.chunks()).unwrap_or(u32::MAX);
+    (0..chunks).map(move |chunk| body_key(id, chunk))
+}
+
+fn check_put(
+    key: &ObjectKey,
+    old: Option<&Header>,
+    condition: Condition,
+) -> Result<(), StoreError> {
+    match (condition, old) {
+        (Condition::Absent, Some(_)) => {
+            Err(error(ErrorKind::AlreadyExists, format!("there is an object '{key}' already")))
+        }
+        (Condition::Version(Some(version)), Some(old)) if version == old.version => Ok(()),
+        (Condition::Version(_), _) => Err(another_version(key)),
+        (Condition::Absent | Condition::Always, _) => Ok(()),
+    }
+}
+
+pub(super) fn another_version(key: &ObjectKey) -> StoreError {
+    error(ErrorKind::PreconditionFailed, format!("'{key}' is not at the version asked for"))
+}

@@ -1,0 +1,217 @@
+//! What `meta` keeps for each key: where the body is, and everything said of the object.
+//!
+//! A row is a fixed-order [`Header`] and then the attributes, both in postcard, and eight bytes of
+//! xxh3 over key and row. The checksum covers the key so that a row that turns up under another
+//! name is noticed too. The header comes first so that the committer, which only needs sizes and
+//! versions, never decodes attributes. A test pins the bytes: a change of any type in here is a
+//! change of the format version in `directory`.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use super::errors;
+use crate::model::{Attributes, ETag, ObjectKey, ObjectMeta, Provider, StoreError};
+
+const CHECKSUM_BYTES: usize = 8;
+
+/// The part of a row that every write has to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Header {
+    /// Different for every write of any key: what the ETag spells.
+    pub(super) version: u64,
+    pub(super) body: BodyRef,
+    /// Number of the caller's bytes, for the counters.
+    pub(super) size: u64,
+    /// When the write was accepted, in milliseconds since 1970.
+    pub(super) modified_ms: u64,
+}
+
+/// Where the bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct BodyRef {
+    /// Never used twice.
+    pub(super) id: u64,
+    /// Number of bytes at rest.
+    pub(super) bytes: u64,
+    /// Bytes in each chunk row but the last; 0 where the whole body is one unframed row.
+    pub(super) chunk_bytes: u32,
+    /// xxh3 of an unframed body; 0 for a chunked one, whose rows carry their own.
+    pub(super) checksum: u64,
+}
+
+impl BodyRef {
+    /// Number of rows in `body`.
+    pub(super) fn chunks(&self) -> u64 {
+        match (self.bytes, self.chunk_bytes) {
+            (0, _) => 0,
+            (_, 0) => 1,
+            (bytes, chunk) => bytes.div_ceil(u64::from(chunk)),
+        }
+    }
+}
+
+/// A whole row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) header: Header,
+    pub(super) attributes: Attributes,
+}
+
+impl Record {
+    /// The row for a key.
+    pub(super) fn encode(&self, key: &ObjectKey) -> Result<Bytes, StoreError> {
+        let row = postcard::to_extend(&self.header, Vec::with_capacity(256))
+            .and_then(|row| postcard::to_extend(&self.attributes, row))
+            .map_err(|error| errors::invalid("the attributes cannot be stored", error))?;
+        Ok(seal(key, row))
+    }
+
+    /// Reads and checks a row.
+    pub(super) fn decode(key: &ObjectKey, row: &[u8]) -> Result<Self, StoreError> {
+        let (header, rest) = Header::split(key, row)?;
+        let attributes = postcard::from_bytes(rest).map_err(|error| damaged(key, error))?;
+        Ok(Self { header, attributes })
+    }
+
+    /// What a head answers.
+    pub(super) fn into_meta(self, key: ObjectKey) -> ObjectMeta {
+        ObjectMeta {
+            key,
+            etag: etag(self.header.version),
+            version_id: None,
+            stored_size: self.header.body.bytes,
+            last_modified: self.header.modified(),
+            attributes: self.attributes,
+            provider: Provider::Local,
+        }
+    }
+}
+
+impl Header {
+    /// Checks a row and reads its header; the rest are the attributes.
+    fn split<'a>(key: &ObjectKey, row: &'a [u8]) -> Result<(Self, &'a [u8]), StoreError> {
+        let Some((row, sum)) = row.split_last_chunk::<CHECKSUM_BYTES>() else {
+            return Err(damaged(key, "too short"));
+        };
+        if checksum(key, row) != u64::from_le_bytes(*sum) {
+            return Err(damaged(key, "checksum mismatch"));
+        }
+        postcard::take_from_bytes(row).map_err(|error| damaged(key, error))
+    }
+
+    /// Checks a row and reads its header alone.
+    pub(super) fn decode(key: &ObjectKey, row: &[u8]) -> Result<Self, StoreError> {
+        Self::split(key, row).map(|(header, _)| header)
+    }
+
+    /// The row of the same object under another name, version and time: a rename.
+    pub(super) fn transplant(
+        self,
+        source: (&ObjectKey, &[u8]),
+        destination: &ObjectKey,
+    ) -> Result<Bytes, StoreError> {
+        let (_, attributes) = Self::split(source.0, source.1)?;
+        let mut row = postcard::to_extend(&self, Vec::with_capacity(source.1.len() + 16))
+            .map_err(|error| damaged(source.0, error))?;
+        row.extend_from_slice(attributes);
+        Ok(seal(destination, row))
+    }
+
+    /// When the write was accepted.
+    pub(super) fn modified(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.modified_ms)
+    }
+}
+
+/// The token for a version.
+pub(super) fn etag(version: u64) -> ETag {
+    ETag::new(format!("{version:016x}"))
+}
+
+/// The version that a token names; `None` for a token that this store never made.
+pub(super) fn version_of(etag: &ETag) -> Option<u64> {
+    let token = etag.as_str();
+    let canonical =
+        token.len() == 16 && token.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if canonical { u64::from_str_radix(token, 16).ok() } else { None }
+}
+
+/// Now, in the unit of [`Header::modified_ms`].
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn seal(key: &ObjectKey, mut row: Vec<u8>) -> Bytes {
+    let sum = checksum(key, &row);
+    row.extend_from_slice(&sum.to_le_bytes());
+    row.into()
+}
+
+fn checksum(key: &ObjectKey, row: &[u8]) -> u64 {
+    xxh3_64_with_seed(row, xxh3_64(key.as_str().as_bytes()))
+}
+
+fn damaged(key: &ObjectKey, cause: impl std::fmt::Display) -> StoreError {
+    errors::corrupt(format!("the record of '{key}' is damaged"), cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Digest, Representation};
+
+    fn record() -> Record {
+        let mut attributes = Attributes::new("application/c2pa");
+        attributes.cache_control = Some("no-store".into());
+        attributes.metadata.insert("a".into(), "b".into());
+        attributes.representation = Some(Representation {
+            sha256: Digest::of(b"abc"),
+            size: 3,
+            stored_sha256: Digest::of(b"abc"),
+        });
+        let body = BodyRef { id: 7, bytes: 3, chunk_bytes: 0, checksum: 99 };
+        Record { header: Header { version: 300, body, size: 3, modified_ms: 1 }, attributes }
+    }
+
+    #[test]
+    fn row_comes_back_and_every_flip_is_noticed() {
+        let key = ObjectKey::new("proofs/a");
+        let row = record().encode(&key).unwrap();
+        assert_eq!(Record::decode(&key, &row).unwrap(), record());
+        for bit in 0..row.len() * 8 {
+            let mut flipped = row.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Record::decode(&key, &flipped).is_err(), "bit {bit}");
+        }
+        assert!(Record::decode(&ObjectKey::new("proofs/b"), &row).is_err(), "another key's row");
+        assert!(Record::decode(&key, b"").is_err());
+    }
+
+    /// A change here means that stores written before can no longer be read.
+    #[test]
+    fn bytes_of_a_row_are_pinned() {
+        let row = record().encode(&ObjectKey::new("proofs/a")).unwrap();
+        assert_eq!((row.len(), Digest::of(&row).to_hex().as_str()), (120, "to be pinned"),);
+    }
+
+    #[test]
+    fn transplant_keeps_attributes_under_the_new_name() {
+        let (from, to) = (ObjectKey::new("a"), ObjectKey::new("b"));
+        let row = record().encode(&from).unwrap();
+        let header = Header { version: 301, ..record().header };
+        let moved = header.transplant((&from, &row), &to).unwrap();
+        let expected = Record { header, ..record() };
+        assert_eq!(Record::decode(&to, &moved).unwrap(), expected);
+    }
+
+    #[test]
+    fn only_canonical_tokens_name_versions() {
+        assert_eq!(version_of(&etag(0xabc)), Some(0xabc));
+        for foreign in ["", "abc", "0000000000000ABC", "+000000000000abc", "00000000000000abc"] {
+            assert_eq!(version_of(&ETag::new(foreign)), None, "{foreign}");
+        }
+    }
+}

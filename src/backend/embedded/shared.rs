@@ -1,0 +1,82 @@
+//! What the callers' side and the committer's side of the store have in common.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::directory::Directory;
+use super::engine::{Counters, Engine};
+use super::errors::error;
+use super::health::Health;
+use super::space;
+use crate::model::{ErrorKind, StoreError};
+
+/// Number of low bits of a body id that count within one opening; the rest is the opening's
+/// epoch, so an id is never used twice, whatever a crash forgot.
+const ID_BITS: u32 = 40;
+
+/// Engine, health and the published figures.
+pub(super) struct Shared {
+    pub(super) engine: Engine,
+    pub(super) health: Health,
+    ids: AtomicU64,
+    counters: Mutex<Counters>,
+    /// Locked for as long as the engine is open.
+    pub(super) directory: Directory,
+    reserve_bytes: u64,
+}
+
+impl Shared {
+    pub(super) fn new(
+        engine: Engine,
+        epoch: u64,
+        counters: Counters,
+        directory: Directory,
+        reserve_bytes: u64,
+    ) -> Self {
+        Self {
+            engine,
+            health: Health::default(),
+            ids: AtomicU64::new(epoch << ID_BITS),
+            counters: Mutex::new(counters),
+            directory,
+            reserve_bytes,
+        }
+    }
+
+    /// A number that this store has never given out: a body's id, or a version.
+    pub(super) fn fresh_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The epoch that gave out an id.
+    pub(super) fn epoch_of(id: u64) -> u64 {
+        id >> ID_BITS
+    }
+
+    /// The counters as of the last commit.
+    pub(super) fn counters(&self) -> Counters {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn publish(&self, counters: Counters) {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+    }
+
+    /// Why there is no room for a group of about so many bytes; `None` where there is.
+    ///
+    /// The engine stops for good at its first failed write, so the disk must never get there:
+    /// room is needed for the group in the journal, for every write buffer when it is flushed,
+    /// and for the reserve on top, which compaction and deletes live on.
+    pub(super) fn space_refusal(&self, group_bytes: u64) -> Option<StoreError> {
+        let volume = match space::volume(self.directory.root()) {
+            Ok(volume) => volume,
+            Err(cause) => {
+                return Some(super::errors::unavailable("the free space is unknown", cause));
+            }
+        };
+        let reserve = self.reserve_bytes.min(volume.total / 8);
+        let buffered = self.engine.db.write_buffer_size();
+        let needed = reserve + buffered + 2 * group_bytes;
+        (volume.free < needed).then(|| error(ErrorKind::QuotaExceeded, "the disk is full"))
+    }
+}
