@@ -3,3 +3,4 @@
 mod architecture;
 mod conformance;
 mod planted;
+mod sequences;

@@ -93,6 +93,24 @@ pub(super) async fn read(store: &Store, key: &ObjectKey) -> Option<(ObjectMeta, 
     Some((retrieved.meta, bytes))
 }
 
+/// The same of an object that others may be writing: a stream may end in an error then, and the
+/// read is tried again.
+pub(super) async fn read_raced(store: &Store, key: &ObjectKey) -> Option<(ObjectMeta, Bytes)> {
+    for _ in 0..1000 {
+        let retrieved = match store.get(key, GetOptions::default()).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            other => accept(other, "a read answers or says not found"),
+        };
+        if let Ok(bytes) = collect(retrieved.body).await {
+            let rule = "a body that ends without an error is whole";
+            assert_eq!(retrieved.meta.stored_size, bytes.len() as u64, "{rule}");
+            return Some((retrieved.meta, bytes));
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("some read of an object that is being written comes through");
+}
+
 /// The object must be there with exactly these bytes.
 pub(super) async fn expect(
     store: &Store,
