@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use tokio::sync::Barrier;
 
 use crate::backend::Backend;
@@ -65,6 +66,14 @@ pub(super) fn rich(bytes: &[u8]) -> Attributes {
 /// Writes over whatever is there; must succeed.
 pub(super) async fn put(store: &Store, key: &ObjectKey, bytes: &Bytes) -> Stored {
     put_with(store, key, bytes, plain()).await
+}
+
+/// Writes many at once, each its own bytes; all must succeed.
+pub(super) async fn put_all(store: &Store, names: impl IntoIterator<Item = impl AsRef<str>>) {
+    let puts = names.into_iter().enumerate().map(|(index, name)| async move {
+        put(store, &key(name), &noise(index as u64, 16 + index % 50)).await;
+    });
+    join_all(puts).await;
 }
 
 pub(super) async fn put_with(

@@ -210,31 +210,53 @@ impl Reaper {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::Mutex;
+
     use super::*;
-    use crate::backend::embedded::{Embedded, Options, Unobserved};
+    use crate::backend::Backend as _;
+    use crate::backend::embedded::{CommitGroup, CommitObserver, Embedded, Options};
+    use crate::model::{Attributes, ObjectKey, PutMode};
+
+    /// Holds the committer back for as long as the test holds the lock.
+    #[derive(Debug, Default)]
+    struct Gate(Mutex<()>);
+
+    impl CommitObserver for Gate {
+        fn committed(&self, _: CommitGroup) {
+            drop(self.0.blocking_lock());
+        }
+    }
 
     #[tokio::test]
     async fn chunks_on_their_way_are_collected_with_a_failed_upload() {
         let folder = tempfile::tempdir().unwrap();
+        let gate = Arc::new(Gate::default());
         let store = Embedded::open(Options {
             data_dir: folder.path().to_owned(),
             cache_bytes: 4 << 20,
             disk_reserve_bytes: 0,
-            observer: Arc::new(Unobserved),
+            observer: Arc::clone(&gate) as _,
         })
         .unwrap();
-        for _ in 0..100 {
-            let id = store.shared.fresh_id();
-            let body = BodyRef { id, bytes: 3 << 20, chunk_bytes: CHUNK_BYTES, checksum: 0 };
-            let upload = Upload::new(Arc::clone(&store.queue), store.orphans.clone(), body);
-            for chunk in 0..4 {
-                let rows = vec![(body_key(id, chunk), frame(id, chunk, b"some bytes"))];
-                let began = (chunk == 0).then(|| (id, now_ms()));
-                let room = store.queue.admit(1).await.unwrap();
-                store.queue.send(Operation::Ahead { rows, began }, room).await.unwrap();
-            }
-            drop(upload);
+        let closed = gate.0.lock().await;
+        let (key, attributes) = (ObjectKey::new("a"), Attributes::new("text/plain"));
+        store.put(&key, Bytes::new().into(), attributes, PutMode::Create).await.unwrap();
+
+        let id = store.shared.fresh_id();
+        let body = BodyRef { id, bytes: 3 << 20, chunk_bytes: CHUNK_BYTES, checksum: 0 };
+        let upload = Upload::new(Arc::clone(&store.queue), store.orphans.clone(), body);
+        for chunk in 0..4 {
+            let rows = vec![(body_key(id, chunk), frame(id, chunk, b"some bytes"))];
+            let began = (chunk == 0).then(|| (id, now_ms()));
+            let room = store.queue.admit(1).await.unwrap();
+            store.queue.send(Operation::Ahead { rows, began }, room).await.unwrap();
         }
+        drop(upload);
+        // Time for a reaper that does not wait for the chunks to miss them.
+        std::thread::sleep(Duration::from_millis(100));
+        drop(closed);
         store.close();
         assert!(store.shared.engine.body.is_empty().unwrap(), "no chunk is left for ever");
         assert!(store.shared.engine.uploads.is_empty().unwrap());
