@@ -13,6 +13,8 @@
 
 mod damage;
 mod history;
+mod image;
+mod observe;
 mod tally;
 
 use std::io::{BufRead, BufReader};
@@ -24,7 +26,8 @@ use std::thread;
 use fastrand::Rng;
 
 use self::damage::{Damage, Kind};
-use self::history::{Age, History, Image};
+use self::history::{Age, History};
+use self::image::Image;
 use self::tally::{Tally, Verdict};
 use super::{Context, Outcome};
 use crate::{Failure, Result, interrupt};
@@ -187,7 +190,7 @@ pub(crate) fn sweep(arguments: &SweepArguments) -> Result<()> {
         image.restore(&arguments.scratch)?;
         damage.apply(&arguments.scratch)?;
         let panics = tally::panics();
-        let seen = history::observe(&runtime, &arguments.scratch, image.history());
+        let seen = observe::observe(&runtime, &arguments.scratch, image.history());
         let verdict = Verdict::of(image, &damage, &seen);
         println!("{}", tally::line(kind, &verdict, tally::panics() - panics));
     }

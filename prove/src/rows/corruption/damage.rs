@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 
-use super::history::{Age, Image, ImageFile};
+use super::history::Age;
+use super::image::{Image, ImageFile};
 use crate::Result;
 
 const SECTOR: usize = 512;

@@ -10,7 +10,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::damage::{Damage, Kind};
-use super::history::{Image, Read, Seen};
+use super::image::Image;
+use super::observe::{Read, Seen};
 use crate::Result;
 
 /// Writes that the last 4 KiB of the journal can hold at most.
