@@ -1,5 +1,7 @@
 //! Puts the parts together: the one place that sees them all.
 
+mod process;
+
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+pub use process::serve;
 use secrecy::SecretSlice;
 use tokio::task::JoinHandle;
 

@@ -4,5 +4,6 @@ mod architecture;
 mod config;
 mod conformance;
 mod http;
+mod openapi;
 mod planted;
 mod telemetry;

@@ -120,7 +120,7 @@ async fn operations_on_one_key_in_one_group_leave_exact_counters() {
         let bytes = noise(round, 2000);
         let (_, _, _, _) = tokio::join!(
             put(&store, "k", &bytes, PutMode::Overwrite),
-            store.delete(&ObjectKey::new("k"), None),
+            async { store.delete(&key("k"), None).await },
             put(&store, "k", &bytes, PutMode::Overwrite),
             async { store.rename(&key("k"), &key("l"), PutMode::Overwrite).await },
         );
