@@ -10,17 +10,17 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use fjall::Readable as _;
+use fjall::{Readable as _, Snapshot};
 use tokio::sync::oneshot;
 
 use super::body::{CHUNK_BYTES, frame, read_chunk, read_whole};
 use super::engine::body_key;
-use super::errors::{corrupt, error, fence, unavailable};
+use super::errors::{error, fence, unavailable};
 use super::group::{Operation, Outcome};
 use super::queue::Queue;
-use super::record::{BodyRef, now_ms};
+use super::record::BodyRef;
 use super::shared::Shared;
-use crate::model::{ErrorKind, ObjectKey, Payload, StoreError};
+use crate::model::{ErrorKind, Payload, StoreError};
 
 /// Chunks of one upload that may be on their way to the committer at once.
 const AHEAD: usize = 2;
@@ -31,8 +31,8 @@ const REAP_CHUNKS: u32 = 1024;
 #[derive(Clone)]
 pub(super) enum Source {
     Payload(Payload),
-    /// Another body, for a copy.
-    Body(Arc<Shared>, ObjectKey, BodyRef),
+    /// Another body as it was when its copy began.
+    Body(Arc<Shared>, Snapshot, BodyRef),
 }
 
 impl Source {
@@ -57,7 +57,10 @@ impl Source {
             Self::Payload(payload) => payload
                 .read_at(offset, length)
                 .map_err(|cause| unavailable("the upload's spool cannot be read", cause)),
-            Self::Body(shared, key, body) => copy_from(&shared, &key, &body, chunk),
+            Self::Body(shared, snapshot, body) if body.chunk_bytes == 0 => {
+                read_whole(&shared, &snapshot, &body, 0..body.bytes)
+            }
+            Self::Body(shared, snapshot, body) => read_chunk(&shared, &snapshot, &body, chunk),
         };
         if let Self::Payload(Payload::Bytes(_)) = self {
             return read();
@@ -66,25 +69,6 @@ impl Source {
             .await
             .unwrap_or_else(|cause| Err(unavailable("the read failed", cause)))
     }
-}
-
-/// One row of the body that is copied, checked.
-fn copy_from(
-    shared: &Shared,
-    key: &ObjectKey,
-    body: &BodyRef,
-    chunk: u32,
-) -> Result<Bytes, StoreError> {
-    let snapshot = shared.engine.db.snapshot();
-    let still_there = shared.engine.record(&snapshot, key)?;
-    if still_there.is_none_or(|record| record.header.body.id != body.id) {
-        return Err(error(ErrorKind::NotFound, "the source was deleted while it was copied"));
-    }
-    if body.chunk_bytes == 0 {
-        return read_whole(shared, &snapshot, body, 0..body.bytes);
-    }
-    read_chunk(shared, &snapshot, body, chunk)?
-        .ok_or_else(|| corrupt("the stored bytes are damaged", "a chunk of the source is missing"))
 }
 
 /// Names bodies that nobody will finish to the [`Reaper`].
@@ -130,7 +114,7 @@ impl Upload {
             let permit = self.queue.admit(u64::from(CHUNK_BYTES)).await?;
             let bytes = source.chunk(chunk).await?;
             let row = (body_key(self.body.id, chunk), frame(self.body.id, chunk, &bytes));
-            let began = (chunk == 0).then(|| (self.body.id, now_ms()));
+            let began = (chunk == 0).then_some(self.body.id);
             let operation = Operation::Ahead { rows: vec![row], began };
             pending.push_back(self.queue.send(operation, permit).await?);
             if pending.len() > AHEAD
