@@ -7,7 +7,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::{Readable as _, Snapshot};
@@ -15,15 +16,17 @@ use tokio::sync::oneshot;
 
 use super::body::{CHUNK_BYTES, frame, read_chunk, read_whole};
 use super::engine::body_key;
-use super::errors::{corrupt, error, fence, unavailable};
+use super::errors::{error, fence, unavailable};
 use super::group::{Operation, Outcome};
 use super::queue::Queue;
-use super::record::{BodyRef, now_ms};
+use super::record::BodyRef;
 use super::shared::Shared;
 use crate::model::{ErrorKind, Payload, StoreError};
 
 /// Chunks of one upload that may be on their way to the committer at once.
 const AHEAD: usize = 2;
+/// How far behind the store its witness may be.
+const WITNESS_EVERY: Duration = Duration::from_secs(1);
 /// Chunk rows removed in one operation.
 const REAP_CHUNKS: u32 = 1024;
 
@@ -31,9 +34,8 @@ const REAP_CHUNKS: u32 = 1024;
 #[derive(Clone)]
 pub(super) enum Source {
     Payload(Payload),
-    /// Another body, for a copy. The snapshot keeps its rows for as long as the copy takes, so that
-    /// a source that is overwritten meanwhile is copied as it was, and never found missing.
-    Body(Arc<Shared>, Arc<Snapshot>, BodyRef),
+    /// Another body as it was when its copy began.
+    Body(Arc<Shared>, Snapshot, BodyRef),
 }
 
 impl Source {
@@ -58,7 +60,10 @@ impl Source {
             Self::Payload(payload) => payload
                 .read_at(offset, length)
                 .map_err(|cause| unavailable("the upload's spool cannot be read", cause)),
-            Self::Body(shared, snapshot, body) => copy_from(&shared, &snapshot, &body, chunk),
+            Self::Body(shared, snapshot, body) if body.chunk_bytes == 0 => {
+                read_whole(&shared, &snapshot, &body, 0..body.bytes)
+            }
+            Self::Body(shared, snapshot, body) => read_chunk(&shared, &snapshot, &body, chunk),
         };
         if let Self::Payload(Payload::Bytes(_)) = self {
             return read();
@@ -67,20 +72,6 @@ impl Source {
             .await
             .unwrap_or_else(|cause| Err(unavailable("the read failed", cause)))
     }
-}
-
-/// One row of the body that is copied, checked.
-fn copy_from(
-    shared: &Shared,
-    snapshot: &Snapshot,
-    body: &BodyRef,
-    chunk: u32,
-) -> Result<Bytes, StoreError> {
-    if body.chunk_bytes == 0 {
-        return read_whole(shared, snapshot, body, 0..body.bytes);
-    }
-    read_chunk(shared, snapshot, body, chunk)?
-        .ok_or_else(|| corrupt("the stored bytes are damaged", "a chunk of the source is missing"))
 }
 
 /// Names bodies that nobody will finish to the [`Reaper`].
@@ -126,7 +117,7 @@ impl Upload {
             let permit = self.queue.admit(u64::from(CHUNK_BYTES)).await?;
             let bytes = source.chunk(chunk).await?;
             let row = (body_key(self.body.id, chunk), frame(self.body.id, chunk, &bytes));
-            let began = (chunk == 0).then(|| (self.body.id, now_ms()));
+            let began = (chunk == 0).then_some(self.body.id);
             let operation = Operation::Ahead { rows: vec![row], began };
             pending.push_back(self.queue.send(operation, permit).await?);
             if pending.len() > AHEAD
@@ -155,7 +146,8 @@ impl Drop for Upload {
     }
 }
 
-/// Collects the chunks of uploads that came to nothing, on a thread of its own.
+/// Collects the chunks of uploads that came to nothing, and keeps the witness, on a thread of
+/// its own.
 pub(super) struct Reaper {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Arc<Queue>,
@@ -168,8 +160,18 @@ impl Reaper {
         for id in left {
             self.reap(id, "an earlier run");
         }
-        while let Ok(Some(id)) = self.orphans.recv() {
-            self.reap(id, "this run");
+        let mut witnessed = self.shared.synced();
+        loop {
+            match self.orphans.recv_timeout(WITNESS_EVERY) {
+                Ok(Some(id)) => self.reap(id, "this run"),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(None) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let synced = self.shared.synced();
+            if synced != witnessed {
+                witnessed = synced;
+                self.shared.witness(synced, false);
+            }
         }
     }
 
@@ -183,9 +185,6 @@ impl Reaper {
     }
 
     fn try_reap(&self, id: u64) -> Result<u32, StoreError> {
-        // An upload that failed midway may have chunks on their way to the committer: once this
-        // empty operation behind them is answered, they are in the store and can be seen.
-        self.queue.apply_blocking(Operation::Reap { body: id, chunks: 0..0, last: false })?;
         let rows = &self.shared.engine.body;
         let last = fence(|| {
             let snapshot = self.shared.engine.db.snapshot();
@@ -205,60 +204,5 @@ impl Reaper {
             }
             first = next;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::sync::Mutex;
-
-    use super::*;
-    use crate::backend::Backend as _;
-    use crate::backend::embedded::{CommitGroup, CommitObserver, Embedded, Options};
-    use crate::model::{Attributes, ObjectKey, PutMode};
-
-    /// Holds the committer back for as long as the test holds the lock.
-    #[derive(Debug, Default)]
-    struct Gate(Mutex<()>);
-
-    impl CommitObserver for Gate {
-        fn committed(&self, _: CommitGroup) {
-            drop(self.0.blocking_lock());
-        }
-    }
-
-    #[tokio::test]
-    async fn chunks_on_their_way_are_collected_with_a_failed_upload() {
-        let folder = tempfile::tempdir().unwrap();
-        let gate = Arc::new(Gate::default());
-        let store = Embedded::open(Options {
-            data_dir: folder.path().to_owned(),
-            cache_bytes: 4 << 20,
-            disk_reserve_bytes: 0,
-            observer: Arc::clone(&gate) as _,
-        })
-        .unwrap();
-        let closed = gate.0.lock().await;
-        let (key, attributes) = (ObjectKey::new("a"), Attributes::new("text/plain"));
-        store.put(&key, Bytes::new().into(), attributes, PutMode::Create).await.unwrap();
-
-        let id = store.shared.fresh_id();
-        let body = BodyRef { id, bytes: 3 << 20, chunk_bytes: CHUNK_BYTES, checksum: 0 };
-        let upload = Upload::new(Arc::clone(&store.queue), store.orphans.clone(), body);
-        for chunk in 0..4 {
-            let rows = vec![(body_key(id, chunk), frame(id, chunk, b"some bytes"))];
-            let began = (chunk == 0).then(|| (id, now_ms()));
-            let room = store.queue.admit(1).await.unwrap();
-            store.queue.send(Operation::Ahead { rows, began }, room).await.unwrap();
-        }
-        drop(upload);
-        // Time for a reaper that does not wait for the chunks to miss them.
-        std::thread::sleep(Duration::from_millis(100));
-        drop(closed);
-        store.close();
-        assert!(store.shared.engine.body.is_empty().unwrap(), "no chunk is left for ever");
-        assert!(store.shared.engine.uploads.is_empty().unwrap());
     }
 }
