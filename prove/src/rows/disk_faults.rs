@@ -172,7 +172,9 @@ fn store_until_refused(address: SocketAddr, ledger: &mut Ledger, seed: u64) -> R
     let mut refusals = Labels::new();
     let mut in_a_row = 0;
     let start = Instant::now();
-    while in_a_row < FULL_AFTER {
+    let mut stored = 0;
+    // The control is never refused: twice what the disk holds is enough.
+    while in_a_row < FULL_AFTER && stored < 128 << 20 {
         interrupt::check()?;
         if start.elapsed() > Duration::from_secs(60) {
             return Err("the disk does not get full".into());
@@ -184,6 +186,7 @@ fn store_until_refused(address: SocketAddr, ledger: &mut Ledger, seed: u64) -> R
         let change = vec![Change::put(&key, Sha::of(&proof.body))];
         if note(ledger, change, &answer) {
             in_a_row = 0;
+            stored += proof.body.len() * CLIENTS;
         } else {
             in_a_row += 1;
             *refusals.entry(label(&answer)).or_default() += 1;
