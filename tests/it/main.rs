@@ -6,4 +6,5 @@ mod conformance;
 mod http;
 mod openapi;
 mod planted;
+mod sequences;
 mod telemetry;
