@@ -1,2 +1,19 @@
-//! entry
-fn main() {}
+//! The command: does what was typed.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use proof_storage::app;
+use proof_storage::cli::{self, Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.chosen_command() {
+        Command::Serve => {
+            app::serve(cli.sources()).unwrap_or_else(|problems| cli::report_problems(&problems))
+        }
+        Command::CheckConfig { json } => cli::run_check_config(cli.sources(), json),
+        Command::Healthcheck { url } => cli::run_healthcheck(cli.sources(), url),
+        Command::Reference => cli::run_reference(),
+    }
+}

@@ -38,6 +38,17 @@ pub enum PutMode {
     Overwrite,
 }
 
+/// What a PUT without a condition does where the key is taken: `STORAGE_WRITE_MODE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WriteMode {
+    /// The first bytes stay; others are refused.
+    #[default]
+    WriteOnce,
+    /// The last bytes win.
+    Overwrite,
+}
+
 /// A non-empty range of stored bytes, end exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteRange {

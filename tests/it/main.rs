@@ -1,6 +1,10 @@
 //! Integration tests: one binary, one module for each promise.
 
 mod architecture;
+mod config;
 mod conformance;
+mod http;
+mod openapi;
 mod planted;
 mod sequences;
+mod telemetry;

@@ -1,0 +1,104 @@
+//! Durable PUT of objects of 4 KiB and 64 KiB at 64 connections.
+//!
+//! Every run begins with an empty store on a disk with nothing left to write, so that none pays
+//! for another's dirty pages; and ends with reading back what was acknowledged.
+
+use std::fs;
+use std::time::Duration;
+
+use super::get::same;
+use super::rounds::{Measured, Row, compare, measure};
+use super::{Context, RUNS, mib, progress};
+use crate::Result;
+use crate::contestant::bare::Answers;
+use crate::contestant::{Contestant, OBJECTS, Running, engine};
+use crate::load::{Pressure, Script, put_body};
+use crate::report::Section;
+
+/// Objects read back after every run.
+const SAMPLE: u64 = 64;
+
+pub(super) fn run(context: &Context) -> Result<Section> {
+    let mut body = String::new();
+    for size in [4 << 10, 64 << 10] {
+        let mut contestants = context.services();
+        contestants.push(Contestant::nginx("nginx DAV, not synced"));
+        contestants.push(Contestant::bare("bare axum, drops the body", Answers::objects(size, 1)));
+        let table = table(context, &contestants, size)?;
+        body.push_str(&format!("### {} KiB\n\n{table}\n", size >> 10));
+    }
+    let how = format!(
+        "New keys with bodies that all differ, at 64 connections, {RUNS} runs of {:?} each on an \
+         empty store after a sync of the disk; a sample of {SAMPLE} is read back. The service \
+         answers after fdatasync. nginx writes a file and renames it, without a sync: its \
+         figure is not durable, and what the kernel writes later is not in it. bare engine: 64 \
+         threads, fjall batches with `SyncData`, neither HTTP nor digest nor metadata nor load \
+         generator.",
+        context.run_time
+    );
+    context.section("put", "Durable PUT", &how, body)
+}
+
+/// Measures these contestants, and the bare engine, at one size.
+fn table(context: &Context, contestants: &[Contestant], size: usize) -> Result<String> {
+    let mut rows: Vec<Row> = contestants.iter().map(|c| Row::new(&c.label)).collect();
+    let mut engine = Row::new("bare engine");
+    for run in 1..=RUNS {
+        for (contestant, row) in contestants.iter().zip(&mut rows) {
+            progress(&format!("put {size}, run {run}: {}", contestant.label));
+            row.push(one_run(context, contestant, size)?);
+        }
+        progress(&format!("put {size}, run {run}: {}", engine.label));
+        settle();
+        let folder = context.folder("engine");
+        let written = engine::measure(&folder, size, context.run_time)?;
+        engine.per_second.push(written.per_second);
+        engine.p50.push(written.p50);
+        engine.p99.push(written.p99);
+        engine.cpu.push(written.cpu_micros_per_write);
+        engine.peak.push(mib(written.peak_resident));
+    }
+    rows.push(engine);
+    let references = ["nginx DAV, not synced", "bare axum, drops the body", "bare engine"];
+    Ok(compare(&rows, "PUT/s", &references))
+}
+
+/// One run of one contestant on a store of its own, which is removed.
+pub(crate) fn one_run(context: &Context, contestant: &Contestant, size: usize) -> Result<Measured> {
+    let folder = context.folder("put");
+    let server = contestant.start(&folder)?;
+    let measured = load_and_read_back(context, contestant, &server, size)
+        .map_err(|error| format!("{} is refused: {error}", contestant.label))?;
+    server.stop()?;
+    fs::remove_dir_all(&folder)?;
+    Ok(measured)
+}
+
+fn load_and_read_back(
+    context: &Context,
+    contestant: &Contestant,
+    server: &Running,
+    size: usize,
+) -> Result<Measured> {
+    let scratch = context.scratch.path();
+    let script = |name: &str| Script::Put { prefix: format!("{OBJECTS}{name}/"), size };
+    let warm_up = Pressure { duration: Duration::from_secs(1), ..context.pressure(64) };
+    measure(scratch, server, &script("warm-up"), &warm_up)?;
+    settle();
+    let measured = measure(scratch, server, &script("put"), &context.pressure(64))?;
+    if contestant.keeps() {
+        let mut client = server.client()?;
+        // wrk takes the first number for itself; the last ones may still have been under way
+        let last = measured.seen.requests.saturating_sub(64);
+        for number in (2..last).step_by((last / SAMPLE).max(1) as usize) {
+            let path = format!("{OBJECTS}put/{number}");
+            same(&mut client, &path, &put_body(number, size))?;
+        }
+    }
+    Ok(measured)
+}
+
+/// Everything that others wrote goes to the disk now, not during the next run.
+fn settle() {
+    rustix::fs::sync();
+}

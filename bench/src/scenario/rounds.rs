@@ -1,0 +1,134 @@
+//! Contestants that stay up, loaded in turn: A B C A B C, each checked, warmed up, measured, and
+//! checked again.
+
+use std::path::Path;
+
+use super::{Context, RUNS, mib, progress};
+use crate::Result;
+use crate::contestant::{Contestant, Running};
+use crate::figures::{Series, number, ratio};
+use crate::load::{self, Pressure, Script, Seen};
+use crate::report::table;
+
+/// A contestant that is up.
+pub(crate) struct Entrant {
+    contestant: Contestant,
+    server: Running,
+}
+
+impl Entrant {
+    /// Starts it on a folder of its own, and fills it where it keeps what it is given.
+    pub(crate) fn start(
+        context: &Context,
+        contestant: Contestant,
+        name: &str,
+        fill: impl FnOnce(&Running) -> Result<()>,
+    ) -> Result<Self> {
+        let server = contestant.start(&context.folder(name))?;
+        if contestant.keeps() {
+            fill(&server).map_err(|error| format!("{}: {error}", contestant.label))?;
+        }
+        Ok(Self { contestant, server })
+    }
+}
+
+/// Loads each in turn and ends them. One wrong answer of one of them is an error of the whole.
+pub(crate) fn alternated(
+    context: &Context,
+    entrants: Vec<Entrant>,
+    script: &Script,
+    pressure: &Pressure,
+    body_size: usize,
+    check: impl Fn(&Running) -> Result<()>,
+) -> Result<Vec<Row>> {
+    let mut rows: Vec<Row> = entrants.iter().map(|e| Row::new(&e.contestant.label)).collect();
+    for run in 1..=RUNS {
+        for (entrant, row) in entrants.iter().zip(&mut rows) {
+            progress(&format!("{script:?}, run {run}: {}", row.label));
+            let one_run = || -> Result<Measured> {
+                let warm_up = Pressure { duration: context.warm_up, ..pressure.clone() };
+                check(&entrant.server)?;
+                measure(context.scratch.path(), &entrant.server, script, &warm_up)?;
+                let measured = measure(context.scratch.path(), &entrant.server, script, pressure)?;
+                if measured.seen.bytes < measured.seen.requests * body_size as u64 {
+                    return Err("its answers were too short".into());
+                }
+                check(&entrant.server)?;
+                Ok(measured)
+            };
+            row.push(one_run().map_err(|error| format!("{} is refused: {error}", row.label))?);
+        }
+    }
+    for entrant in entrants {
+        entrant.server.stop()?;
+    }
+    Ok(rows)
+}
+
+/// One contestant's figures over its runs.
+#[derive(Debug, Default)]
+pub(crate) struct Row {
+    pub(super) label: String,
+    pub(super) per_second: Series,
+    pub(super) p50: Series,
+    pub(super) p99: Series,
+    pub(super) cpu: Series,
+    pub(super) peak: Series,
+}
+
+impl Row {
+    /// Nothing measured yet.
+    pub(super) fn new(label: &str) -> Self {
+        Self { label: label.into(), ..Self::default() }
+    }
+
+    /// Adds what a run of `wrk` saw and what it cost.
+    pub(super) fn push(&mut self, measured: Measured) {
+        let Measured { seen, cpu_micros, peak_mib } = measured;
+        self.per_second.push(seen.per_second());
+        self.p50.push(seen.p50 as f64);
+        self.p99.push(seen.p99 as f64);
+        self.cpu.push(cpu_micros);
+        self.peak.push(peak_mib);
+    }
+}
+
+/// One run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    pub(super) seen: Seen,
+    cpu_micros: f64,
+    peak_mib: f64,
+}
+
+/// Loads a running contestant and takes its costs.
+pub(crate) fn measure(
+    folder: &Path,
+    server: &Running,
+    script: &Script,
+    pressure: &Pressure,
+) -> Result<Measured> {
+    let before = server.cost();
+    let seen = load::run(folder, server.address, script, pressure)?;
+    let after = server.cost();
+    let cpu_micros = (after.cpu_seconds - before.cpu_seconds) * 1e6 / seen.requests as f64;
+    Ok(Measured { seen, cpu_micros, peak_mib: mib(after.peak_resident) })
+}
+
+/// Rows as Markdown, with the ratio of each to the rows named.
+pub(super) fn compare(rows: &[Row], unit: &str, references: &[&str]) -> String {
+    let mut head = vec![String::new(), unit.to_owned()];
+    head.extend(references.iter().map(|label| format!("of {label}")));
+    head.extend(["p50 µs", "p99 µs", "CPU µs", "peak RSS MiB"].map(String::from));
+    let mut lines = vec![head];
+    for row in rows {
+        let mut line = vec![row.label.clone(), row.per_second.spread()];
+        for label in references {
+            let reference = rows.iter().find(|row| row.label == *label);
+            line.push(reference.map_or("-".into(), |r| ratio(&row.per_second, &r.per_second)));
+        }
+        line.extend([&row.p50, &row.p99, &row.cpu, &row.peak].map(|s| number(s.median())));
+        lines.push(line);
+    }
+    table(&lines)
+}

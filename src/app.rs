@@ -1,0 +1,264 @@
+//! Puts the parts together: the one place that sees them all.
+
+mod process;
+
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+pub use process::serve;
+use secrecy::SecretSlice;
+use tokio::task::JoinHandle;
+
+use crate::backend::Backend;
+use crate::backend::embedded::{self, CommitGroup, CommitObserver, Embedded, OpenError};
+use crate::config::{self, Config, SigningKey};
+use crate::http::{AppState, Budget, CorsOrigins, Inner, Service, Settings, Signer};
+use crate::layer::{Metered, Timeout};
+use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server};
+use crate::telemetry::Metrics;
+use crate::vault::{Monitor, Policy, Vault};
+
+/// The embedded store's probe reads two flags and the free space: often costs nothing.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+const SIGNING_KEY_FILE: &str = "signing.key";
+const SPOOL_FOLDER: &str = "spool";
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory or a file in it cannot be used.
+    #[error("STORAGE_DATA_DIR: {path}: {cause}")]
+    DataDirectory {
+        /// What was tried.
+        path: String,
+        /// What the operating system says.
+        cause: io::Error,
+    },
+    /// The store in it cannot be opened.
+    #[error("STORAGE_DATA_DIR: {0}")]
+    Store(#[from] OpenError),
+    /// The signing key in the data directory is damaged.
+    #[error(
+        "{path}: holds {found} bytes instead of at least {expected}: restore it, or remove it \
+             to have a new one made (signed URLs that are out then stop working)"
+    )]
+    SigningKey {
+        /// The file.
+        path: String,
+        /// Its length.
+        found: usize,
+        /// The shortest key.
+        expected: usize,
+    },
+    /// The address cannot be listened on.
+    #[error("STORAGE_LISTEN: cannot listen on {address}: {cause}")]
+    Listen {
+        /// As configured.
+        address: std::net::SocketAddr,
+        /// What the operating system says.
+        cause: io::Error,
+    },
+}
+
+/// The service, ready to run.
+pub struct App {
+    service: Service,
+    server: Server,
+    drain: DrainPolicy,
+    store: Arc<Embedded>,
+    monitor: JoinHandle<()>,
+}
+
+impl App {
+    /// Opens the store, binds the listener and wires everything.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let data_dir = &config.storage.data_dir;
+        create_folder(data_dir)?;
+        let spool_folder = data_dir.join(SPOOL_FOLDER);
+        let metrics = Metrics::new();
+        let options = embedded::Options {
+            data_dir: data_dir.clone(),
+            cache_bytes: config.storage.cache_bytes,
+            disk_reserve_bytes: config.storage.disk_reserve_bytes,
+            observer: Arc::new(CommitMetrics(metrics.clone())),
+        };
+        let opening = tokio::task::spawn_blocking(move || Embedded::open(options));
+        let store = Arc::new(opening.await.map_err(|error| StartError::DataDirectory {
+            path: data_dir.display().to_string(),
+            cause: io::Error::other(error),
+        })??);
+        // After the store: it refuses a folder that holds something else, and locks it.
+        create_folder(&spool_folder)?;
+        let signer = signer(config, data_dir)?;
+
+        let limits = ConnectionLimits {
+            max_connections: config.limits.max_connections,
+            header_timeout: config.limits.header_timeout,
+            idle_timeout: config.limits.idle_timeout,
+            write_timeout: config.limits.body_idle_timeout,
+        };
+        let listen = config.server.listen;
+        let server = Server::bind(listen, limits, metrics.clone())
+            .await
+            .map_err(|cause| StartError::Listen { address: listen, cause })?;
+        let address =
+            server.local_addr().map_err(|cause| StartError::Listen { address: listen, cause })?;
+
+        let settings = settings(config, address);
+        let backend: Arc<dyn Backend> = store.clone();
+        let backend = Arc::new(Timeout::new(backend, config.storage.timeout));
+        let backend: Arc<dyn Backend> = Arc::new(Metered::new(backend, metrics.clone()));
+        let (monitor, task) = Monitor::start(
+            Arc::clone(&backend),
+            store.damage(),
+            PROBE_INTERVAL,
+            config.storage.timeout,
+        )
+        .await;
+        let state = assemble(config, backend, monitor, metrics, signer, settings, spool_folder);
+        let drain =
+            DrainPolicy { delay: config.server.drain_delay, timeout: config.server.drain_timeout };
+        Ok(Self { service: Service::new(state), server, drain, store, monitor: task })
+    }
+
+    /// The address that is listened on.
+    ///
+    /// # Errors
+    /// The operating system does not tell.
+    pub fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
+        self.server.local_addr()
+    }
+
+    /// Serves until `stop` completes, drains, and closes the store.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
+        let drained = self.server.run(self.service, self.drain, stop).await;
+        self.monitor.abort();
+        let store = self.store;
+        let closing = tokio::task::spawn_blocking(move || store.close());
+        if let Err(error) = closing.await {
+            tracing::error!(%error, "closing the store failed");
+        }
+        drained
+    }
+}
+
+/// The state of a service over any backend.
+pub fn assemble(
+    config: &Config,
+    backend: Arc<dyn Backend>,
+    monitor: Arc<Monitor>,
+    metrics: Metrics,
+    signer: Signer,
+    settings: Settings,
+    spool_folder: std::path::PathBuf,
+) -> AppState {
+    let policy = Policy {
+        namespace: config.storage.namespace.clone(),
+        write_mode: config.storage.write_mode,
+        max_object_bytes: config.limits.max_object_bytes,
+        spool_folder,
+    };
+    AppState::new(Inner {
+        vault: Arc::new(Vault::new(backend, policy)),
+        monitor,
+        budget: Budget::new(config.limits.memory_budget_bytes, metrics.clone()),
+        metrics,
+        signer,
+        settings,
+        draining: AtomicBool::new(false),
+    })
+}
+
+/// The HTTP side of a configuration; `address` is where callers reach us if nothing else is said.
+pub fn settings(config: &Config, address: std::net::SocketAddr) -> Settings {
+    let public_url = match &config.server.public_url {
+        Some(url) => url.as_str().to_owned(),
+        // An unspecified address is no destination.
+        None if address.ip().is_unspecified() => format!("http://localhost:{}", address.port()),
+        None => format!("http://{address}"),
+    };
+    Settings {
+        public_url,
+        cdn_url: config.storage.cdn_url.as_ref().map(|url| url.as_str().to_owned()),
+        default_cache_control: config.storage.default_cache_control.clone(),
+        body_timeout: config.limits.body_idle_timeout,
+        slow_request: config.log.slow_request,
+        cors_origins: match &config.server.cors_origins {
+            config::CorsOrigins::Any => CorsOrigins::Any,
+            config::CorsOrigins::None => CorsOrigins::None,
+            config::CorsOrigins::List(list) => CorsOrigins::List(list.clone()),
+        },
+    }
+}
+
+fn signer(config: &Config, data_dir: &Path) -> Result<Signer, StartError> {
+    let secret = |key: &SigningKey| SecretSlice::from(key.expose().to_vec());
+    let current = match &config.server.signing_key {
+        Some(key) => secret(key),
+        None => kept_signing_key(&data_dir.join(SIGNING_KEY_FILE))?,
+    };
+    Ok(Signer::new(current, config.server.signing_key_previous.as_ref().map(secret)))
+}
+
+/// The key that was made on the first start, or a new one.
+fn kept_signing_key(path: &Path) -> Result<SecretSlice<u8>, StartError> {
+    let failed = |cause| StartError::DataDirectory { path: path.display().to_string(), cause };
+    match std::fs::read(path) {
+        Ok(bytes) if bytes.len() >= config::MIN_SIGNING_KEY_BYTES => return Ok(bytes.into()),
+        Ok(bytes) => {
+            return Err(StartError::SigningKey {
+                path: path.display().to_string(),
+                found: bytes.len(),
+                expected: config::MIN_SIGNING_KEY_BYTES,
+            });
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let mut bytes = vec![0; config::MIN_SIGNING_KEY_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| failed(io::Error::other(error)))?;
+    write_new_file(path, &bytes).map_err(failed)?;
+    tracing::info!(path = %path.display(), "made a key for signed URLs");
+    Ok(bytes.into())
+}
+
+/// Writes a file that only its owner may read; it appears whole or not at all.
+fn write_new_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&partial, path)?;
+    match path.parent() {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn create_folder(path: &Path) -> Result<(), StartError> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(path)
+        .map_err(|cause| StartError::DataDirectory { path: path.display().to_string(), cause })
+}
+
+/// Tells the metrics about the embedded store's commits.
+#[derive(Debug)]
+struct CommitMetrics(Metrics);
+
+impl CommitObserver for CommitMetrics {
+    fn committed(&self, group: CommitGroup) {
+        self.0.commit_group(group.operations, group.bytes, group.elapsed);
+    }
+}

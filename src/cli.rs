@@ -1,0 +1,131 @@
+//! The command line: what a person types, and the commands that are not the service itself.
+//!
+//! `main` parses a [`Cli`] and starts the service for [`Command::Serve`]; the other commands run
+//! here. They alone write to the terminal; the service writes only its log.
+
+mod check;
+mod healthcheck;
+mod reference;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Sources;
+
+pub use check::{report_problems, run_check_config};
+pub use healthcheck::run_healthcheck;
+pub use reference::{run_reference, settings_table};
+
+/// Exit code for a mistake in the configuration, as clap's for one on the command line.
+pub const EXIT_MISTAKE: u8 = 2;
+
+/// Keeps content-provenance proofs (C2PA manifests) over HTTP.
+///
+/// Without a command it serves. Every setting has a default, so `proof-storage` alone listens on
+/// 127.0.0.1:8080 and keeps proofs in ./data. A setting comes from its environment variable, else
+/// from the TOML file, else from its default.
+#[derive(Debug, Parser)]
+#[command(name = "proof-storage", version, after_long_help = reference::help())]
+#[command(after_help = "Use --help to list all settings.")]
+pub struct Cli {
+    /// TOML file with settings (also STORAGE_CONFIG).
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Serve proofs until SIGTERM or SIGINT (the default).
+    Serve,
+    /// Print the settings as they take effect, or every mistake in them.
+    ///
+    /// Shows each setting with the place it came from, never a secret. Exits with 0 where the
+    /// configuration is sound and with 2 where it is not; starts nothing and touches no data.
+    CheckConfig {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask a running service whether it is ready.
+    ///
+    /// Exits with 0 where /health/ready answers 200 within 3 seconds, else with 1: for
+    /// containers, which have no curl.
+    Healthcheck {
+        /// URL to ask (http only); else /health/ready at the configured listening address.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+    },
+    /// Print the Markdown table of settings that README.md shows.
+    #[command(hide = true)]
+    Reference,
+}
+
+impl Cli {
+    /// What to do.
+    pub fn chosen_command(&self) -> Command {
+        self.command.clone().unwrap_or(Command::Serve)
+    }
+
+    /// What the configuration is read from.
+    pub fn sources(&self) -> Sources {
+        Sources::of_process(self.config.clone())
+    }
+}
+
+/// What a command has to say, and how it ends.
+#[derive(Debug, PartialEq, Eq)]
+struct Report {
+    /// For standard output, whole lines.
+    out: String,
+    /// For standard error, whole lines.
+    err: String,
+    code: u8,
+}
+
+impl Report {
+    /// Writes it out. A reader that went away (`| head`) is no failure.
+    fn print(self) -> ExitCode {
+        drop(std::io::stdout().lock().write_all(self.out.as_bytes()));
+        drop(std::io::stderr().lock().write_all(self.err.as_bytes()));
+        ExitCode::from(self.code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::config::SETTINGS;
+
+    #[test]
+    fn command_line_is_consistent_and_serves_by_default() {
+        Cli::command().debug_assert();
+        assert_eq!(
+            Cli::try_parse_from(["proof-storage"]).unwrap().chosen_command(),
+            Command::Serve
+        );
+        let cli = Cli::try_parse_from(["proof-storage", "check-config", "--config", "x"]).unwrap();
+        assert_eq!(cli.config, Some(PathBuf::from("x")));
+        assert_eq!(cli.chosen_command(), Command::CheckConfig { json: false });
+        assert!(Cli::try_parse_from(["proof-storage", "chek-config"]).is_err());
+    }
+
+    #[test]
+    fn help_names_every_setting_with_its_default() {
+        let help = Cli::command().render_long_help().to_string();
+        for setting in SETTINGS {
+            let (_, rest) = help.split_once(&format!("  {} ", setting.variable)).unwrap();
+            let entry = rest.split("\n  STORAGE_").next().unwrap();
+            assert!(entry.contains(setting.default.unwrap_or("unset")), "{entry}");
+        }
+        assert!(!help.contains("reference"), "a command for the project itself stays hidden");
+    }
+}

@@ -1,0 +1,136 @@
+//! `check-config`: the configuration as it takes effect, or all its mistakes.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{EXIT_MISTAKE, Report};
+use crate::config::{Config, Loaded, Problems, Sources};
+
+/// Checks a configuration and prints what came of it.
+pub fn run_check_config(sources: Sources, json: bool) -> ExitCode {
+    report(Config::load(sources), json).print()
+}
+
+/// Prints the mistakes that keep the service from starting.
+pub fn report_problems(problems: &Problems) -> ExitCode {
+    Report { out: String::new(), err: format!("{problems}\n"), code: EXIT_MISTAKE }.print()
+}
+
+fn report(result: Result<Loaded, Problems>, json: bool) -> Report {
+    let code = if result.is_ok() { 0 } else { EXIT_MISTAKE };
+    let (out, err) = match (result, json) {
+        (Ok(loaded), false) => (text(&loaded), String::new()),
+        (Err(problems), false) => (String::new(), format!("{problems}\n")),
+        (Ok(loaded), true) => (format!("{:#}\n", sound(&loaded)), String::new()),
+        (Err(problems), true) => {
+            let document = json!({ "sound": false, "problems": problems });
+            (format!("{document:#}\n"), String::new())
+        }
+    };
+    Report { out, err, code }
+}
+
+fn text(loaded: &Loaded) -> String {
+    let mut text = String::from("the configuration is sound\n\n");
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "(unset)".into());
+    let width = |of: fn(&str) -> usize, texts: Vec<String>| {
+        texts.iter().map(|text| of(text)).max().unwrap_or(0)
+    };
+    let chars: fn(&str) -> usize = |text| text.chars().count();
+    let names = width(chars, loaded.effective.iter().map(|e| e.variable.to_owned()).collect());
+    let values = width(chars, loaded.effective.iter().map(|e| shown(&e.value)).collect());
+    for setting in &loaded.effective {
+        let (name, value, source) = (setting.variable, shown(&setting.value), &setting.source);
+        // A `String` takes any text.
+        let _ = writeln!(text, "{name:names$}  {value:values$}  {source}");
+    }
+    for warning in &loaded.warnings {
+        let _ = write!(text, "\nwarning: {warning}");
+    }
+    if !loaded.warnings.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+fn sound(loaded: &Loaded) -> serde_json::Value {
+    let settings: Vec<_> = loaded
+        .effective
+        .iter()
+        .map(|setting| {
+            json!({
+                "name": setting.variable,
+                "value": setting.value,
+                "source": setting.source.to_string(),
+            })
+        })
+        .collect();
+    json!({ "sound": true, "settings": settings, "warnings": loaded.warnings })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+
+    const SECRET: &str = "canary-canary-canary-canary-canary";
+
+    fn check(variables: &[(&str, &str)], json: bool) -> Report {
+        let environment = variables
+            .iter()
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)))
+            .collect();
+        report(Config::load(Sources { environment, file: None }), json)
+    }
+
+    fn line<'a>(report: &'a Report, name: &str) -> Vec<&'a str> {
+        let line = report.out.lines().find(|line| line.split(' ').next() == Some(name)).unwrap();
+        line.split_whitespace().collect()
+    }
+
+    #[test]
+    fn shows_values_with_their_source_and_no_secret() {
+        let variables = [
+            ("STORAGE_LISTEN", "0.0.0.0:9000"),
+            ("STORAGE_SIGNING_KEY", SECRET),
+            ("STORAGE_REGION", "eu-west-1"),
+        ];
+        let report = check(&variables, false);
+        assert_eq!((report.code, report.err.as_str()), (0, ""));
+        assert_eq!(line(&report, "STORAGE_LISTEN")[1..], ["0.0.0.0:9000", "variable"]);
+        assert_eq!(line(&report, "STORAGE_SIGNING_KEY")[1..], ["(secret)", "variable"]);
+        assert_eq!(line(&report, "STORAGE_TIMEOUT")[1..], ["30000", "default"]);
+        assert_eq!(line(&report, "STORAGE_CDN_URL")[1..], ["(unset)", "default"]);
+        assert!(report.out.contains("warning: STORAGE_REGION"));
+        assert!(!report.out.contains(SECRET));
+    }
+
+    #[test]
+    fn json_has_the_same_facts() {
+        let report = check(&[("STORAGE_SIGNING_KEY", SECRET)], true);
+        assert!(!report.out.contains(SECRET));
+        let document: serde_json::Value = serde_json::from_str(&report.out).unwrap();
+        assert_eq!(document["sound"], true);
+        let settings = document["settings"].as_array().unwrap();
+        assert_eq!(settings.len(), crate::config::SETTINGS.len());
+        let listen = settings.iter().find(|s| s["name"] == "STORAGE_LISTEN").unwrap();
+        assert_eq!(listen["value"], "127.0.0.1:8080");
+        assert_eq!(listen["source"], "default");
+    }
+
+    #[test]
+    fn mistakes_go_to_standard_error_or_into_the_json() {
+        let wrong = [("STORAGE_LISTEN", "here"), ("STORAGE_TIMEOUT", "soon")];
+        let report = check(&wrong, false);
+        assert_eq!((report.code, report.out.as_str()), (EXIT_MISTAKE, ""));
+        assert!(report.err.starts_with("2 mistakes"), "{}", report.err);
+        let report = check(&wrong, true);
+        assert_eq!((report.code, report.err.as_str()), (EXIT_MISTAKE, ""));
+        let document: serde_json::Value = serde_json::from_str(&report.out).unwrap();
+        assert_eq!(document["sound"], false);
+        assert_eq!(document["problems"][0]["place"], "STORAGE_LISTEN");
+    }
+}

@@ -1,0 +1,151 @@
+//! Configuration: the environment over an optional TOML file over defaults.
+//!
+//! [`Config::load`] reads everything, checks everything, and reports all mistakes together, before
+//! anything starts; what it gives back is sound and typed. A program that embeds the service fills
+//! in the same structs itself: `Config::default()` is what an empty environment gives.
+//!
+//! One table, [`SETTINGS`], names every setting; each struct's fields say what they mean.
+//! Called by the command line; imports value types of `model` and nothing else of this crate.
+
+mod environment;
+mod file;
+mod limits;
+mod log;
+mod parse;
+mod problems;
+mod reader;
+mod secret;
+mod server;
+mod settings;
+mod slip;
+mod storage;
+mod url;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+pub use limits::LimitsConfig;
+pub use log::{LogConfig, LogFormat};
+pub use problems::{Problem, Problems};
+pub use reader::{Effective, Source};
+pub use secret::{MIN_SIGNING_KEY_BYTES, SigningKey};
+pub use server::ServerConfig;
+pub use settings::{Form, SETTINGS, Setting};
+pub use storage::StorageConfig;
+pub use url::{BaseUrl, CorsOrigins};
+
+use environment::Environment;
+use file::FileValues;
+use reader::Reader;
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+const TIB: u64 = 1 << 40;
+
+/// Everything a person can set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How the service is reached and how it stops.
+    pub server: ServerConfig,
+    /// What one caller, or all together, may take.
+    pub limits: LimitsConfig,
+    /// Where proofs are kept and how they may be written.
+    pub storage: StorageConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
+}
+
+/// What a configuration is read from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Variables, by name.
+    pub environment: Vec<(OsString, OsString)>,
+    /// TOML file named on the command line; else `STORAGE_CONFIG` names it, else there is none.
+    pub file: Option<PathBuf>,
+}
+
+impl Sources {
+    /// Those of this process.
+    pub fn of_process(file: Option<PathBuf>) -> Self {
+        Self { environment: std::env::vars_os().collect(), file }
+    }
+}
+
+/// A sound configuration, and how it came about.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is odd and yet no mistake: to be logged once logging is up.
+    pub warnings: Vec<String>,
+    /// Each setting as it takes effect, in the order of [`SETTINGS`], without secrets.
+    pub effective: Vec<Effective>,
+}
+
+impl Config {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// All mistakes, each with its variable or key and the remedy.
+    pub fn load(sources: Sources) -> Result<Loaded, Problems> {
+        let mut problems = Problems::default();
+        let mut warnings = Vec::new();
+        let environment = Environment::read(sources.environment, &mut problems, &mut warnings);
+        let (path, source) = match (sources.file, environment.setting(settings::CONFIG.variable)) {
+            (Some(path), _) => (Some(path), Source::CommandLine),
+            (None, Some(path)) => (Some(PathBuf::from(path)), Source::Variable),
+            (None, None) => (None, Source::Default),
+        };
+        let mut file = FileValues::default();
+        if let Some(path) = &path {
+            let name = path.display().to_string();
+            match std::fs::read_to_string(path) {
+                Ok(text) => file = FileValues::read(&text, &name, &mut problems, &mut warnings),
+                Err(error) => problems.push(name, format!("cannot be read: {error}")),
+            }
+        }
+        let mut reader = Reader {
+            environment: &environment,
+            file: &file,
+            problems: &mut problems,
+            warnings: &mut warnings,
+            effective: Vec::new(),
+        };
+        let config = Self::read(&mut reader);
+        let mut effective = reader.effective;
+        effective.push(Effective {
+            variable: settings::CONFIG.variable,
+            value: path.map(|path| path.display().to_string()),
+            source,
+        });
+        effective.sort_by_key(|shown| {
+            SETTINGS.iter().position(|setting| setting.variable == shown.variable)
+        });
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Loaded { config, warnings, effective })
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            server: ServerConfig::read(reader),
+            limits: LimitsConfig::read(reader),
+            storage: StorageConfig::read(reader),
+            log: LogConfig::read(reader),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let mut reader = Reader {
+            environment: &Environment::default(),
+            file: &FileValues::default(),
+            problems: &mut Problems::default(),
+            warnings: &mut Vec::new(),
+            effective: Vec::new(),
+        };
+        Self::read(&mut reader)
+    }
+}

@@ -1,0 +1,140 @@
+//! Finds each setting's text (variable over file over default), has it parsed, and keeps every
+//! mistake, so that one run shows them all.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::environment::Environment;
+use super::file::{FileText, FileValues};
+use super::problems::Problems;
+use super::settings::{Form, Setting};
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody said anything.
+    Default,
+    /// `--config`.
+    CommandLine,
+    /// The variable of the setting.
+    Variable,
+    /// The TOML file: key, file and line.
+    File(String),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::CommandLine => f.write_str("command line"),
+            Self::Variable => f.write_str("variable"),
+            Self::File(place) => f.write_str(place),
+        }
+    }
+}
+
+/// A setting as it takes effect, fit to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// Name of the variable, which is the name of the setting.
+    pub variable: &'static str,
+    /// The text; `None` = unset, `(secret)` for secrets.
+    pub value: Option<String>,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// A text that is found but not yet understood. Secret, because it may be one.
+struct Found {
+    text: SecretString,
+    source: Source,
+}
+
+/// Reads settings one by one.
+pub(super) struct Reader<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) file: &'a FileValues,
+    pub(super) problems: &'a mut Problems,
+    pub(super) warnings: &'a mut Vec<String>,
+    pub(super) effective: Vec<Effective>,
+}
+
+impl Reader<'_> {
+    /// A setting that always has a value. A mistaken one gives the default, and the mistake is
+    /// reported at the end.
+    pub(super) fn value<T>(
+        &mut self,
+        setting: &'static Setting,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        if let Some(value) = self.option(setting, &parse) {
+            return value;
+        }
+        let default = setting.default.expect("read as a value, so it has a default");
+        parse(default).expect("every default is legal: a test reads them all")
+    }
+
+    /// A setting that may be unset.
+    pub(super) fn option<T>(
+        &mut self,
+        setting: &'static Setting,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let Some(found) = self.find(setting) else {
+            let value = setting.default.map(str::to_owned);
+            self.note(setting, value, Source::Default);
+            return None;
+        };
+        let text = found.text.expose_secret();
+        match parse(text) {
+            Ok(value) => {
+                let shown = if setting.form == Form::Secret { "(secret)" } else { text };
+                self.note(setting, Some(shown.to_owned()), found.source);
+                Some(value)
+            }
+            Err(mistake) => {
+                let place = match found.source {
+                    Source::File(place) => place,
+                    _ => setting.variable.to_owned(),
+                };
+                self.problems.push(place, mistake);
+                None
+            }
+        }
+    }
+
+    pub(super) fn warn(&mut self, text: &str) {
+        self.warnings.push(text.to_owned());
+    }
+
+    fn note(&mut self, setting: &'static Setting, value: Option<String>, source: Source) {
+        self.effective.push(Effective { variable: setting.variable, value, source });
+    }
+
+    fn find(&mut self, setting: &Setting) -> Option<Found> {
+        if let Some(text) = self.environment.setting(setting.variable) {
+            return Some(Found { text: text.into(), source: Source::Variable });
+        }
+        let value = self.file.get(setting.key?)?;
+        let source = Source::File(value.place.clone());
+        match &value.text {
+            FileText::Plain(text) => Some(Found { text: text.as_str().into(), source }),
+            FileText::InVariable(name) => match self.environment.any(name) {
+                Some(text) => Some(Found { text: text.into(), source }),
+                None => {
+                    self.problems.push(&value.place, format!("the variable {name} is not set"));
+                    None
+                }
+            },
+            FileText::InFile(path) => match std::fs::read_to_string(path) {
+                Ok(text) => {
+                    Some(Found { text: text.trim_end_matches(['\r', '\n']).into(), source })
+                }
+                Err(error) => {
+                    let path = path.display();
+                    self.problems.push(&value.place, format!("cannot read {path}: {error}"));
+                    None
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The one table of settings: name, TOML place, default and meaning of each.
+//!
+//! Everything that names a setting is made from it: reading, slip detection, `--help`,
+//! `check-config` and the README's table. A test holds `config/default.toml` and README.md
+//! against it. To add a setting: one entry here, one line in the `read` of its section, one block
+//! in `config/default.toml`.
+
+/// One thing a person can set.
+#[derive(Debug)]
+pub struct Setting {
+    /// Environment variable.
+    pub variable: &'static str,
+    /// Place in the TOML file, `section.key`; `None` where a file cannot say it.
+    pub key: Option<&'static str>,
+    /// Value where nobody says anything, in the form a person would write; `None` = unset.
+    pub default: Option<&'static str>,
+    /// Meaning and unit, on one line.
+    pub help: &'static str,
+    /// How it is written and shown.
+    pub form: Form,
+}
+
+/// How a setting is written and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A text or a whole number.
+    Text,
+    /// A text with commas; in TOML a list of texts too.
+    List,
+    /// A text that must never be shown; in TOML a reference to a file or a variable too.
+    Secret,
+}
+
+impl Setting {
+    /// The table entry of a TOML place.
+    pub(super) fn by_key(key: &str) -> Option<&'static Self> {
+        SETTINGS.iter().copied().find(|setting| setting.key == Some(key))
+    }
+}
+
+macro_rules! settings {
+    ($($name:ident = $variable:literal, $key:expr, $default:expr, $form:ident, $help:literal;)*) => {
+        $(pub(super) static $name: Setting = Setting {
+            variable: $variable,
+            key: $key,
+            default: $default,
+            help: $help,
+            form: $form,
+        };)*
+
+        /// Every setting, in the order in which a person reads them.
+        pub static SETTINGS: &[&Setting] = &[$(&$name),*];
+    };
+}
+
+use Form::{List, Secret, Text};
+
+settings! {
+    CONFIG = "STORAGE_CONFIG", None, None, Text,
+        "TOML file to read; `--config` wins over it";
+
+    LISTEN = "STORAGE_LISTEN", Some("server.listen"), Some("127.0.0.1:8080"), Text,
+        "address and port to listen on";
+    PUBLIC_URL = "STORAGE_PUBLIC_URL", Some("server.public_url"), None, Text,
+        "URL under which callers reach the service; else made from the listening address";
+    CORS_ORIGINS = "STORAGE_CORS_ORIGINS", Some("server.cors_origins"), Some("*"), List,
+        "origins whose pages may read: `*`, `none`, or a comma-separated list";
+    SIGNING_KEY = "STORAGE_SIGNING_KEY", Some("server.signing_key"), None, Secret,
+        "secret of at least 32 bytes that signs URLs; else made once in the data directory";
+    SIGNING_KEY_PREVIOUS = "STORAGE_SIGNING_KEY_PREVIOUS", Some("server.signing_key_previous"),
+        None, Secret,
+        "older secret, still accepted and never used to sign: for changing the key";
+    DRAIN_DELAY = "STORAGE_DRAIN_DELAY", Some("server.drain_delay"), Some("0"), Text,
+        "milliseconds for which readiness is already 503 before the listener closes";
+    DRAIN_TIMEOUT = "STORAGE_DRAIN_TIMEOUT", Some("server.drain_timeout"), Some("30000"), Text,
+        "milliseconds that running requests get to finish at shutdown";
+    LOG = "STORAGE_LOG", Some("server.log"), Some("info"), Text,
+        "what to log: a level, or directives such as `info,proof_storage::http=debug`";
+    LOG_FORMAT = "STORAGE_LOG_FORMAT", Some("server.log_format"), Some("text"), Text,
+        "form of the log: `text` or `json`";
+    SLOW_REQUEST = "STORAGE_SLOW_REQUEST", Some("server.slow_request"), Some("1000"), Text,
+        "milliseconds from which a request is logged as slow";
+
+    MAX_CONNECTIONS = "STORAGE_MAX_CONNECTIONS", Some("limits.max_connections"), Some("10000"),
+        Text, "connections open at once; further ones wait to be accepted";
+    HEADER_TIMEOUT = "STORAGE_HEADER_TIMEOUT", Some("limits.header_timeout"), Some("10000"), Text,
+        "milliseconds in which a request's headers must arrive";
+    IDLE_TIMEOUT = "STORAGE_IDLE_TIMEOUT", Some("limits.idle_timeout"), Some("75000"), Text,
+        "milliseconds that a kept-alive connection may stay without a request";
+    BODY_TIMEOUT = "STORAGE_BODY_TIMEOUT", Some("limits.body_timeout"), Some("30000"), Text,
+        "milliseconds that a request's body may pause";
+    MEMORY_BUDGET = "STORAGE_MEMORY_BUDGET", Some("limits.memory_budget"), Some("67108864"), Text,
+        "bytes of bodies held in memory at once; above it requests get 503 (64MiB is a form too)";
+
+    PROVIDER = "STORAGE_PROVIDER", Some("storage.provider"), Some("local"), Text,
+        "where proofs are kept: `local`, the embedded store, is the only one built yet";
+    DATA_DIR = "STORAGE_DATA_DIR", Some("storage.data_dir"), Some("./data"), Text,
+        "folder of the embedded store, made where it is missing";
+    KEY_PREFIX = "STORAGE_KEY_PREFIX", Some("storage.key_prefix"), Some("proofs/"), Text,
+        "put before every key in the backend; services with different prefixes may share one";
+    WRITE_MODE = "STORAGE_WRITE_MODE", Some("storage.write_mode"), Some("write-once"), Text,
+        "`write-once`: a stored proof is replaced only with If-Match; `overwrite`: by any PUT";
+    MAX_OBJECT_BYTES = "STORAGE_MAX_OBJECT_BYTES", Some("storage.max_object_bytes"),
+        Some("104857600"), Text, "largest proof in bytes, up to 5GiB";
+    DEFAULT_CACHE_CONTROL = "STORAGE_DEFAULT_CACHE_CONTROL", Some("storage.default_cache_control"),
+        None, Text, "Cache-Control of proofs stored without one; else none is sent";
+    CDN_URL = "STORAGE_CDN_URL", Some("storage.cdn_url"), None, Text,
+        "URL of a CDN in front, used for `url` in the result of a store";
+    MAX_RETRIES = "STORAGE_MAX_RETRIES", Some("storage.max_retries"), Some("3"), Text,
+        "tries after the first against a remote backend; no effect on the embedded store";
+    TIMEOUT = "STORAGE_TIMEOUT", Some("storage.timeout"), Some("30000"), Text,
+        "milliseconds for one call to a backend";
+    CACHE_BYTES = "STORAGE_CACHE_BYTES", Some("storage.cache_bytes"), Some("33554432"), Text,
+        "bytes of the embedded store's block cache";
+    DISK_RESERVE = "STORAGE_DISK_RESERVE", Some("storage.disk_reserve"), Some("268435456"), Text,
+        "bytes of disk that stay free: writes get 507 before the disk is full";
+}
+
+/// A name of the contract whose feature is not built in this version.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    pub(super) variable: &'static str,
+    pub(super) key: Option<&'static str>,
+    /// Whether setting it is a mistake; else it only has no effect while the provider is local.
+    pub(super) refused: bool,
+}
+
+const fn unused(variable: &'static str, key: Option<&'static str>) -> Reserved {
+    Reserved { variable, key, refused: false }
+}
+
+/// Names that later versions give a meaning. A fallback that is silently missing would be a
+/// promise broken, so that one is refused.
+pub(super) static RESERVED: &[Reserved] = &[
+    Reserved {
+        variable: "STORAGE_FALLBACK_PROVIDER",
+        key: Some("storage.fallback_provider"),
+        refused: true,
+    },
+    unused("STORAGE_REGION", Some("storage.region")),
+    unused("STORAGE_BUCKET", Some("storage.bucket")),
+    unused("STORAGE_ENDPOINT", Some("storage.endpoint")),
+    unused("STORAGE_ACCESS_KEY_ID", Some("storage.access_key_id")),
+    unused("STORAGE_SECRET_ACCESS_KEY", Some("storage.secret_access_key")),
+    unused("R2_ACCOUNT_ID", None),
+    unused("R2_ACCESS_KEY_ID", None),
+    unused("R2_SECRET_ACCESS_KEY", None),
+    unused("R2_BUCKET", None),
+    unused("R2_CDN_URL", None),
+    unused("R2_ENDPOINT", None),
+];
+
+/// Sections of the TOML file that have settings.
+pub(super) const SECTIONS: &[&str] = &["server", "limits", "storage"];
+
+/// Sections of the contract that this version refuses.
+pub(super) const REFUSED_SECTIONS: &[&str] = &["pool", "backend", "auth"];

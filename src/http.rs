@@ -1,0 +1,204 @@
+//! The HTTP surface: every route on one screen, and what wraps them all.
+//!
+//! Only this module knows HTTP and imports axum. Handlers are thin: extract, call the vault,
+//! render. The order of the layers matters, outermost first: `observe` (id, log, figures, problem
+//! bodies) → panic guard → CORS (so that errors carry its headers too) → routes.
+
+mod admission;
+mod conditional;
+mod docs;
+mod extract;
+mod headers;
+mod health;
+mod listing;
+mod objects;
+mod observe;
+mod problem;
+mod render;
+mod signed;
+mod signing;
+mod state;
+mod transfer;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use axum::middleware::from_fn;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use tower::ServiceExt as _;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+pub use admission::Budget;
+pub use problem::{Code, Problem};
+pub use signing::{Grant, MIN_SECRET_BYTES, Pins, SignedMethod, Signer, TokenError};
+pub use state::{AppState, CorsOrigins, Inner, Settings};
+
+use crate::telemetry::Route;
+
+/// Most header fields of a request.
+pub const MAX_HEADERS: usize = 128;
+
+/// Most bytes of a request's header fields together.
+pub const MAX_HEADER_BYTES: usize = 64 * 1024;
+
+/// Every route of the service, with the label of its figures. The order is that of the contract.
+pub const ROUTES: [(&str, Route); 18] = [
+    ("/v1/proofs", Route::Objects),
+    ("/v1/proofs/", Route::Object),
+    ("/v1/proofs/{*key}", Route::Object),
+    ("/v1/metadata/", Route::Metadata),
+    ("/v1/metadata/{*key}", Route::Metadata),
+    ("/v1/copy", Route::Copy),
+    ("/v1/move", Route::Move),
+    ("/v1/batch-delete", Route::BatchDelete),
+    ("/v1/signed-urls", Route::SignedUrls),
+    ("/v1/signed/{token}/{*key}", Route::Signed),
+    ("/v1/stats", Route::Stats),
+    ("/v1/backends", Route::Backends),
+    ("/health", Route::Health),
+    ("/health/ready", Route::Ready),
+    ("/metrics", Route::Metrics),
+    ("/openapi.yaml", Route::OpenApi),
+    ("/docs", Route::Docs),
+    ("/", Route::Docs),
+];
+
+fn routes() -> Router<AppState> {
+    let object = get(objects::get).put(objects::put).delete(objects::delete);
+    Router::new()
+        .route("/v1/proofs", get(listing::list).post(objects::post))
+        // The empty key is refused as a key, not as an unknown route.
+        .route("/v1/proofs/", object.clone())
+        .route("/v1/proofs/{*key}", object)
+        .route("/v1/metadata/", get(objects::metadata))
+        .route("/v1/metadata/{*key}", get(objects::metadata))
+        .route("/v1/copy", post(transfer::copy))
+        .route("/v1/move", post(transfer::rename))
+        .route("/v1/batch-delete", post(transfer::batch_delete))
+        .route("/v1/signed-urls", post(signed::sign))
+        .route("/v1/signed/{token}/{*key}", get(signed::serve).put(signed::serve))
+        .route("/v1/stats", get(health::stats))
+        .route("/v1/backends", get(health::backends))
+        .route("/health", get(health::health))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/openapi.yaml", get(docs::openapi))
+        .route("/docs", get(docs::page))
+        .route("/", get(docs::root))
+}
+
+fn route_of(path: &str) -> Route {
+    ROUTES.iter().find(|(known, _)| *known == path).map_or(Route::Other, |(_, route)| *route)
+}
+
+/// The whole service as one function from request to answer. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    state: AppState,
+    router: Router,
+}
+
+impl Service {
+    /// Wires routes, layers and state.
+    pub fn new(state: AppState) -> Self {
+        let router = routes()
+            .method_not_allowed_fallback(method_not_allowed)
+            .fallback(not_found)
+            .layer(from_fn(observe::mark_route))
+            .layer(cors(&state.settings.cors_origins))
+            .layer(CatchPanicLayer::custom(panicked))
+            .with_state(state.clone());
+        Self { state, router }
+    }
+
+    /// Answers one request.
+    pub async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let router = self.router.clone();
+        observe::observe(self.state.clone(), request, |request| async move {
+            if head_is_too_large(&request) {
+                return head_too_large().into_response();
+            }
+            match router.oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        })
+        .await
+    }
+
+    /// What all requests share.
+    pub fn state(&self) -> &AppState {
+        &self.state
+    }
+}
+
+/// Hyper refuses a far larger head by itself, but without a body that says why.
+fn head_is_too_large(request: &Request<Body>) -> bool {
+    let fields = request.headers();
+    let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    fields.len() > MAX_HEADERS || bytes > MAX_HEADER_BYTES
+}
+
+fn head_too_large() -> Problem {
+    let detail = format!(
+        "the request has more than {MAX_HEADERS} header fields or {MAX_HEADER_BYTES} bytes of them"
+    );
+    Problem::new(Code::HeadersTooLarge, detail)
+}
+
+async fn not_found() -> Problem {
+    Problem::new(Code::NotFound, "no such resource: see /openapi.yaml for what there is")
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(
+        Code::MethodNotAllowed,
+        "this resource has no such method: the Allow header names those it has",
+    )
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response<Body> {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    tracing::error!(panic = text, "a handler panicked");
+    Problem::new(
+        Code::Internal,
+        "an unexpected error happened here; the log has it by the request id",
+    )
+    .into_response()
+}
+
+/// Who may read from a page of another origin: readers of C2PA run in browsers. Never writes.
+fn cors(origins: &CorsOrigins) -> CorsLayer {
+    let allow = match origins {
+        CorsOrigins::Any => AllowOrigin::any(),
+        CorsOrigins::None => AllowOrigin::list([]),
+        CorsOrigins::List(list) => {
+            AllowOrigin::list(list.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+        }
+    };
+    let exposed = [
+        header::ACCEPT_RANGES,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::ETAG,
+        header::LAST_MODIFIED,
+        HeaderName::from_static("repr-digest"),
+        HeaderName::from_static("x-request-id"),
+    ];
+    CorsLayer::new()
+        .allow_origin(allow)
+        .allow_methods([Method::GET, Method::HEAD])
+        .allow_headers([
+            header::RANGE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::IF_RANGE,
+        ])
+        .expose_headers(exposed)
+        .max_age(std::time::Duration::from_secs(86_400))
+}

@@ -1,0 +1,153 @@
+//! From a request to typed values, strictly: what is not understood is refused by name.
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{Uri, header};
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use super::problem::{Code, Problem};
+use super::state::AppState;
+use crate::model::{Key, KeyError};
+use crate::vault::Vault;
+
+/// Largest JSON body: 10 000 keys of 1024 bytes, escaped, with room to spare.
+const MAX_JSON_BYTES: usize = 16 << 20;
+
+/// The proof that the path names, under any of the routes that end in a key.
+pub struct ProofKey(pub Key);
+
+/// Routes whose remainder is a key.
+const KEY_ROUTES: [&str; 2] = ["/v1/proofs/", "/v1/metadata/"];
+
+impl FromRequestParts<AppState> for ProofKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let path = parts.uri.path();
+        let rest = KEY_ROUTES.iter().find_map(|route| path.strip_prefix(route)).unwrap_or_default();
+        decode_key(&state.vault, rest).map(Self)
+    }
+}
+
+/// Percent-decodes the rest of a path, exactly once, and checks it as a key.
+///
+/// # Errors
+/// `INVALID_KEY` with the rule that is broken.
+pub fn decode_key(vault: &Vault, rest: &str) -> Result<Key, Problem> {
+    let stray = rest.match_indices('%').any(|(at, _)| {
+        !matches!(rest.as_bytes().get(at + 1..at + 3), Some(hex) if hex.iter().all(u8::is_ascii_hexdigit))
+    });
+    if stray {
+        let detail = "the key has a '%' that is not followed by two hexadecimal digits: send %25";
+        return Err(Problem::new(Code::InvalidKey, detail));
+    }
+    let name = percent_decode_str(rest).decode_utf8().map_err(|_| KeyError::NotUtf8)?;
+    Ok(vault.key(&name)?)
+}
+
+/// A query string with known names only.
+pub struct StrictQuery<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<AppState> for StrictQuery<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(error) => Err(Problem::invalid(format!("query: {}", innermost(&error)))),
+        }
+    }
+}
+
+/// For calls that take no query: a parameter would otherwise vanish unseen.
+pub struct NoQuery;
+
+impl FromRequestParts<AppState> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
+        refuse_query(&parts.uri)?;
+        Ok(Self)
+    }
+}
+
+fn refuse_query(uri: &Uri) -> Result<(), Problem> {
+    match uri.query() {
+        None | Some("") => Ok(()),
+        Some(query) => {
+            let name = query.split(['=', '&']).next().unwrap_or_default();
+            let name = percent_decode_str(name).decode_utf8_lossy();
+            Err(Problem::invalid(format!("this call takes no query parameter, but got '{name}'")))
+        }
+    }
+}
+
+/// A JSON body with known fields only.
+pub struct StrictJson<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for StrictJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let essence = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = essence.split(';').next().unwrap_or_default().trim();
+        // A browser form can send other types across sites without asking first; JSON it cannot.
+        if !essence.eq_ignore_ascii_case("application/json") {
+            let detail = "send the body with Content-Type: application/json";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        }
+        let body = read_json_body(request, state).await?;
+        serde_json::from_slice(&body)
+            .map(Self)
+            .map_err(|error| Problem::invalid(format!("JSON body: {error}")))
+    }
+}
+
+async fn read_json_body(request: Request, state: &AppState) -> Result<bytes::Bytes, Problem> {
+    let length = content_length(request.headers()).unwrap_or(MAX_JSON_BYTES as u64);
+    if length > MAX_JSON_BYTES as u64 {
+        return Err(json_too_large());
+    }
+    // Parsed keys are held beside the text they came from.
+    let _reservation = state.budget.reserve(2 * length)?;
+    let reading = to_bytes(request.into_body(), MAX_JSON_BYTES);
+    match tokio::time::timeout(state.settings.body_timeout, reading).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_length_limit(&error) => Err(json_too_large()),
+        Ok(Err(error)) => {
+            Err(Problem::invalid(format!("the body broke off: {}", innermost(&error))))
+        }
+        Err(_) => Err(Problem::new(Code::RequestTimeout, "the JSON body did not arrive in time")),
+    }
+}
+
+fn json_too_large() -> Problem {
+    Problem::new(Code::TooLarge, format!("a JSON body may have {MAX_JSON_BYTES} bytes at most"))
+}
+
+fn is_length_limit(error: &axum::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(current) = cause {
+        if current.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = current.source();
+    }
+    false
+}
+
+/// `Content-Length`, where it is there and a number. Hyper has refused conflicting ones.
+pub fn content_length(headers: &header::HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut current = error;
+    while let Some(source) = current.source() {
+        current = source;
+    }
+    current.to_string()
+}

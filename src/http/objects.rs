@@ -1,0 +1,306 @@
+//! One proof: store, retrieve, look, delete.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body as HttpBody, HttpBody as _};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use axum::response::{IntoResponse, Json};
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body_util::BodyExt as _;
+
+use super::admission::Reservation;
+use super::conditional::{self, Part, Verdict};
+use super::extract::{NoQuery, ProofKey, content_length};
+use super::headers::{self, extension_of};
+use super::problem::{Code, Problem};
+use super::render;
+use super::signing::Pins;
+use super::state::AppState;
+use crate::model::{Body, ByteRange, Encoding, Key, ObjectMeta, StoreError};
+use crate::vault::{Outcome, Prepared, Upload, VERIFY_BYTES};
+
+/// What a streamed answer holds in memory: pieces on their way through.
+const STREAM_BYTES: u64 = 1 << 20;
+
+/// `PUT /v1/proofs/{key}`
+pub async fn put(
+    State(state): State<AppState>,
+    ProofKey(key): ProofKey,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: HttpBody,
+) -> Result<Response<HttpBody>, Problem> {
+    store(&state, &key, &headers, body, &Pins::default()).await
+}
+
+/// `POST /v1/proofs`: under a key of our making that nobody can guess (UUIDv4, RFC 9562).
+pub async fn post(
+    State(state): State<AppState>,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: HttpBody,
+) -> Result<Response<HttpBody>, Problem> {
+    if headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH) {
+        return Err(Problem::invalid("If-Match and If-None-Match have no meaning for a new key"));
+    }
+    let options = headers::upload_options(&headers, None, state.vault.policy().max_object_bytes)?;
+    let extension = extension_of(&options.attributes.content_type);
+    let key = state.vault.key(&format!("{}{extension}", uuid::Uuid::new_v4()))?;
+    store(&state, &key, &headers, body, &Pins::default()).await
+}
+
+/// Stores a body under a key; a signed URL may pin what the body must be.
+pub async fn store(
+    state: &AppState,
+    key: &Key,
+    headers: &HeaderMap,
+    body: HttpBody,
+    pins: &Pins,
+) -> Result<Response<HttpBody>, Problem> {
+    let condition = conditional::write_condition(headers)?;
+    let (prepared, reservation) = receive(state, key, headers, body, pins).await?;
+    check_pinned_bytes(&prepared, pins)?;
+    if let Some(representation) = prepared.representation() {
+        state.metrics.compressed(representation.size, prepared.stored_size());
+    }
+    let (stored, outcome) = state.vault.store(key, prepared, condition).await?;
+    drop(reservation);
+    let status = match outcome {
+        Outcome::Created => StatusCode::CREATED,
+        Outcome::Unchanged | Outcome::Replaced => StatusCode::OK,
+    };
+    let result = render::store_result(state, key, &stored.meta);
+    let mut response = (status, Json(result)).into_response();
+    let tag = crate::vault::etag_of(&stored.meta, Encoding::Identity);
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    if status == StatusCode::CREATED {
+        let location = format!("/v1/proofs/{}", render::path_of(key.as_str()));
+        if let Ok(location) = HeaderValue::from_str(&location) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+    }
+    Ok(response)
+}
+
+/// Reads the body through every check, holding its part of the memory budget.
+async fn receive(
+    state: &AppState,
+    key: &Key,
+    headers: &HeaderMap,
+    mut body: HttpBody,
+    pins: &Pins,
+) -> Result<(Prepared, Reservation), Problem> {
+    let policy = state.vault.policy();
+    let max_bytes =
+        pins.max_bytes.map_or(policy.max_object_bytes, |p| p.min(policy.max_object_bytes));
+    let options = headers::upload_options(headers, Some(key), max_bytes)?;
+    if pins.content_type.as_ref().is_some_and(|pinned| *pinned != options.attributes.content_type) {
+        return Err(Problem::invalid("Content-Type is not the one that this URL was signed for"));
+    }
+    state.vault.check_supported(&options.attributes)?;
+    let length = content_length(headers).or_else(|| body.size_hint().exact());
+    let reservation = state.budget.reserve(Upload::memory_for(length))?;
+    let mut upload = Upload::begin(options, length, state.vault.spool_folder()).await?;
+    let wait = state.settings.body_timeout;
+    loop {
+        let frame = tokio::time::timeout(wait, body.frame()).await.map_err(|_| {
+            let detail = format!("no byte of the body arrived for {} ms", wait.as_millis());
+            Problem::new(Code::RequestTimeout, detail)
+        })?;
+        let Some(frame) = frame else { break };
+        let frame =
+            frame.map_err(|_| Problem::invalid("the body broke off; nothing was stored"))?;
+        if let Ok(bytes) = frame.into_data() {
+            upload.write(bytes).await?;
+        }
+    }
+    Ok((upload.finish().await?, reservation))
+}
+
+fn check_pinned_bytes(prepared: &Prepared, pins: &Pins) -> Result<(), Problem> {
+    let Some(pinned) = pins.sha256 else { return Ok(()) };
+    if prepared.representation().is_some_and(|representation| representation.sha256 == pinned) {
+        return Ok(());
+    }
+    let detail = "the bytes are not those that this URL was signed for: their sha-256 differs";
+    Err(Problem::new(Code::DigestMismatch, detail))
+}
+
+/// `GET` and `HEAD /v1/proofs/{key}`
+pub async fn get(
+    State(state): State<AppState>,
+    ProofKey(key): ProofKey,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response<HttpBody>, Problem> {
+    retrieve(&state, &key, &method, &headers).await
+}
+
+/// Answers a read of a proof.
+pub async fn retrieve(
+    state: &AppState,
+    key: &Key,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response<HttpBody>, Problem> {
+    if method == Method::HEAD {
+        let meta = state.vault.head(key).await?;
+        let form = render::negotiate(headers, &meta);
+        return match conditional::evaluate(headers, &meta, form) {
+            Verdict::Proceed => Ok(whole(state, &meta, form, HttpBody::empty())),
+            verdict => without_body(state, &meta, form, verdict),
+        };
+    }
+    if headers.contains_key(header::RANGE) {
+        let meta = state.vault.head(key).await?;
+        let verdict = conditional::evaluate(headers, &meta, Encoding::Identity);
+        if verdict != Verdict::Proceed {
+            return without_body(state, &meta, Encoding::Identity, verdict);
+        }
+        match conditional::part(headers, &meta) {
+            Part::Whole => {}
+            Part::Range(range) => return partial(state, key, &meta, range).await,
+            Part::Unsatisfiable => return Err(unsatisfiable(&meta)),
+        }
+    }
+    let opened = state.vault.open(key).await?;
+    let form = render::negotiate(headers, opened.meta());
+    let verdict = conditional::evaluate(headers, opened.meta(), form);
+    if verdict != Verdict::Proceed {
+        return without_body(state, opened.meta(), form, verdict);
+    }
+    let meta = opened.meta().clone();
+    let reservation = state.budget.reserve(memory_for(&meta))?;
+    let body = opened.into_body(form).await?;
+    Ok(whole(state, &meta, form, outgoing(body, reservation)))
+}
+
+fn memory_for(meta: &ObjectMeta) -> u64 {
+    let largest = meta.size().max(meta.stored_size);
+    if largest <= VERIFY_BYTES { meta.size() + meta.stored_size } else { STREAM_BYTES }
+}
+
+fn whole(
+    state: &AppState,
+    meta: &ObjectMeta,
+    form: Encoding,
+    body: HttpBody,
+) -> Response<HttpBody> {
+    let mut response = Response::new(body);
+    *response.headers_mut() = render::retrieve_headers(&state.settings, meta, form);
+    let length = if form == Encoding::Gzip { meta.stored_size } else { meta.size() };
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    response
+}
+
+async fn partial(
+    state: &AppState,
+    key: &Key,
+    meta: &ObjectMeta,
+    range: ByteRange,
+) -> Result<Response<HttpBody>, Problem> {
+    let reservation = state.budget.reserve(memory_for(meta))?;
+    let body = state.vault.read_range(key, meta, range).await?;
+    let mut response = whole(state, meta, Encoding::Identity, outgoing(body, reservation));
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, meta.size());
+    if let Ok(value) = HeaderValue::from_str(&content_range) {
+        response.headers_mut().insert(header::CONTENT_RANGE, value);
+    }
+    response.headers_mut().insert(header::CONTENT_LENGTH, range.len().into());
+    Ok(response)
+}
+
+fn unsatisfiable(meta: &ObjectMeta) -> Problem {
+    let size = meta.size();
+    let detail = format!("the range begins past the end: the proof has {size} bytes");
+    let problem = Problem::new(Code::RangeNotSatisfiable, detail);
+    match HeaderValue::from_str(&format!("bytes */{size}")) {
+        Ok(value) => problem.with_header(header::CONTENT_RANGE, value),
+        Err(_) => problem,
+    }
+}
+
+fn without_body(
+    state: &AppState,
+    meta: &ObjectMeta,
+    form: Encoding,
+    verdict: Verdict,
+) -> Result<Response<HttpBody>, Problem> {
+    if verdict == Verdict::Failed {
+        let detail = "the proof is not in the state that If-Match or If-Unmodified-Since asks for";
+        return Err(Problem::new(Code::PreconditionFailed, detail));
+    }
+    let mut response = Response::new(HttpBody::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    let mut headers = render::retrieve_headers(&state.settings, meta, form);
+    // A 304 carries what a cache needs to refresh its copy, not what describes a body.
+    headers.remove(header::CONTENT_TYPE);
+    headers.remove(header::CONTENT_ENCODING);
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+/// `GET /v1/metadata/{key}`
+pub async fn metadata(
+    State(state): State<AppState>,
+    ProofKey(key): ProofKey,
+    _: NoQuery,
+) -> Result<impl IntoResponse, Problem> {
+    let meta = state.vault.head(&key).await?;
+    Ok(Json(render::metadata(&state, &key, &meta)))
+}
+
+/// `DELETE /v1/proofs/{key}`
+pub async fn delete(
+    State(state): State<AppState>,
+    ProofKey(key): ProofKey,
+    _: NoQuery,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let tags = conditional::delete_condition(&headers)?;
+    state.vault.delete(&key, tags.as_deref()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A body for the wire that gives its memory back when it is sent or dropped.
+fn outgoing(body: Body, reservation: Reservation) -> HttpBody {
+    match body {
+        Body::Bytes(bytes) => HttpBody::from(Bytes::from_owner(Held { bytes, reservation })),
+        Body::Stream(stream) => HttpBody::from_stream(HeldStream { stream, reservation }),
+    }
+}
+
+/// Bytes at hand, with their reservation: it ends when the last piece has left the connection's
+/// write buffer, not when the body was handed to it.
+struct Held {
+    bytes: Bytes,
+    #[expect(dead_code, reason = "held for its drop")]
+    reservation: Reservation,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A stream, with its reservation.
+struct HeldStream {
+    stream: crate::model::BodyStream,
+    #[expect(dead_code, reason = "held for its drop")]
+    reservation: Reservation,
+}
+
+impl Stream for HeldStream {
+    type Item = Result<Bytes, StoreError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.stream.as_mut().poll_next(cx)
+    }
+}

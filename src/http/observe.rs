@@ -1,0 +1,264 @@
+//! The outermost layer: request id, one log line, figures, and problems written out.
+//!
+//! An answer is over when its last byte is handed to the connection or the client is gone, so the
+//! line is written when the body ends or is dropped, not when the handler returns.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::MatchedPath;
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::problem::Problem;
+use super::state::AppState;
+use crate::telemetry::{self, InFlight, Route};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// Runs a request through `inner` and observes it to its end.
+pub async fn observe<F>(
+    state: AppState,
+    mut request: Request<Body>,
+    inner: impl FnOnce(Request<Body>) -> F,
+) -> Response<Body>
+where
+    F: Future<Output = Response<Body>>,
+{
+    let started = Instant::now();
+    let in_flight = state.metrics.request_started();
+    let request_id = request_id(request.headers());
+    let (method, version) = (request.method().clone(), request.version());
+    let bytes_in = Counter::default();
+    let counted = bytes_in.clone();
+    request = request.map(|body| Body::new(Counted { body, counter: counted }));
+    let mut response = inner(request).await;
+
+    let route =
+        response.extensions().get::<MatchedRoute>().map_or(Route::Other, |matched| matched.0);
+    write_problem(&mut response, &method, &request_id);
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if state.is_draining() && version < Version::HTTP_2 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    let status = response.status();
+    let record = Record {
+        state,
+        started,
+        request_id,
+        method,
+        route,
+        status,
+        bytes_in,
+        bytes_out: 0,
+        complete: false,
+        _in_flight: in_flight,
+    };
+    response.map(|body| {
+        if body.is_end_stream() {
+            let mut record = record;
+            record.complete = true;
+            return Body::empty();
+        }
+        Body::new(Observed { body, record })
+    })
+}
+
+/// The route that served a request, put into the response by [`mark_route`].
+#[derive(Clone, Copy)]
+struct MatchedRoute(Route);
+
+/// Middleware inside the router, where the matched route is known.
+pub async fn mark_route(
+    path: Option<MatchedPath>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Response<Body> {
+    let route = path.map_or(Route::Other, |path| super::route_of(path.as_str()));
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(MatchedRoute(route));
+    response
+}
+
+/// The caller's id where it is harmless in a log, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let harmless = |id: &&str| {
+        (1..=128).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+    };
+    match given.filter(harmless) {
+        Some(id) => id.to_owned(),
+        None => uuid::Uuid::new_v4().to_string(),
+    }
+}
+
+/// Gives every error answer a problem body, whoever made it.
+fn write_problem(response: &mut Response<Body>, method: &Method, request_id: &str) {
+    let status = response.status();
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => problem,
+        // Readiness answers 503 with a body of its own.
+        None if response.headers().get(header::CONTENT_TYPE).is_some_and(is_json) => return,
+        None if status.is_client_error() || status.is_server_error() => Problem::of_status(status),
+        None => return,
+    };
+    let body = problem.to_json(request_id).to_string();
+    response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    *response.body_mut() = if method == Method::HEAD { Body::empty() } else { Body::from(body) };
+}
+
+fn is_json(value: &HeaderValue) -> bool {
+    value.as_bytes().starts_with(b"application/json")
+}
+
+/// Bytes of a request body that were read.
+#[derive(Clone, Default)]
+struct Counter(std::sync::Arc<std::sync::atomic::AtomicU64>);
+
+impl Counter {
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+struct Counted {
+    body: Body,
+    counter: Counter,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(bytes) = frame.as_ref().and_then(|f| f.as_ref().ok()).and_then(Frame::data_ref)
+        {
+            self.counter.add(bytes.len());
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer's body that knows when it is over.
+struct Observed {
+    body: Body,
+    record: Record,
+}
+
+impl HttpBody for Observed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                self.record.bytes_out += frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
+                if self.body.is_end_stream() {
+                    self.record.complete = true;
+                }
+            }
+            Some(Err(_)) => {}
+            None => self.record.complete = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What is known of a request; told when it is dropped, which is when the answer is over.
+struct Record {
+    state: AppState,
+    started: Instant,
+    request_id: String,
+    method: Method,
+    route: Route,
+    status: StatusCode,
+    bytes_in: Counter,
+    bytes_out: u64,
+    complete: bool,
+    _in_flight: InFlight,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let elapsed = self.started.elapsed();
+        let bytes_in = self.bytes_in.get();
+        self.state.metrics.request_finished(
+            self.route,
+            telemetry::Method::from(&self.method),
+            self.status,
+            elapsed,
+            bytes_in,
+            self.bytes_out,
+        );
+        self.log(elapsed, bytes_in);
+    }
+}
+
+impl Record {
+    fn log(&self, elapsed: Duration, bytes_in: u64) {
+        let slow = elapsed > self.state.settings.slow_request;
+        macro_rules! line {
+            ($level:ident, $text:literal) => {
+                tracing::$level!(
+                    target: "proof_storage::request",
+                    method = %self.method,
+                    route = telemetry::Label::as_str(self.route),
+                    status = self.status.as_u16(),
+                    bytes_in,
+                    bytes_out = self.bytes_out,
+                    ms = elapsed.as_secs_f64() * 1000.0,
+                    request_id = self.request_id,
+                    $text
+                )
+            };
+        }
+        match (self.complete, slow) {
+            (false, _) => line!(warn, "request cut off"),
+            (true, true) => line!(warn, "slow request"),
+            (true, false) => line!(info, "request"),
+        }
+    }
+}

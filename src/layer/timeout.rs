@@ -1,0 +1,134 @@
+//! A limit on how long one call to a backend may take.
+//!
+//! Innermost of the layers: what is above sees a slow backend as an error of a known kind. Large
+//! uploads and copies get more time, so that a limit which suits small calls does not cut them off.
+//! Streams of a body are not covered: whoever reads them has limits of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::backend::Backend;
+use crate::model::{
+    Attributes, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
+    ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError, Stored, Usage,
+};
+
+/// Bytes per second that even a slow backend takes: the allowance for large bodies.
+const SLOWEST_BYTES_PER_SECOND: u64 = 1 << 20;
+
+/// Limits every call to what is behind it.
+#[derive(Debug)]
+pub struct Timeout {
+    inner: Arc<dyn Backend>,
+    limit: Duration,
+}
+
+impl Timeout {
+    /// Limits calls to `limit`, and uploads to that and a second for each MiB.
+    pub fn new(inner: Arc<dyn Backend>, limit: Duration) -> Self {
+        Self { inner, limit }
+    }
+
+    async fn within<T>(
+        &self,
+        extra: Duration,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let limit = self.limit + extra;
+        match tokio::time::timeout(limit, call).await {
+            Ok(result) => result,
+            Err(_) => Err(self.expired(limit)),
+        }
+    }
+
+    fn expired(&self, limit: Duration) -> StoreError {
+        let detail = format!("the backend did not answer within {} ms", limit.as_millis());
+        StoreError::new(ErrorKind::Timeout, self.inner.provider(), detail)
+    }
+
+    fn transfer_allowance(&self, bytes: u64) -> Duration {
+        Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND)
+    }
+
+    /// How long a server-side copy may take beyond the usual.
+    async fn copy_allowance(&self, source: &ObjectKey) -> Result<Duration, StoreError> {
+        let meta = self.within(Duration::ZERO, self.inner.head(source)).await?;
+        Ok(self.transfer_allowance(meta.stored_size))
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Backend for Timeout {
+    fn provider(&self) -> Provider {
+        self.inner.provider()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        payload: Payload,
+        attributes: Attributes,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        let extra = self.transfer_allowance(payload.len());
+        self.within(extra, self.inner.put(key, payload, attributes, mode)).await
+    }
+
+    async fn get(&self, key: &ObjectKey, options: GetOptions) -> Result<Retrieved, StoreError> {
+        self.within(Duration::ZERO, self.inner.get(key, options)).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
+        self.within(Duration::ZERO, self.inner.head(key)).await
+    }
+
+    async fn delete(&self, key: &ObjectKey, if_match: Option<&ETag>) -> Result<bool, StoreError> {
+        self.within(Duration::ZERO, self.inner.delete(key, if_match)).await
+    }
+
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<bool, StoreError>> {
+        match tokio::time::timeout(self.limit, self.inner.delete_many(keys)).await {
+            Ok(results) => results,
+            Err(_) => keys.iter().map(|_| Err(self.expired(self.limit))).collect(),
+        }
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        self.within(Duration::ZERO, self.inner.list(request)).await
+    }
+
+    async fn copy(
+        &self,
+        source: &ObjectKey,
+        destination: &ObjectKey,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        let extra = self.copy_allowance(source).await?;
+        self.within(extra, self.inner.copy(source, destination, mode)).await
+    }
+
+    async fn rename(
+        &self,
+        source: &ObjectKey,
+        destination: &ObjectKey,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        let extra = self.copy_allowance(source).await?;
+        self.within(extra, self.inner.rename(source, destination, mode)).await
+    }
+
+    async fn usage(&self) -> Result<Usage, StoreError> {
+        self.within(Duration::ZERO, self.inner.usage()).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.within(Duration::ZERO, self.inner.probe()).await
+    }
+}

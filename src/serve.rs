@@ -1,0 +1,177 @@
+//! Connections: accept, watch, answer, drain.
+//!
+//! An accept loop of our own, because the usual one installs no timer (hyper's header timeout is
+//! then inert), has no cap and does not back off when file descriptors run out. Each connection is
+//! a task; a watch cuts off those that dawdle. Stopping goes in steps: readiness fails, the
+//! listener closes, running requests finish, connections close after their next answer.
+
+mod activity;
+mod connection;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::task::TaskTracker;
+
+use crate::http::Service;
+use crate::telemetry::{Metrics, Refusal};
+
+/// Pause after a failed accept: descriptors may have run out, and spinning frees none.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// An empty queue of accepted connections shows in this time.
+const SWEEP_WAIT: Duration = Duration::from_millis(5);
+
+/// How connections are treated.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Most connections at once; more wait in the listener's queue.
+    pub max_connections: usize,
+    /// From the first byte of a request head to its last.
+    pub header_timeout: Duration,
+    /// Without a request.
+    pub idle_timeout: Duration,
+    /// Without the client taking a byte of the answer.
+    pub write_timeout: Duration,
+}
+
+/// How the server stops.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainPolicy {
+    /// From failing readiness to closing the listener.
+    pub delay: Duration,
+    /// From closing the listener to cutting off what still runs.
+    pub timeout: Duration,
+}
+
+/// Whether everything in flight was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Yes.
+    Clean,
+    /// Some connections were cut off at the drain timeout.
+    CutOff(usize),
+}
+
+/// A bound listener.
+pub struct Server {
+    listener: TcpListener,
+    limits: ConnectionLimits,
+    metrics: Metrics,
+}
+
+impl Server {
+    /// Binds an address.
+    ///
+    /// # Errors
+    /// The address is taken, or not of this machine.
+    pub async fn bind(
+        address: SocketAddr,
+        limits: ConnectionLimits,
+        metrics: Metrics,
+    ) -> std::io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await?, limits, metrics })
+    }
+
+    /// The address that is listened on, with its real port.
+    ///
+    /// # Errors
+    /// The operating system does not tell.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` completes, then drains.
+    pub async fn run(
+        self,
+        service: Service,
+        drain: DrainPolicy,
+        stop: impl Future<Output = ()>,
+    ) -> Drained {
+        let (drain_signal, draining) = watch::channel(false);
+        let connections = TaskTracker::new();
+        let slots = Arc::new(Semaphore::new(self.limits.max_connections));
+        let accepting = async {
+            loop {
+                let stream = self.accept(&slots).await;
+                let Some((stream, slot)) = stream else { continue };
+                let open = self.metrics.connection_opened();
+                let serving =
+                    connection::serve(stream, service.clone(), self.limits, draining.clone());
+                connections.spawn(async move {
+                    serving.await;
+                    drop((slot, open));
+                });
+            }
+        };
+        let stopping = async {
+            stop.await;
+            service.state().drain();
+            tracing::info!(delay_ms = drain.delay.as_millis(), "draining");
+            tokio::time::sleep(drain.delay).await;
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = stopping => {}
+        }
+        self.sweep(&slots, |stream, slot| {
+            let serving = connection::serve(stream, service.clone(), self.limits, draining.clone());
+            connections.spawn(async move {
+                serving.await;
+                drop(slot);
+            });
+        })
+        .await;
+        drop(self.listener);
+        drain_signal.send_replace(true);
+        connections.close();
+        match tokio::time::timeout(drain.timeout, connections.wait()).await {
+            Ok(()) => Drained::Clean,
+            Err(_) => Drained::CutOff(connections.len()),
+        }
+    }
+
+    /// Takes the connections that the kernel has accepted already: closing the listener would
+    /// reset them, with their requests on the way.
+    async fn sweep(
+        &self,
+        slots: &Arc<Semaphore>,
+        mut serve: impl FnMut(TcpStream, tokio::sync::OwnedSemaphorePermit),
+    ) {
+        while let Ok(Some((stream, slot))) =
+            tokio::time::timeout(SWEEP_WAIT, self.accept(slots)).await
+        {
+            serve(stream, slot);
+        }
+    }
+
+    async fn accept(
+        &self,
+        slots: &Arc<Semaphore>,
+    ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+        let slot = match Arc::clone(slots).try_acquire_owned() {
+            Ok(slot) => slot,
+            Err(_) => {
+                self.metrics.refused(Refusal::Connections);
+                Arc::clone(slots).acquire_owned().await.ok()?
+            }
+        };
+        match self.listener.accept().await {
+            Ok((stream, _)) => {
+                // An answer goes out at once, not when the next one fills the segment.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "cannot set TCP_NODELAY");
+                }
+                Some((stream, slot))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! One connection, from its first byte to its last: HTTP/1.1, or HTTP/2 by prior knowledge.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::Request;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+
+use super::ConnectionLimits;
+use super::activity::{Activity, Overdue, Watched};
+use crate::http::{MAX_HEADER_BYTES, MAX_HEADERS, Service};
+
+/// How a client that speaks HTTP/2 without asking begins (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long an idle connection is kept while draining. A request may be on its way: cutting the
+/// connection under it would be a lost answer. It is answered, with `Connection: close`.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Above these hyper refuses a head by itself; the service's own, lower limits answer with a
+/// problem that says why.
+const PARSER_HEADER_BYTES: usize = 4 * MAX_HEADER_BYTES;
+const PARSER_HEADERS: usize = 4 * MAX_HEADERS;
+const MAX_STREAMS: u32 = 256;
+
+/// Serves a connection to its end. Errors are the client's and only logged for debugging.
+pub(super) async fn serve(
+    stream: TcpStream,
+    service: Service,
+    limits: ConnectionLimits,
+    draining: watch::Receiver<bool>,
+) {
+    let is_http2 = match timeout(limits.header_timeout, has_preface(&stream)).await {
+        Ok(Ok(is_http2)) => is_http2,
+        // Silent for too long, or gone already.
+        Ok(Err(_)) | Err(_) => return,
+    };
+    let activity = Arc::new(Activity::new());
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+    let answering = Arc::clone(&activity);
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let (service, activity) = (service.clone(), Arc::clone(&answering));
+        async move {
+            let running = Running::new(activity);
+            let response = service.call(request.map(Body::new)).await;
+            Ok::<_, Infallible>(response.map(|body| Tracked { body, _running: running }))
+        }
+    });
+    if is_http2 {
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(PARSER_HEADER_BYTES as u32)
+            .keep_alive_interval(Some(limits.idle_timeout / 2))
+            .serve_connection(io, answer);
+        drive(connection, http2::Connection::graceful_shutdown, &activity, limits, draining).await;
+    } else {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // The watch knows better: see `activity`.
+            .header_read_timeout(None)
+            .max_header_size(PARSER_HEADER_BYTES)
+            .max_headers(PARSER_HEADERS)
+            .serve_connection(io, answer);
+        drive(connection, http1::Connection::graceful_shutdown, &activity, limits, draining).await;
+    }
+}
+
+/// Looks at the first bytes without taking them.
+async fn has_preface(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut buffer = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut buffer).await?;
+        if seen == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if buffer[..seen] != PREFACE[..seen] {
+            return Ok(false);
+        }
+        if seen == PREFACE.len() {
+            return Ok(true);
+        }
+        // A part of the preface: peeking again at once would spin.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn drive<C, E>(
+    connection: C,
+    shut_down: impl Fn(Pin<&mut C>),
+    activity: &Activity,
+    limits: ConnectionLimits,
+    mut draining: watch::Receiver<bool>,
+) where
+    C: Future<Output = Result<(), E>>,
+    E: std::fmt::Display,
+{
+    let mut connection = pin!(connection);
+    let shortest = limits.header_timeout.min(limits.idle_timeout).min(limits.write_timeout);
+    let period = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
+    let mut watch = interval_at(Instant::now() + period, period);
+    watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut closing = false;
+    let mut drain = pin!(async {
+        // An error means that the server is gone: the same as draining.
+        draining.wait_for(|draining| *draining).await.ok();
+        tokio::time::sleep(LINGER).await;
+    });
+    loop {
+        tokio::select! {
+            result = &mut connection => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "connection ended");
+                }
+                return;
+            }
+            () = &mut drain, if !closing => {
+                closing = true;
+                shut_down(connection.as_mut());
+            }
+            _ = watch.tick() => match activity.overdue(&limits) {
+                None => {}
+                Some(Overdue::Idle) => shut_down(connection.as_mut()),
+                Some(overdue) => {
+                    tracing::debug!(?overdue, "connection cut off");
+                    return;
+                }
+            },
+        }
+    }
+}
+
+/// A request from its head to the end of its answer.
+struct Running(Arc<Activity>);
+
+impl Running {
+    fn new(activity: Arc<Activity>) -> Self {
+        activity.request_started();
+        Self(activity)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.request_finished();
+    }
+}
+
+/// An answer's body that keeps its request running.
+struct Tracked {
+    body: Body,
+    _running: Running,
+}
+
+impl HttpBody for Tracked {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

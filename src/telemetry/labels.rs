@@ -1,0 +1,240 @@
+//! The closed sets of label values.
+
+use crate::model::{ErrorKind, Provider, StoreError};
+
+/// A closed set whose members have a name and a place in an array.
+pub trait Label: Copy + 'static {
+    /// Every member, in order.
+    const ALL: &'static [Self];
+
+    /// The label's value.
+    fn as_str(self) -> &'static str;
+
+    /// Place in [`Label::ALL`].
+    fn index(self) -> usize;
+}
+
+macro_rules! label {
+    ($(#[$doc:meta])* $vis:vis $name:ident { $($(#[$member_doc:meta])* $member:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        $vis enum $name { $($(#[$member_doc])* $member,)* }
+
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$member),*];
+
+            fn as_str(self) -> &'static str {
+                match self { $(Self::$member => $text,)* }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+label! {
+    /// Which part of the API a request asked for.
+    pub Route {
+        /// `/v1/proofs/{key}`.
+        Object = "object",
+        /// `/v1/proofs`.
+        Objects = "objects",
+        /// `/v1/metadata/{key}`.
+        Metadata = "metadata",
+        /// `/v1/copy`.
+        Copy = "copy",
+        /// `/v1/move`.
+        Move = "move",
+        /// `/v1/batch-delete`.
+        BatchDelete = "batch_delete",
+        /// `/v1/signed-urls`.
+        SignedUrls = "signed_urls",
+        /// `/v1/signed/{token}/{key}`.
+        Signed = "signed",
+        /// `/v1/stats`.
+        Stats = "stats",
+        /// `/v1/backends`.
+        Backends = "backends",
+        /// `/health`.
+        Health = "health",
+        /// `/health/ready`.
+        Ready = "ready",
+        /// `/metrics`.
+        Metrics = "metrics",
+        /// `/openapi.yaml`.
+        OpenApi = "openapi",
+        /// `/docs`.
+        Docs = "docs",
+        /// Anything else: a path that is not ours.
+        Other = "other",
+    }
+}
+
+label! {
+    /// Method of a request. Methods that we never answer are one.
+    pub Method {
+        /// GET.
+        Get = "GET",
+        /// HEAD.
+        Head = "HEAD",
+        /// PUT.
+        Put = "PUT",
+        /// POST.
+        Post = "POST",
+        /// DELETE.
+        Delete = "DELETE",
+        /// OPTIONS.
+        Options = "OPTIONS",
+        /// Any other.
+        Other = "other",
+    }
+}
+
+impl From<&http::Method> for Method {
+    fn from(method: &http::Method) -> Self {
+        match *method {
+            http::Method::GET => Self::Get,
+            http::Method::HEAD => Self::Head,
+            http::Method::PUT => Self::Put,
+            http::Method::POST => Self::Post,
+            http::Method::DELETE => Self::Delete,
+            http::Method::OPTIONS => Self::Options,
+            _ => Self::Other,
+        }
+    }
+}
+
+label! {
+    /// First digit of a status.
+    pub(super) StatusClass {
+        /// 100-199.
+        Informational = "1xx",
+        /// 200-299.
+        Success = "2xx",
+        /// 300-399.
+        Redirection = "3xx",
+        /// 400-499.
+        ClientError = "4xx",
+        /// 500 and above.
+        ServerError = "5xx",
+    }
+}
+
+impl From<http::StatusCode> for StatusClass {
+    fn from(status: http::StatusCode) -> Self {
+        match status.as_u16() {
+            ..200 => Self::Informational,
+            200..300 => Self::Success,
+            300..400 => Self::Redirection,
+            400..500 => Self::ClientError,
+            500.. => Self::ServerError,
+        }
+    }
+}
+
+label! {
+    /// Call of the `Backend` trait.
+    pub Operation {
+        /// `put`.
+        Put = "put",
+        /// `get`, up to the object's head.
+        Get = "get",
+        /// The body of a `get` that is streamed, up to its end.
+        GetBody = "get_body",
+        /// `head`.
+        Head = "head",
+        /// `delete`.
+        Delete = "delete",
+        /// `delete_many`.
+        DeleteMany = "delete_many",
+        /// `list`.
+        List = "list",
+        /// `copy`.
+        Copy = "copy",
+        /// `rename`.
+        Rename = "rename",
+        /// `usage`.
+        Usage = "usage",
+        /// `probe`.
+        Probe = "probe",
+    }
+}
+
+label! {
+    /// How a backend's operation ended.
+    pub Outcome {
+        /// Done.
+        Ok = "ok",
+        /// No such object.
+        NotFound = "not_found",
+        /// A create met an object.
+        Conflict = "conflict",
+        /// Another version was there.
+        Precondition = "precondition",
+        /// Refused to us.
+        Denied = "denied",
+        /// No room.
+        Quota = "quota",
+        /// The request can never succeed.
+        Invalid = "invalid",
+        /// The backend lacks the capability.
+        Unsupported = "unsupported",
+        /// The stored bytes are not what was stored.
+        Corrupt = "corrupt",
+        /// Did not happen.
+        Unavailable = "unavailable",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// May have happened.
+        Indeterminate = "indeterminate",
+        /// The caller went away first.
+        Cancelled = "cancelled",
+    }
+}
+
+impl From<&StoreError> for Outcome {
+    fn from(error: &StoreError) -> Self {
+        match error.kind() {
+            ErrorKind::NotFound => Self::NotFound,
+            ErrorKind::AlreadyExists => Self::Conflict,
+            ErrorKind::PreconditionFailed => Self::Precondition,
+            ErrorKind::AccessDenied => Self::Denied,
+            ErrorKind::QuotaExceeded => Self::Quota,
+            ErrorKind::Invalid => Self::Invalid,
+            ErrorKind::Unsupported => Self::Unsupported,
+            ErrorKind::Corrupt => Self::Corrupt,
+            ErrorKind::Unavailable => Self::Unavailable,
+            ErrorKind::Indeterminate => Self::Indeterminate,
+            ErrorKind::Timeout => Self::Timeout,
+        }
+    }
+}
+
+label! {
+    /// Why a request was turned away, or a connection made to wait, without being looked at.
+    pub Refusal {
+        /// The bodies in memory fill the budget.
+        MemoryBudget = "memory_budget",
+        /// Too many connections are open.
+        Connections = "connections",
+        /// The service is stopping.
+        Draining = "draining",
+    }
+}
+
+impl Label for Provider {
+    const ALL: &'static [Self] = &[Self::Local, Self::Memory];
+
+    fn as_str(self) -> &'static str {
+        Self::as_str(self)
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Local => 0,
+            Self::Memory => 1,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Names, kinds, help texts and buckets of every series.
+
+use ::metrics::Unit;
+
+/// Kind of a series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    /// With the upper bounds of its buckets.
+    Histogram(&'static [f64]),
+}
+
+/// One named series.
+pub(super) struct Series {
+    /// As scraped, unit and all.
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) unit: Option<Unit>,
+    pub(super) help: &'static str,
+}
+
+/// Seconds, 0.5 ms to 30 s: a read from cache is below the first, a timeout in the last.
+const LATENCY: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Writers that shared one sync of the disk.
+const GROUP: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// Bytes, 1 KiB to 64 MiB.
+const SIZE: &[f64] =
+    &[1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0, 67108864.0];
+
+macro_rules! series {
+    ($($id:ident = $kind:expr, $unit:expr, $name:literal, $help:literal;)*) => {
+        $(pub(super) static $id: Series = Series {
+            name: concat!("proof_storage_", $name),
+            kind: $kind,
+            unit: $unit,
+            help: $help,
+        };)*
+
+        /// All but the process's own, which `metrics-process` names.
+        pub(super) static SERIES: &[&Series] = &[$(&$id),*];
+    };
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+series! {
+    REQUESTS = Counter, None, "http_requests_total",
+        "Requests answered, by route, method and class of status.";
+    REQUEST_DURATION = Histogram(LATENCY), Some(Unit::Seconds), "http_request_duration_seconds",
+        "Time from a request's head to the end of its answer, by route.";
+    RECEIVED = Counter, Some(Unit::Bytes), "http_received_bytes_total",
+        "Bytes of request bodies read, by route.";
+    SENT = Counter, Some(Unit::Bytes), "http_sent_bytes_total",
+        "Bytes of answer bodies sent, by route.";
+    IN_FLIGHT = Gauge, None, "http_requests_in_flight",
+        "Requests that are being answered now.";
+    CONNECTIONS = Gauge, None, "http_connections",
+        "Connections that are open now.";
+    REFUSED = Counter, None, "refused_total",
+        "Requests turned away unseen and connections made to wait, by reason.";
+    OPERATIONS = Counter, None, "backend_operations_total",
+        "Operations of backends, by backend, operation and outcome.";
+    OPERATION_DURATION = Histogram(LATENCY), Some(Unit::Seconds),
+        "backend_operation_duration_seconds",
+        "Time that an operation of a backend took, by backend and operation.";
+    GROUP_OPERATIONS = Histogram(GROUP), None, "commit_group_operations",
+        "Writes that were made durable together by one commit.";
+    GROUP_BYTES = Histogram(SIZE), Some(Unit::Bytes), "commit_group_bytes",
+        "Bytes that were made durable together by one commit.";
+    COMMIT_DURATION = Histogram(LATENCY), Some(Unit::Seconds), "commit_duration_seconds",
+        "Time that one commit took, from its start until it was durable.";
+    COMPRESSION_IN = Counter, Some(Unit::Bytes), "compression_original_bytes_total",
+        "Bytes of stored proofs before compression; proofs kept as they are count too.";
+    COMPRESSION_OUT = Counter, Some(Unit::Bytes), "compression_stored_bytes_total",
+        "Bytes of stored proofs as they are kept; over the original bytes this is the ratio.";
+    OBJECTS = Gauge, None, "objects",
+        "Proofs that are stored.";
+    OBJECT_BYTES = Gauge, Some(Unit::Bytes), "object_bytes",
+        "Bytes of the stored proofs as their callers gave them.";
+    STORED_BYTES = Gauge, Some(Unit::Bytes), "stored_bytes",
+        "Bytes of the stored proofs as they are kept.";
+    LOG_LINES_DROPPED = Counter, None, "log_lines_dropped_total",
+        "Lines of the log that were lost because its reader was too slow.";
+    BUILD = Gauge, None, "build_info",
+        "Always 1; the labels say which build this is.";
+}

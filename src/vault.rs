@@ -1,0 +1,268 @@
+//! What a proof means: written once, identified by its digest, one representation at every exit.
+//!
+//! The vault stands between HTTP and storage and knows neither: it takes keys, bodies and
+//! conditions, and holds one [`Backend`] without knowing what is behind it.
+//!
+//! ```text
+//! PUT  Upload ─▶ Prepared ─▶ store ─▶ Backend::put      GET  Backend::get ─▶ Opened ─▶ verified body
+//! ```
+
+mod error;
+mod etag;
+mod fetch;
+mod form;
+mod monitor;
+mod store;
+mod upload;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use error::VaultError;
+pub use etag::{etag_of, names};
+pub use fetch::{Opened, VERIFY_BYTES};
+pub use form::is_c2pa;
+pub use monitor::{Health, Monitor, Status};
+pub use store::{Condition, Outcome};
+pub use upload::{Compression, MEMORY_BYTES, Prepared, Upload, UploadOptions};
+
+use crate::backend::Backend;
+use crate::model::{
+    Attributes, Body, ByteRange, Encoding, Encryption, ErrorKind, GetOptions, Key, KeyError,
+    ListPage, ListRequest, Namespace, ObjectMeta, PutMode, StoreError, Stored, Support, Usage,
+    WriteMode,
+};
+
+/// How this service keeps proofs.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Its part of the backend.
+    pub namespace: Namespace,
+    /// See [`WriteMode`].
+    pub write_mode: WriteMode,
+    /// Most bytes of one proof, as sent and inflated.
+    pub max_object_bytes: u64,
+    /// Folder for temporary files of large bodies.
+    pub spool_folder: PathBuf,
+}
+
+/// The service's view of its store.
+#[derive(Debug)]
+pub struct Vault {
+    backend: Arc<dyn Backend>,
+    policy: Policy,
+}
+
+impl Vault {
+    /// A vault over a backend, a layer or a pool.
+    pub fn new(backend: Arc<dyn Backend>, policy: Policy) -> Self {
+        Self { backend, policy }
+    }
+
+    /// What is behind it.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// How it keeps proofs.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Checks a caller's key.
+    ///
+    /// # Errors
+    /// The rule that the key breaks.
+    pub fn key(&self, name: &str) -> Result<Key, KeyError> {
+        self.policy.namespace.key(name)
+    }
+
+    /// Where large bodies wait.
+    pub fn spool_folder(&self) -> &Path {
+        &self.policy.spool_folder
+    }
+
+    /// Refuses what the backend cannot keep, before a byte of the body is read.
+    ///
+    /// # Errors
+    /// `Unsupported`, naming the backend and the capability.
+    pub fn check_supported(&self, attributes: &Attributes) -> Result<(), VaultError> {
+        let capabilities = self.backend.capabilities();
+        let wanted = [
+            (
+                "encryption at rest with AES256",
+                attributes.encryption == Encryption::Aes256,
+                capabilities.encryption_aes256,
+            ),
+            (
+                "encryption at rest with aws:kms",
+                attributes.encryption == Encryption::Kms,
+                capabilities.encryption_kms,
+            ),
+            // By the service itself, whatever the backend: not in this version.
+            ("envelope encryption", attributes.encryption == Encryption::Envelope, Support::No),
+            ("storage classes", attributes.storage_class.is_some(), capabilities.storage_class),
+            ("tags", !attributes.tags.is_empty(), capabilities.tags),
+        ];
+        for (feature, asked, support) in wanted {
+            if asked && !support.is_available() {
+                let provider = self.backend.provider();
+                let detail =
+                    format!("the '{provider}' backend has no {feature}; nothing was stored");
+                return Err(StoreError::new(ErrorKind::Unsupported, provider, detail).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything known of a proof but its bytes.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn head(&self, key: &Key) -> Result<ObjectMeta, VaultError> {
+        Ok(self.backend.head(key.object()).await?)
+    }
+
+    /// Opens a proof for reading.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn open(&self, key: &Key) -> Result<Opened, VaultError> {
+        Ok(Opened::new(self.backend.get(key.object(), GetOptions::default()).await?))
+    }
+
+    /// Reads a range of a proof's identity form, of exactly the version in `meta`.
+    ///
+    /// Small proofs and those kept as gzip are read whole, and so verified; of large ones kept
+    /// as they are only the range is read, under the backend's own checksums.
+    ///
+    /// # Errors
+    /// `PreconditionFailed` where the proof changed meanwhile, `Corrupt`, or the backend's.
+    pub async fn read_range(
+        &self,
+        key: &Key,
+        meta: &ObjectMeta,
+        range: ByteRange,
+    ) -> Result<Body, VaultError> {
+        let whole = meta.attributes.encoding != Encoding::Identity
+            || meta.stored_size <= VERIFY_BYTES
+            || range.len() == meta.stored_size;
+        let options =
+            GetOptions { range: (!whole).then_some(range), if_match: Some(meta.etag.clone()) };
+        let retrieved = self.backend.get(key.object(), options).await?;
+        if whole { Opened::new(retrieved).into_range(range).await } else { Ok(retrieved.body) }
+    }
+
+    /// Deletes a proof; with ETags only one of those versions.
+    ///
+    /// # Errors
+    /// `PreconditionFailed`, or the backend's. A key that never existed is no error.
+    pub async fn delete(&self, key: &Key, tags: Option<&[String]>) -> Result<(), VaultError> {
+        let Some(tags) = tags else {
+            self.backend.delete(key.object(), None).await?;
+            return Ok(());
+        };
+        let provider = self.backend.provider();
+        let meta = match self.head(key).await {
+            Ok(meta) => meta,
+            Err(error) if error.store_kind() == Some(ErrorKind::NotFound) => {
+                let detail = "If-Match is set and the key does not exist";
+                return Err(VaultError::precondition(provider, detail));
+            }
+            Err(error) => return Err(error),
+        };
+        if !tags.iter().any(|tag| tag == "*" || etag::names(tag, &meta)) {
+            let detail = "If-Match names none of the current ETags";
+            return Err(VaultError::precondition(provider, detail));
+        }
+        self.backend.delete(key.object(), Some(&meta.etag)).await?;
+        Ok(())
+    }
+
+    /// Deletes many proofs, each on its own, answers in the order asked.
+    pub async fn delete_many(&self, keys: &[Key]) -> Vec<Result<(), VaultError>> {
+        let objects: Vec<_> = keys.iter().map(|key| key.object().clone()).collect();
+        let results = self.backend.delete_many(&objects).await;
+        results.into_iter().map(|result| result.map(drop).map_err(Into::into)).collect()
+    }
+
+    /// One page of this service's proofs; the request's names are without the prefix.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn list(&self, request: &ListRequest) -> Result<ListPage, VaultError> {
+        let namespace = self.policy.namespace.prefix();
+        let full = |name: &String| format!("{namespace}{name}");
+        let request = ListRequest {
+            prefix: full(&request.prefix),
+            delimiter: request.delimiter.clone(),
+            limit: request.limit,
+            after: request.after.as_ref().map(full),
+        };
+        let mut page = self.backend.list(&request).await?;
+        let strip = |name: String| name[namespace.len()..].to_owned();
+        page.items.retain(|item| self.policy.namespace.key_of(&item.key).is_some());
+        page.common_prefixes = page
+            .common_prefixes
+            .into_iter()
+            .map(strip)
+            .filter(|prefix| !prefix.starts_with(crate::model::RESERVED))
+            .collect();
+        page.next = page.next.map(strip);
+        Ok(page)
+    }
+
+    /// Copies a proof inside the store.
+    ///
+    /// # Errors
+    /// `NotFound` for the source, `AlreadyExists` for the destination, or the backend's.
+    pub async fn copy(&self, from: &Key, to: &Key, overwrite: bool) -> Result<Stored, VaultError> {
+        let mode = self.transfer_mode(from, to, overwrite)?;
+        let stored = self.backend.copy(from.object(), to.object(), mode).await;
+        stored.map_err(|error| self.explain_taken(error, overwrite))
+    }
+
+    /// Moves a proof inside the store.
+    ///
+    /// # Errors
+    /// As [`Self::copy`].
+    pub async fn rename(
+        &self,
+        from: &Key,
+        to: &Key,
+        overwrite: bool,
+    ) -> Result<Stored, VaultError> {
+        let mode = self.transfer_mode(from, to, overwrite)?;
+        let stored = self.backend.rename(from.object(), to.object(), mode).await;
+        stored.map_err(|error| self.explain_taken(error, overwrite))
+    }
+
+    /// How much the store holds.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn usage(&self) -> Result<Usage, VaultError> {
+        Ok(self.backend.usage().await?)
+    }
+
+    fn transfer_mode(&self, from: &Key, to: &Key, overwrite: bool) -> Result<PutMode, VaultError> {
+        if from == to {
+            return Err(VaultError::Invalid("source and destination are the same key".to_owned()));
+        }
+        let may_overwrite = overwrite && self.policy.write_mode == WriteMode::Overwrite;
+        Ok(if may_overwrite { PutMode::Overwrite } else { PutMode::Create })
+    }
+
+    fn explain_taken(&self, error: StoreError, overwrite: bool) -> VaultError {
+        if error.kind() != ErrorKind::AlreadyExists {
+            return error.into();
+        }
+        let detail = if overwrite {
+            "the destination exists, and this service is write-once: overwrite has no effect; \
+             delete the destination first, or replace it by PUT with If-Match"
+        } else {
+            "the destination exists: choose another, or set overwrite where the service allows it"
+        };
+        VaultError::already_exists(error.provider(), detail)
+    }
+}

@@ -1,0 +1,215 @@
+//! A body on its way out: chosen form, verified against the digest it was stored with.
+//!
+//! Up to [`VERIFY_BYTES`] the whole body is checked before the first byte leaves. Above that it
+//! is checked as it streams, one piece behind: the last piece is only let go when the digest is
+//! right, so wrong bytes never end cleanly.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+
+use super::error::VaultError;
+use crate::codec::gzip::{self, Inflater};
+use crate::model::{
+    Body, BodyStream, ByteRange, Digest, Encoding, ErrorKind, Hasher, ObjectMeta, Provider,
+    Retrieved, StoreError,
+};
+
+/// Largest body that is verified before the status line.
+pub const VERIFY_BYTES: u64 = 1 << 20;
+
+/// An object whose bytes are not yet verified and so cannot be had.
+#[derive(Debug)]
+pub struct Opened(Retrieved);
+
+impl Opened {
+    pub(super) fn new(retrieved: Retrieved) -> Self {
+        Self(retrieved)
+    }
+
+    /// What is known of it.
+    pub fn meta(&self) -> &ObjectMeta {
+        &self.0.meta
+    }
+
+    /// The bytes in a form, verified or verifying themselves. The form must be the one at rest
+    /// or identity.
+    ///
+    /// # Errors
+    /// `Corrupt` where the bytes are not what was stored, or the backend's failure.
+    pub async fn into_body(self, form: Encoding) -> Result<Body, VaultError> {
+        let Retrieved { meta, body } = self.0;
+        let small = meta.stored_size <= VERIFY_BYTES && meta.size() <= VERIFY_BYTES;
+        if small {
+            return small_body(&meta, body, form).await.map(Body::Bytes);
+        }
+        let stored: BodyStream = match body {
+            Body::Bytes(bytes) => Box::pin(futures_util::stream::iter([Ok(bytes)])),
+            Body::Stream(stream) => stream,
+        };
+        let provider = meta.provider;
+        if meta.attributes.encoding == form {
+            let digest = meta.attributes.representation.map(|r| r.stored_sha256);
+            return Ok(Body::Stream(Box::pin(Verified::new(stored, digest, provider))));
+        }
+        let digest = meta.attributes.representation.map(|r| r.sha256);
+        let identity = Box::pin(inflated(stored, meta.size(), provider));
+        Ok(Body::Stream(Box::pin(Verified::new(identity, digest, provider))))
+    }
+
+    /// A range of the identity form, which must lie inside it.
+    ///
+    /// # Errors
+    /// As [`Self::into_body`].
+    pub async fn into_range(self, range: ByteRange) -> Result<Body, VaultError> {
+        match self.into_body(Encoding::Identity).await? {
+            Body::Bytes(bytes) => {
+                let bounds = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(Body::Bytes(bytes.slice(bounds(range.start)..bounds(range.end))))
+            }
+            Body::Stream(stream) => Ok(Body::Stream(Box::pin(cut(stream, range)))),
+        }
+    }
+}
+
+async fn small_body(meta: &ObjectMeta, body: Body, form: Encoding) -> Result<Bytes, VaultError> {
+    let stored = match body {
+        Body::Bytes(bytes) => bytes,
+        Body::Stream(stream) => collect(stream).await?,
+    };
+    let provider = meta.provider;
+    let Some(representation) = meta.attributes.representation else {
+        return if meta.attributes.encoding == form {
+            Ok(stored)
+        } else {
+            gzip::inflate(&stored, VERIFY_BYTES).map_err(|_| corrupt(provider).into())
+        };
+    };
+    if meta.attributes.encoding == form {
+        verify(&stored, representation.stored_sha256, provider)?;
+        return Ok(stored);
+    }
+    let identity = gzip::inflate(&stored, representation.size).map_err(|_| corrupt(provider))?;
+    verify(&identity, representation.sha256, provider)?;
+    Ok(identity)
+}
+
+fn verify(bytes: &[u8], expected: Digest, provider: Provider) -> Result<(), StoreError> {
+    if Digest::of(bytes) == expected { Ok(()) } else { Err(corrupt(provider)) }
+}
+
+fn corrupt(provider: Provider) -> StoreError {
+    let detail = "the stored bytes do not match their sha-256: the proof is damaged at rest";
+    StoreError::new(ErrorKind::Corrupt, provider, detail)
+}
+
+async fn collect(mut stream: BodyStream) -> Result<Bytes, StoreError> {
+    let mut whole = Vec::new();
+    while let Some(piece) = stream.next().await {
+        whole.extend_from_slice(&piece?);
+    }
+    Ok(whole.into())
+}
+
+/// Passes a stream on one piece late, and its last piece only when the digest is right.
+struct Verified {
+    stream: BodyStream,
+    state: Option<(Hasher, Digest)>,
+    held: Option<Bytes>,
+    provider: Provider,
+    done: bool,
+}
+
+impl Verified {
+    fn new(stream: BodyStream, digest: Option<Digest>, provider: Provider) -> Self {
+        let state = digest.map(|digest| (Hasher::new(), digest));
+        Self { stream, state, held: None, provider, done: false }
+    }
+}
+
+impl Stream for Verified {
+    type Item = Result<Bytes, StoreError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.done {
+            return Poll::Ready(None);
+        }
+        loop {
+            match std::task::ready!(this.stream.as_mut().poll_next(cx)) {
+                Some(Ok(piece)) if piece.is_empty() => {}
+                Some(Ok(piece)) => {
+                    if let Some((hasher, _)) = &mut this.state {
+                        hasher.update(&piece);
+                    }
+                    if let Some(ready) = this.held.replace(piece) {
+                        return Poll::Ready(Some(Ok(ready)));
+                    }
+                }
+                Some(Err(error)) => {
+                    this.done = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => {
+                    this.done = true;
+                    let right =
+                        this.state.take().is_none_or(|(hasher, digest)| hasher.finish() == digest);
+                    if !right {
+                        let error = corrupt(this.provider);
+                        tracing::error!(provider = %this.provider, "{error}");
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    return Poll::Ready(this.held.take().map(Ok));
+                }
+            }
+        }
+    }
+}
+
+/// Inflates a stream. `size` bounds the output: more than was stored is damage.
+fn inflated(
+    stored: BodyStream,
+    size: u64,
+    provider: Provider,
+) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
+    let state = Some((stored, Inflater::new(size)));
+    futures_util::stream::try_unfold(state, move |state| async move {
+        let Some((mut stored, mut inflater)) = state else { return Ok(None) };
+        let mut output = Vec::new();
+        let mut sink = |piece: &[u8]| -> io::Result<()> {
+            output.extend_from_slice(piece);
+            Ok(())
+        };
+        let next = stored.next().await.transpose()?;
+        let Some(piece) = next else {
+            inflater.finish(&mut sink).map_err(|error| corrupt(provider).with_source(error))?;
+            return Ok(Some((Bytes::from(output), None)));
+        };
+        inflater.feed(&piece, &mut sink).map_err(|error| corrupt(provider).with_source(error))?;
+        Ok(Some((Bytes::from(output), Some((stored, inflater)))))
+    })
+}
+
+/// The part of a stream that lies in a range. Ends as soon as the range does.
+fn cut(
+    stream: BodyStream,
+    range: ByteRange,
+) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
+    futures_util::stream::try_unfold((stream, 0_u64), move |(mut stream, mut offset)| async move {
+        while offset < range.end {
+            let Some(piece) = stream.next().await.transpose()? else { return Ok(None) };
+            let start = range.start.saturating_sub(offset).min(piece.len() as u64);
+            let end = (range.end - offset).min(piece.len() as u64);
+            offset += piece.len() as u64;
+            if start < end {
+                // Both are at most the piece's length.
+                let part = piece.slice(start as usize..end as usize);
+                return Ok(Some((part, (stream, offset))));
+            }
+        }
+        Ok(None)
+    })
+}

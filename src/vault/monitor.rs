@@ -1,0 +1,117 @@
+//! Health from cached probes: who asks touches no backend.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::backend::Backend;
+use crate::model::{ErrorKind, Provider, StoreError};
+
+/// How well a backend serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Everything works.
+    Ok,
+    /// It serves, but something needs a person's attention.
+    Degraded,
+    /// It does not serve.
+    Down,
+}
+
+/// The last probe's finding.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// Verdict.
+    pub status: Status,
+    /// How long the probe took.
+    pub latency: Duration,
+    /// When it was made.
+    pub checked_at: SystemTime,
+    /// Why the probe failed.
+    pub error: Option<String>,
+}
+
+/// Probes one backend in the background and remembers the finding.
+#[derive(Debug)]
+pub struct Monitor {
+    provider: Provider,
+    notes: Vec<String>,
+    health: RwLock<Health>,
+}
+
+impl Monitor {
+    /// Probes once, then every `interval` until the task is aborted. A probe that takes longer
+    /// than `timeout` counts as failed. `notes` are standing defects, such as damage found when
+    /// the store was opened: with any, a backend that serves is `degraded`.
+    pub async fn start(
+        backend: Arc<dyn Backend>,
+        notes: Vec<String>,
+        interval: Duration,
+        timeout: Duration,
+    ) -> (Arc<Self>, tokio::task::JoinHandle<()>) {
+        let health = probe(&*backend, &notes, timeout).await;
+        let provider = backend.provider();
+        let monitor = Arc::new(Self { provider, notes, health: RwLock::new(health) });
+        let watched = Arc::clone(&monitor);
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(interval).await;
+                let health = probe(&*backend, &watched.notes, timeout).await;
+                watched.replace(health);
+            }
+        });
+        (monitor, task)
+    }
+
+    /// Kind of the backend that is probed.
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// The last finding.
+    pub fn health(&self) -> Health {
+        self.health.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Standing defects and the last probe's error.
+    pub fn errors(&self) -> Vec<String> {
+        self.notes.iter().cloned().chain(self.health().error).collect()
+    }
+
+    fn replace(&self, health: Health) {
+        let mut current = self.health.write().unwrap_or_else(PoisonError::into_inner);
+        if current.status != health.status {
+            let (from, to) = (current.status, health.status);
+            let error = health.error.as_deref().unwrap_or("none");
+            tracing::warn!(provider = %self.provider, ?from, ?to, error, "backend health changed");
+        }
+        *current = health;
+    }
+}
+
+async fn probe(backend: &dyn Backend, notes: &[String], timeout: Duration) -> Health {
+    let started = Instant::now();
+    let result = match tokio::time::timeout(timeout, backend.probe()).await {
+        Ok(result) => result,
+        Err(_) => Err(StoreError::new(
+            ErrorKind::Timeout,
+            backend.provider(),
+            "the backend did not answer the health probe in time",
+        )),
+    };
+    let status = match &result {
+        Ok(()) if notes.is_empty() => Status::Ok,
+        Ok(()) => Status::Degraded,
+        // Full is not down: reads and deletes go on.
+        Err(error) if error.kind() == ErrorKind::QuotaExceeded => Status::Degraded,
+        Err(_) => Status::Down,
+    };
+    Health {
+        status,
+        latency: started.elapsed(),
+        checked_at: SystemTime::now(),
+        error: result.err().map(|error| error.detail().to_owned()),
+    }
+}

@@ -1,0 +1,215 @@
+//! A body on its way in: hashed while it arrives, then given the form it will be kept in.
+//!
+//! ```text
+//! frames ─▶ Upload (sha-256, memory or spool) ─▶ check digests ─▶ inflate? deflate? ─▶ Prepared
+//! ```
+//! Nothing reaches a backend before every check has passed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::{Bytes, BytesMut};
+
+use super::error::VaultError;
+use super::form::Job;
+use crate::model::{Attributes, Digest, Encoding, Hasher, Payload, Representation, SpoolWriter};
+
+/// Bodies above this go to a temporary file, whatever the memory budget.
+pub const MEMORY_BYTES: u64 = 8 << 20;
+
+/// Memory that one spooled upload takes: a buffer that fills while another is written.
+pub const SPOOL_MEMORY_BYTES: u64 = 2 * SPOOL_BUFFER_BYTES as u64;
+
+pub(super) const SPOOL_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Work below this size is done in place: handing it to another thread would cost more.
+const INLINE_BYTES: u64 = 64 * 1024;
+
+/// `Proof-Compression`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Gzip where the media type compresses and it saves enough.
+    #[default]
+    Auto,
+    /// Gzip whatever it saves.
+    Gzip,
+    /// Keep the bytes as they are.
+    Identity,
+}
+
+/// What the caller says about the body it sends.
+#[derive(Clone, Debug)]
+pub struct UploadOptions {
+    /// Attributes to keep; `encoding` and `representation` are filled in here.
+    pub attributes: Attributes,
+    /// Coding that the body arrives in.
+    pub sent: Encoding,
+    /// Form to keep it in.
+    pub compression: Compression,
+    /// `Content-Digest`: of the bytes as sent.
+    pub content_digest: Option<Digest>,
+    /// `Repr-Digest`: of the bytes as sent, or of what they inflate to.
+    pub repr_digest: Option<Digest>,
+    /// Most bytes, as sent and inflated.
+    pub max_bytes: u64,
+}
+
+/// A body that passed every check and is ready for a backend.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub(super) payload: Payload,
+    pub(super) attributes: Attributes,
+}
+
+impl Prepared {
+    /// The proof's identity.
+    pub fn representation(&self) -> Option<Representation> {
+        self.attributes.representation
+    }
+
+    /// Bytes as they will be kept.
+    pub fn stored_size(&self) -> u64 {
+        self.payload.len()
+    }
+}
+
+/// A body that is arriving.
+pub struct Upload {
+    options: UploadOptions,
+    folder: PathBuf,
+    received: u64,
+    sink: Sink,
+}
+
+enum Sink {
+    Memory { buffer: BytesMut, hasher: Hasher },
+    Spool { buffer: BytesMut, file: Option<Box<SpoolState>> },
+}
+
+struct SpoolState {
+    writer: SpoolWriter,
+    hasher: Hasher,
+}
+
+impl SpoolState {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.writer.append(bytes)
+    }
+}
+
+impl Upload {
+    /// Memory that an upload of this length takes while it runs, for admission.
+    pub fn memory_for(length: Option<u64>) -> u64 {
+        match length {
+            // The compressed copy is made beside the body.
+            Some(length) if length <= MEMORY_BYTES => 2 * length,
+            _ => SPOOL_MEMORY_BYTES,
+        }
+    }
+
+    /// Begins. Bodies of unknown length are spooled: how large they get is not known either.
+    ///
+    /// # Errors
+    /// The announced length is over the limit, or no temporary file can be made.
+    pub async fn begin(
+        options: UploadOptions,
+        length: Option<u64>,
+        folder: &Path,
+    ) -> Result<Self, VaultError> {
+        if length.is_some_and(|length| length > options.max_bytes) {
+            return Err(VaultError::TooLarge { limit: options.max_bytes });
+        }
+        let sink = match length {
+            Some(length) if length <= MEMORY_BYTES => Sink::Memory {
+                buffer: BytesMut::with_capacity(usize::try_from(length).unwrap_or(0)),
+                hasher: Hasher::new(),
+            },
+            _ => Sink::Spool { buffer: BytesMut::new(), file: None },
+        };
+        Ok(Self { options, folder: folder.to_owned(), received: 0, sink })
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// More bytes than allowed, or the temporary file cannot be written.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), VaultError> {
+        self.received += bytes.len() as u64;
+        if self.received > self.options.max_bytes {
+            return Err(VaultError::TooLarge { limit: self.options.max_bytes });
+        }
+        match &mut self.sink {
+            Sink::Memory { buffer, hasher } => {
+                hasher.update(&bytes);
+                buffer.extend_from_slice(&bytes);
+                Ok(())
+            }
+            Sink::Spool { buffer, .. } => {
+                buffer.extend_from_slice(&bytes);
+                if buffer.len() < SPOOL_BUFFER_BYTES {
+                    return Ok(());
+                }
+                self.flush().await
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), VaultError> {
+        let Sink::Spool { buffer, file } = &mut self.sink else { return Ok(()) };
+        let bytes = std::mem::take(buffer);
+        let state = file.take();
+        let folder = self.folder.clone();
+        let (mut bytes, state) = blocking(move || {
+            let mut state = match state {
+                Some(state) => state,
+                None => Box::new(SpoolState {
+                    writer: SpoolWriter::create_in(&folder)?,
+                    hasher: Hasher::new(),
+                }),
+            };
+            state.append(&bytes)?;
+            Ok((bytes, state))
+        })
+        .await?;
+        bytes.clear();
+        *buffer = bytes;
+        *file = Some(state);
+        Ok(())
+    }
+
+    /// Checks the digests and gives the body the form it will be kept in.
+    ///
+    /// # Errors
+    /// A digest that does not match, a gzip body that is none, too many bytes once inflated, or
+    /// a temporary file that cannot be written.
+    pub async fn finish(mut self) -> Result<Prepared, VaultError> {
+        if let Sink::Spool { buffer, file } = &self.sink
+            && !(file.is_none() && buffer.is_empty())
+        {
+            self.flush().await?;
+        }
+        let (payload, sha256) = match self.sink {
+            Sink::Memory { buffer, hasher } => (Payload::Bytes(buffer.freeze()), hasher.finish()),
+            Sink::Spool { file: Some(state), .. } => (state.writer.finish(), state.hasher.finish()),
+            Sink::Spool { file: None, .. } => (Payload::Bytes(Bytes::new()), Digest::of(b"")),
+        };
+        let job = Job { options: self.options, payload, sha256, folder: self.folder };
+        if self.received <= INLINE_BYTES { job.run() } else { blocking_vault(|| job.run()).await }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, VaultError> {
+    blocking_vault(|| work().map_err(VaultError::Spool)).await
+}
+
+async fn blocking_vault<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
+) -> Result<T, VaultError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(VaultError::Spool(io::Error::other(error))),
+    }
+}

@@ -1,0 +1,182 @@
+//! A service over a backend of the test's choosing, and one call to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, Response, StatusCode};
+use bytes::Bytes;
+use proof_storage::app;
+use proof_storage::backend::Backend;
+use proof_storage::backend::memory::Memory;
+use proof_storage::config::Config;
+use proof_storage::http::{Service, Signer};
+use proof_storage::telemetry::Metrics;
+use proof_storage::vault::Monitor;
+
+/// A service without a network, and the folder that its large bodies wait in.
+pub struct Client {
+    service: Service,
+    _spool: tempfile::TempDir,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// The body ended with an error: on a connection this is a cut.
+    pub broken: bool,
+}
+
+impl Client {
+    /// Over a fresh memory store, with default settings.
+    pub async fn new() -> Self {
+        Self::over(Arc::new(Memory::new()), Config::default()).await
+    }
+
+    pub async fn configured(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        change(&mut config);
+        Self::over(Arc::new(Memory::new()), config).await
+    }
+
+    pub async fn over(backend: Arc<dyn Backend>, config: Config) -> Self {
+        let spool = tempfile::tempdir().unwrap();
+        let hour = Duration::from_secs(3600);
+        let (monitor, _task) = Monitor::start(Arc::clone(&backend), Vec::new(), hour, hour).await;
+        let signer = Signer::new(vec![7; 32].into(), None);
+        let settings = app::settings(&config, ([127, 0, 0, 1], 8080).into());
+        let folder = spool.path().to_owned();
+        let metrics = Metrics::new();
+        let state = app::assemble(&config, backend, monitor, metrics, signer, settings, folder);
+        Self { service: Service::new(state), _spool: spool }
+    }
+
+    /// An answer whose body is not read yet.
+    pub async fn open(&self, path: &str) -> Response<Body> {
+        self.service.call(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// Begins to stop.
+    pub fn drain(&self) {
+        self.service.state().drain();
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let (parts, mut body) = self.service.call(request).await.into_parts();
+        let mut bytes = Vec::new();
+        let mut broken = false;
+        while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+            match frame {
+                Ok(frame) => bytes.extend_from_slice(frame.data_ref().unwrap()),
+                Err(_) => {
+                    broken = true;
+                    break;
+                }
+            }
+        }
+        Answer { status: parts.status, headers: parts.headers, body: bytes.into(), broken }
+    }
+
+    pub async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let body = body.into();
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, value.as_bytes());
+        }
+        if !body.is_empty() {
+            request = request.header("content-length", body.len());
+        }
+        self.send(request.body(Body::from(body)).unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, &[], "").await
+    }
+
+    pub async fn put(&self, path: &str, body: impl Into<Bytes>) -> Answer {
+        self.call("PUT", path, &[], body).await
+    }
+
+    pub async fn post_json(&self, path: &str, body: serde_json::Value) -> Answer {
+        let headers = [("content-type", "application/json")];
+        self.call("POST", path, &headers, body.to_string()).await
+    }
+
+    /// A body of unknown length, in pieces.
+    pub async fn put_stream(
+        &self,
+        path: &str,
+        pieces: Vec<Result<Bytes, std::io::Error>>,
+    ) -> Answer {
+        let body = Body::from_stream(futures_util::stream::iter(pieces));
+        self.send(Request::put(path).body(body).unwrap()).await
+    }
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The problem's code, after checking that it is a well-formed problem of that status.
+    #[track_caller]
+    pub fn problem(&self) -> String {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status.as_u16());
+        for field in ["type", "title", "detail", "instance", "code"] {
+            assert!(problem[field].is_string(), "{field} is missing: {problem}");
+        }
+        problem["code"].as_str().unwrap().to_owned()
+    }
+
+    /// Asserts a problem of this status and code whose detail has this text.
+    #[track_caller]
+    pub fn is_problem(&self, status: u16, code: &str, text: &str) {
+        assert_eq!((self.status.as_u16(), self.problem().as_str()), (status, code));
+        let detail = self.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(text), "{detail:?} does not name {text:?}");
+    }
+}
+
+/// Compresses as a client would.
+pub fn gzip(bytes: &[u8]) -> Bytes {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap().into()
+}
+
+/// Inflates as a client would.
+pub fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Read as _;
+    let mut output = Vec::new();
+    flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut output).unwrap();
+    output
+}
+
+/// JSON that compresses, of about this many bytes.
+pub fn sample_json(bytes: usize) -> Vec<u8> {
+    let mut text = b"{\"assertions\":[".to_vec();
+    let mut number = 0_u64;
+    while text.len() < bytes {
+        let line = format!("{{\"label\":\"c2pa.hash.data\",\"n\":{}}},", number * 7919 % 10_007);
+        text.extend_from_slice(line.as_bytes());
+        number += 1;
+    }
+    text.extend_from_slice(b"null]}");
+    text
+}

@@ -1,0 +1,98 @@
+//! Every failure is a problem: the framework's own, the backend's, damage and overload.
+
+use std::sync::Arc;
+
+use proof_storage::backend::Backend;
+use proof_storage::backend::memory::Memory;
+use proof_storage::config::Config;
+
+use super::client::Client;
+
+#[tokio::test]
+async fn the_frameworks_own_refusals_are_problems() {
+    let client = Client::new().await;
+    client.get("/nowhere").await.is_problem(404, "NOT_FOUND", "openapi");
+    client.get("/v1/").await.is_problem(404, "NOT_FOUND", "");
+    let answer = client.call("PATCH", "/v1/proofs/k", &[], "").await;
+    answer.is_problem(405, "METHOD_NOT_ALLOWED", "Allow");
+    let allow = answer.header("allow").unwrap();
+    for method in ["GET", "HEAD", "PUT", "DELETE"] {
+        assert!(allow.contains(method), "{allow}");
+    }
+    client.call("POST", "/v1/copy", &[("content-type", "text/plain")], "{}").await.is_problem(
+        415,
+        "UNSUPPORTED_MEDIA_TYPE",
+        "application/json",
+    );
+    client.call("POST", "/v1/copy", &[("content-type", "application/json")], "{").await.is_problem(
+        400,
+        "INVALID_REQUEST",
+        "JSON",
+    );
+    client.get("/v1/stats?x=1").await.is_problem(400, "INVALID_REQUEST", "'x'");
+    client.call("PUT", "/v1/proofs/k?x=1", &[], "").await.is_problem(400, "INVALID_REQUEST", "'x'");
+}
+
+#[tokio::test]
+async fn a_full_memory_budget_is_refused_at_once_with_retry_after() {
+    let client = Client::configured(|c| c.limits.memory_budget_bytes = 1 << 20).await;
+    client.put("/v1/proofs/k", vec![1; 400_000]).await;
+    // An answer that nobody reads holds its part of the budget.
+    let holders: Vec<_> = (0..3).collect();
+    let mut held = Vec::new();
+    for _ in holders {
+        held.push(client.open("/v1/proofs/k").await);
+    }
+    let refused = held.iter().find(|answer| answer.status() == 503).expect("the budget is full");
+    assert_eq!(refused.headers()["retry-after"], "1");
+    drop(held);
+    assert_eq!(client.get("/v1/proofs/k").await.status, 200);
+}
+
+#[tokio::test]
+async fn health_and_figures_answer() {
+    let client = Client::new().await;
+    client.put("/v1/proofs/k", "12345").await;
+    let health = client.get("/health").await.json();
+    assert_eq!((&health["status"], &health["healthy"]), (&"ok".into(), &true.into()));
+    assert_eq!(client.get("/health/ready").await.json()["ready"], true);
+    let stats = client.get("/v1/stats").await.json();
+    assert_eq!((&stats["total_objects"], &stats["total_size"]), (&1.into(), &5.into()));
+    assert_eq!(stats["exact"], true);
+    let backends = client.get("/v1/backends").await.json();
+    assert_eq!(backends["backends"][0]["capabilities"]["create_only"], "native");
+    let metrics = client.get("/metrics").await;
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    assert!(text.contains("proof_storage_"), "{text}");
+}
+
+#[tokio::test]
+async fn readiness_goes_first_when_draining() {
+    let client = Client::new().await;
+    client.drain();
+    assert_eq!(client.get("/health/ready").await.status, 503);
+    assert_eq!(client.get("/health").await.status, 200);
+    assert_eq!(client.get("/health").await.header("connection"), Some("close"));
+}
+
+#[tokio::test]
+async fn damage_at_rest_is_never_served() {
+    let memory = Arc::new(Memory::new());
+    let backend: Arc<dyn Backend> = Arc::new(super::damage::Damaged::new(memory));
+    let client = Client::over(backend, Config::default()).await;
+    for (path, size) in [("/v1/proofs/small", 1000), ("/v1/proofs/large", 12 << 20)] {
+        client.put(path, vec![7; size]).await;
+        let got = client.get(path).await;
+        if size < 1 << 20 {
+            got.is_problem(502, "CORRUPT", "damaged");
+        } else {
+            // The status line is out: the connection is cut before the last byte.
+            assert!(got.broken && got.body.len() < size);
+        }
+    }
+    let json = super::client::sample_json(20_000);
+    client.put("/v1/proofs/k.json", json).await;
+    client.get("/v1/proofs/k.json").await.is_problem(502, "CORRUPT", "");
+    let gzip = [("accept-encoding", "gzip")];
+    client.call("GET", "/v1/proofs/k.json", &gzip, "").await.is_problem(502, "CORRUPT", "");
+}
