@@ -3,6 +3,7 @@
 mod architecture;
 mod config;
 mod conformance;
+mod histories;
 mod http;
 mod openapi;
 mod planted;
