@@ -37,6 +37,12 @@ pub use state::{AppState, CorsOrigins, Inner, Settings};
 
 use crate::telemetry::Route;
 
+/// Most header fields of a request.
+pub const MAX_HEADERS: usize = 128;
+
+/// Most bytes of a request's header fields together.
+pub const MAX_HEADER_BYTES: usize = 64 * 1024;
+
 /// Every route of the service, with the label of its figures. The order is that of the contract.
 pub const ROUTES: [(&str, Route); 18] = [
     ("/v1/proofs", Route::Objects),
@@ -111,6 +117,9 @@ impl Service {
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
         let router = self.router.clone();
         observe::observe(self.state.clone(), request, |request| async move {
+            if head_is_too_large(&request) {
+                return head_too_large().into_response();
+            }
             match router.oneshot(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
@@ -123,6 +132,20 @@ impl Service {
     pub fn state(&self) -> &AppState {
         &self.state
     }
+}
+
+/// Hyper refuses a far larger head by itself, but without a body that says why.
+fn head_is_too_large(request: &Request<Body>) -> bool {
+    let fields = request.headers();
+    let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    fields.len() > MAX_HEADERS || bytes > MAX_HEADER_BYTES
+}
+
+fn head_too_large() -> Problem {
+    let detail = format!(
+        "the request has more than {MAX_HEADERS} header fields or {MAX_HEADER_BYTES} bytes of them"
+    );
+    Problem::new(Code::HeadersTooLarge, detail)
 }
 
 async fn not_found() -> Problem {

@@ -7,6 +7,7 @@
 mod labels;
 mod logging;
 mod metrics;
+mod registry;
 mod series;
 
 pub use labels::{Label, Method, Operation, Outcome, Refusal, Route};

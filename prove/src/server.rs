@@ -64,11 +64,6 @@ impl Launch {
         self
     }
 
-    /// File with what the service wrote.
-    pub(crate) fn log(&self) -> &Path {
-        &self.log
-    }
-
     /// Starts it on a free port of this machine.
     ///
     /// # Errors

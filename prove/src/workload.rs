@@ -68,7 +68,7 @@ impl Writer<'_> {
     fn run(mut self) {
         let mut live: Vec<(String, Sha)> =
             self.ledger.present().map(|(key, sha)| (key.to_owned(), sha)).collect();
-        while !self.control.stop.load(Ordering::SeqCst) {
+        while self.client_lives() {
             if !self.step(&mut live) {
                 // The service is gone; the row decides what comes next.
                 return;
@@ -236,8 +236,9 @@ impl Writer<'_> {
         }
     }
 
+    /// Whether another call makes sense. Once the power is being cut it would only be a maybe.
     fn client_lives(&self) -> bool {
-        !self.control.stop.load(Ordering::SeqCst)
+        !self.control.stop.load(Ordering::SeqCst) && !self.control.cutting.load(Ordering::SeqCst)
     }
 
     /// A name of the kinds that callers use: folders, URNs, spaces, other scripts.

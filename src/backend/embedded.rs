@@ -97,6 +97,7 @@ pub struct Embedded {
     shared: Arc<Shared>,
     queue: Arc<Queue>,
     orphans: Orphans,
+    /// The committer and the reaper.
     threads: Mutex<Vec<JoinHandle<()>>>,
     damage: Vec<String>,
 }
@@ -154,15 +155,13 @@ impl Embedded {
 
     /// Finishes the writes under way and refuses new ones. Blocks. Reads still work.
     pub fn close(&self) {
-        self.queue.close();
-        self.orphans.stop();
-        let threads: Vec<_> =
+        let mut threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the store had panicked");
-            }
-        }
+        // The reaper first: it needs the committer for what it has still to collect.
+        self.orphans.stop();
+        join(threads.pop());
+        self.queue.close();
+        join(threads.pop());
     }
 
     fn lookup(&self, snapshot: &Snapshot, key: &ObjectKey) -> Result<Record, StoreError> {
@@ -363,12 +362,10 @@ impl Backend for Embedded {
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         check_distinct(source, destination)?;
-        let record = {
-            let snapshot = self.shared.engine.db.snapshot();
-            self.lookup(&snapshot, source)?
-        };
+        let snapshot = Arc::new(self.shared.engine.db.snapshot());
+        let record = self.lookup(&snapshot, source)?;
         let body = record.header.body;
-        let from = Source::Body(Arc::clone(&self.shared), source.clone(), body);
+        let from = Source::Body(Arc::clone(&self.shared), snapshot, body);
         self.store(destination, body.bytes, from, record.attributes, mode).await
     }
 
@@ -428,6 +425,12 @@ impl Drop for Embedded {
 impl fmt::Debug for Embedded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Embedded").field("root", &self.shared.directory.root()).finish()
+    }
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    if thread.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("a thread of the store had panicked");
     }
 }
 

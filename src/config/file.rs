@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 use super::problems::Problems;
 use super::settings::{Form, REFUSED_SECTIONS, RESERVED, Reserved, SECTIONS, SETTINGS, Setting};
@@ -76,7 +76,7 @@ impl Walk<'_> {
     }
 
     fn document(&mut self, document: &DeTable<'_>) {
-        for (section, value) in document {
+        for (section, value) in in_order(document) {
             let name = section.get_ref().as_ref();
             let place = self.place(name, section.span().start);
             if REFUSED_SECTIONS.contains(&name) {
@@ -92,7 +92,7 @@ impl Walk<'_> {
     }
 
     fn section(&mut self, section: &str, table: &DeTable<'_>) {
-        for (name, value) in table {
+        for (name, value) in in_order(table) {
             let key = format!("{section}.{}", name.get_ref());
             let place = self.place(&key, name.span().start);
             if let Some(setting) = Setting::by_key(&key) {
@@ -116,6 +116,15 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// The entries as they stand in the file, so that mistakes are told in that order.
+fn in_order<'a, 'i>(
+    table: &'a DeTable<'i>,
+) -> Vec<(&'a Spanned<DeString<'i>>, &'a Spanned<DeValue<'i>>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    entries
 }
 
 fn reserved(key: &str) -> Option<&'static Reserved> {

@@ -32,7 +32,7 @@ pub(super) fn milliseconds(
     allowed: RangeInclusive<u64>,
 ) -> impl Fn(&str) -> Result<Duration, String> {
     move |text| {
-        let value = number(text, "milliseconds")?;
+        let value = number(text, "a number of milliseconds: write for example 30000")?;
         within(value, &allowed).map(Duration::from_millis)
     }
 }
@@ -42,7 +42,7 @@ pub(super) fn count<T: TryFrom<u64>>(
     allowed: RangeInclusive<u64>,
 ) -> impl Fn(&str) -> Result<T, String> {
     move |text| {
-        let value = within(number(text, "units")?, &allowed)?;
+        let value = within(number(text, "a whole number: write for example 10")?, &allowed)?;
         T::try_from(value).map_err(|_| format!("{value} is too large"))
     }
 }
@@ -57,8 +57,8 @@ pub(super) fn bytes(allowed: RangeInclusive<u64>) -> impl Fn(&str) -> Result<u64
     }
 }
 
-fn number(text: &str, unit: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("`{text}` is not a whole number of {unit}"))
+fn number(text: &str, what: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("`{text}` is not {what}"))
 }
 
 fn within(value: u64, allowed: &RangeInclusive<u64>) -> Result<u64, String> {
@@ -117,7 +117,7 @@ pub(super) fn word<T: Copy>(
     move |text| {
         words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
             let list: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-            format!("`{text}` is not one of {}", list.join(", "))
+            format!("`{text}` is no choice: write {}", list.join(" or "))
         })
     }
 }

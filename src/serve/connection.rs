@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::ConnectionLimits;
 use super::activity::{Activity, Overdue, Watched};
-use crate::http::Service;
+use crate::http::{MAX_HEADER_BYTES, MAX_HEADERS, Service};
 
 /// How a client that speaks HTTP/2 without asking begins (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -30,8 +30,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// connection under it would be a lost answer. It is answered, with `Connection: close`.
 const LINGER: Duration = Duration::from_millis(500);
 
-const MAX_HEADER_BYTES: usize = 64 * 1024;
-const MAX_HEADERS: usize = 128;
+/// Above these hyper refuses a head by itself; the service's own, lower limits answer with a
+/// problem that says why.
+const PARSER_HEADER_BYTES: usize = 4 * MAX_HEADER_BYTES;
+const PARSER_HEADERS: usize = 4 * MAX_HEADERS;
 const MAX_STREAMS: u32 = 256;
 
 /// Serves a connection to its end. Errors are the client's and only logged for debugging.
@@ -61,7 +63,7 @@ pub(super) async fn serve(
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEADER_BYTES as u32)
+            .max_header_list_size(PARSER_HEADER_BYTES as u32)
             .keep_alive_interval(Some(limits.idle_timeout / 2))
             .serve_connection(io, answer);
         drive(connection, http2::Connection::graceful_shutdown, &activity, limits, draining).await;
@@ -70,8 +72,8 @@ pub(super) async fn serve(
             .timer(TokioTimer::new())
             // The watch knows better: see `activity`.
             .header_read_timeout(None)
-            .max_header_size(MAX_HEADER_BYTES)
-            .max_headers(MAX_HEADERS)
+            .max_header_size(PARSER_HEADER_BYTES)
+            .max_headers(PARSER_HEADERS)
             .serve_connection(io, answer);
         drive(connection, http1::Connection::graceful_shutdown, &activity, limits, draining).await;
     }

@@ -39,9 +39,18 @@ fn lines_to(out: impl std::io::Write + Send + 'static) -> (NonBlocking, LogGuard
     (writer, LogGuard { _worker: worker, dropped })
 }
 
+/// The embedded engine tells at `info` what only its authors want to know. Whoever names its
+/// targets in the filter hears them all the same: the later directive wins.
+fn quiet_engine(filter: &str) -> String {
+    match filter {
+        "off" | "error" | "warn" => filter.to_owned(),
+        _ => format!("fjall=warn,lsm_tree=warn,{filter}"),
+    }
+}
+
 fn subscriber(config: &LogConfig, writer: NonBlocking) -> Dispatch {
     // The configuration was checked; in a hand-made one a wrong directive is skipped.
-    let filter = EnvFilter::new(&config.filter);
+    let filter = EnvFilter::new(quiet_engine(&config.filter));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match config.format {
         LogFormat::Text => lines.with_ansi(false).into(),

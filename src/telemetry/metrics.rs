@@ -8,15 +8,14 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ::metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use ::metrics::{Counter, Gauge, Histogram};
+use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::labels::{Label, Method, Operation, Outcome, Refusal, Route, StatusClass};
 use super::logging::LogGuard;
-use super::series::{self, Kind, SERIES, Series};
+use super::registry::{Register, Table, recorder};
+use super::series;
 use crate::model::Provider;
 
 /// How often histograms are folded where nobody scrapes; bounds the memory of raw samples.
@@ -57,44 +56,6 @@ struct RouteHandles {
 struct OperationHandles {
     duration: Histogram,
     outcomes: [Counter; Outcome::ALL.len()],
-}
-
-/// Cells that are filled when first asked for.
-struct Table<T>(Vec<OnceLock<T>>);
-
-impl<T> Table<T> {
-    fn new(cells: usize) -> Self {
-        Self(std::iter::repeat_with(OnceLock::new).take(cells).collect())
-    }
-
-    fn cell(&self, index: usize, fill: impl FnOnce() -> T) -> &T {
-        self.0[index].get_or_init(fill)
-    }
-}
-
-type Labels<'a> = &'a [(&'static str, &'static str)];
-
-/// Makes handles of a recorder.
-struct Register<'a>(&'a PrometheusRecorder);
-
-const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
-
-impl Register<'_> {
-    fn counter(&self, series: &Series, labels: Labels<'_>) -> Counter {
-        self.0.register_counter(&key(series, labels), &METADATA)
-    }
-
-    fn gauge(&self, series: &Series, labels: Labels<'_>) -> Gauge {
-        self.0.register_gauge(&key(series, labels), &METADATA)
-    }
-
-    fn histogram(&self, series: &Series, labels: Labels<'_>) -> Histogram {
-        self.0.register_histogram(&key(series, labels), &METADATA)
-    }
-}
-
-fn key(series: &Series, labels: Labels<'_>) -> Key {
-    Key::from_parts(series.name, labels)
 }
 
 impl Metrics {
@@ -269,28 +230,6 @@ impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Metrics")
     }
-}
-
-fn recorder() -> PrometheusRecorder {
-    let mut builder = PrometheusBuilder::new();
-    for series in SERIES {
-        if let Kind::Histogram(buckets) = series.kind {
-            let matcher = Matcher::Full(series.name.to_owned());
-            let with_buckets = builder.set_buckets_for_metric(matcher, buckets);
-            builder = with_buckets.expect("fails on an empty list of buckets only");
-        }
-    }
-    let recorder = builder.build_recorder();
-    for series in SERIES {
-        let name = series.name.into();
-        let help = series.help.into();
-        match series.kind {
-            Kind::Counter => recorder.describe_counter(name, series.unit, help),
-            Kind::Gauge => recorder.describe_gauge(name, series.unit, help),
-            Kind::Histogram(_) => recorder.describe_histogram(name, series.unit, help),
-        }
-    }
-    recorder
 }
 
 /// Raises a gauge by one for as long as it lives.

@@ -144,7 +144,14 @@ fn all_mistakes_come_at_once_with_name_and_remedy() {
     let file = "[server]\nlisten = 5\nlog_fromat = 'json'\n[limits]\nheader_timeout = 'soon'\n\
                 [storage]\nwrite_mode = 'append'\n";
     let given = [("STORAGE_MAX_OBJECT_BYTES", "6GiB"), ("STORAGE_LOG", "inof")];
-    insta::assert_snapshot!(mistakes(load_file(file, &given)).join("\n"), @"");
+    insta::assert_snapshot!(mistakes(load_file(file, &given)).join("\n"), @r"
+    server.log_fromat (proofs.toml:3): is no key: did you mean server.log_format?
+    server.listen (proofs.toml:2): `5` is not an IP address with a port: write for example 127.0.0.1:8080
+    limits.header_timeout (proofs.toml:5): `soon` is not a number of milliseconds: write for example 30000
+    STORAGE_MAX_OBJECT_BYTES: 6442450944 is out of range: give 1 to 5368709120
+    storage.write_mode (proofs.toml:7): `append` is no choice: write `write-once` or `overwrite`
+    STORAGE_LOG: `inof` is no level: did you mean `info`?
+    ");
 }
 
 #[test]
@@ -251,7 +258,13 @@ fn what_is_not_built_is_refused_or_said_to_have_no_effect() {
 fn unknown_keys_are_mistakes_with_a_guess() {
     let file = "listen = 'x'\n[sevrer]\n[limits]\ntimeout = 5\nmax_conections = 5\n\
                 [storage]\ncolour = 1\n";
-    insta::assert_snapshot!(mistakes(load_file(file, &[])).join("\n"), @"");
+    insta::assert_snapshot!(mistakes(load_file(file, &[])).join("\n"), @r"
+    listen (proofs.toml:1): is no section: did you mean server.listen?
+    sevrer (proofs.toml:2): is no section: did you mean server?
+    limits.timeout (proofs.toml:4): is no key: did you mean storage.timeout?
+    limits.max_conections (proofs.toml:5): is no key: did you mean limits.max_connections?
+    storage.colour (proofs.toml:7): is no key: remove it
+    ");
     assert_eq!(
         mistakes(load_file("server = 5\n", &[])),
         ["server (proofs.toml:1): is a section: write [server]"]
@@ -320,7 +333,10 @@ fn no_secret_is_ever_shown() {
     let short = "canary-short";
     let shown = |result: Result<Loaded, Problems>| format!("{result:?}");
     let file = format!("[server]\nsigning_key = '{CANARY}'\nsigning_key_previous = '{CANARY}'\n");
+    let sources =
+        Sources { environment: variables(&[("STORAGE_SIGNING_KEY", CANARY)]), file: None };
     let texts = [
+        format!("{sources:?}"),
         shown(load(&[("STORAGE_SIGNING_KEY", CANARY), ("STORAGE_SECRET_ACCESS_KEY", CANARY)])),
         shown(load(&[("STORAGE_SIGNING_KEY", short)])),
         shown(load(&[("STORAGE_SIGNING_KYE", CANARY)])),

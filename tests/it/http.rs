@@ -1,12 +1,13 @@
 //! The HTTP contract through the router, over the in-memory model: what every caller is promised.
 
-mod client;
+pub mod client;
 mod conditional;
 mod damage;
 mod errors;
 mod headers;
 mod listing;
 mod objects;
+mod problems;
 mod representation;
 mod signed;
 mod transfer;

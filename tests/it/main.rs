@@ -4,5 +4,7 @@ mod architecture;
 mod config;
 mod conformance;
 mod http;
+mod openapi;
 mod planted;
+mod sequences;
 mod telemetry;

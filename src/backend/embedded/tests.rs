@@ -120,7 +120,7 @@ async fn operations_on_one_key_in_one_group_leave_exact_counters() {
         let bytes = noise(round, 2000);
         let (_, _, _, _) = tokio::join!(
             put(&store, "k", &bytes, PutMode::Overwrite),
-            store.delete(&ObjectKey::new("k"), None),
+            async { store.delete(&key("k"), None).await },
             put(&store, "k", &bytes, PutMode::Overwrite),
             async { store.rename(&key("k"), &key("l"), PutMode::Overwrite).await },
         );
@@ -153,4 +153,17 @@ async fn refused_large_upload_leaves_no_chunks() {
     let late = put(&store, "later", &large, PutMode::Create).await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Unavailable, "a closed store takes no writes");
     assert_eq!(read(&store, "big").await.unwrap(), large, "but still reads");
+}
+
+/// Every case of the shared suite, each on a store of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let stores = std::sync::atomic::AtomicUsize::new(0);
+    crate::backend::conformance::run(|| {
+        let n = stores.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let store = open(&folder.path().join(n.to_string()));
+        async move { Arc::new(store) as Arc<dyn Backend> }
+    })
+    .await;
 }

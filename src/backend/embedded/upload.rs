@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use fjall::Readable as _;
+use fjall::{Readable as _, Snapshot};
 use tokio::sync::oneshot;
 
 use super::body::{CHUNK_BYTES, frame, read_chunk, read_whole};
@@ -20,7 +20,7 @@ use super::group::{Operation, Outcome};
 use super::queue::Queue;
 use super::record::{BodyRef, now_ms};
 use super::shared::Shared;
-use crate::model::{ErrorKind, ObjectKey, Payload, StoreError};
+use crate::model::{ErrorKind, Payload, StoreError};
 
 /// Chunks of one upload that may be on their way to the committer at once.
 const AHEAD: usize = 2;
@@ -31,8 +31,9 @@ const REAP_CHUNKS: u32 = 1024;
 #[derive(Clone)]
 pub(super) enum Source {
     Payload(Payload),
-    /// Another body, for a copy.
-    Body(Arc<Shared>, ObjectKey, BodyRef),
+    /// Another body, for a copy. The snapshot keeps its rows for as long as the copy takes, so that
+    /// a source that is overwritten meanwhile is copied as it was, and never found missing.
+    Body(Arc<Shared>, Arc<Snapshot>, BodyRef),
 }
 
 impl Source {
@@ -57,7 +58,7 @@ impl Source {
             Self::Payload(payload) => payload
                 .read_at(offset, length)
                 .map_err(|cause| unavailable("the upload's spool cannot be read", cause)),
-            Self::Body(shared, key, body) => copy_from(&shared, &key, &body, chunk),
+            Self::Body(shared, snapshot, body) => copy_from(&shared, &snapshot, &body, chunk),
         };
         if let Self::Payload(Payload::Bytes(_)) = self {
             return read();
@@ -71,19 +72,14 @@ impl Source {
 /// One row of the body that is copied, checked.
 fn copy_from(
     shared: &Shared,
-    key: &ObjectKey,
+    snapshot: &Snapshot,
     body: &BodyRef,
     chunk: u32,
 ) -> Result<Bytes, StoreError> {
-    let snapshot = shared.engine.db.snapshot();
-    let still_there = shared.engine.record(&snapshot, key)?;
-    if still_there.is_none_or(|record| record.header.body.id != body.id) {
-        return Err(error(ErrorKind::NotFound, "the source was deleted while it was copied"));
-    }
     if body.chunk_bytes == 0 {
-        return read_whole(shared, &snapshot, body, 0..body.bytes);
+        return read_whole(shared, snapshot, body, 0..body.bytes);
     }
-    read_chunk(shared, &snapshot, body, chunk)?
+    read_chunk(shared, snapshot, body, chunk)?
         .ok_or_else(|| corrupt("the stored bytes are damaged", "a chunk of the source is missing"))
 }
 
@@ -187,6 +183,9 @@ impl Reaper {
     }
 
     fn try_reap(&self, id: u64) -> Result<u32, StoreError> {
+        // An upload that failed midway may have chunks on their way to the committer: once this
+        // empty operation behind them is answered, they are in the store and can be seen.
+        self.queue.apply_blocking(Operation::Reap { body: id, chunks: 0..0, last: false })?;
         let rows = &self.shared.engine.body;
         let last = fence(|| {
             let snapshot = self.shared.engine.db.snapshot();
@@ -206,5 +205,60 @@ impl Reaper {
             }
             first = next;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::Mutex;
+
+    use super::*;
+    use crate::backend::Backend as _;
+    use crate::backend::embedded::{CommitGroup, CommitObserver, Embedded, Options};
+    use crate::model::{Attributes, ObjectKey, PutMode};
+
+    /// Holds the committer back for as long as the test holds the lock.
+    #[derive(Debug, Default)]
+    struct Gate(Mutex<()>);
+
+    impl CommitObserver for Gate {
+        fn committed(&self, _: CommitGroup) {
+            drop(self.0.blocking_lock());
+        }
+    }
+
+    #[tokio::test]
+    async fn chunks_on_their_way_are_collected_with_a_failed_upload() {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = Arc::new(Gate::default());
+        let store = Embedded::open(Options {
+            data_dir: folder.path().to_owned(),
+            cache_bytes: 4 << 20,
+            disk_reserve_bytes: 0,
+            observer: Arc::clone(&gate) as _,
+        })
+        .unwrap();
+        let closed = gate.0.lock().await;
+        let (key, attributes) = (ObjectKey::new("a"), Attributes::new("text/plain"));
+        store.put(&key, Bytes::new().into(), attributes, PutMode::Create).await.unwrap();
+
+        let id = store.shared.fresh_id();
+        let body = BodyRef { id, bytes: 3 << 20, chunk_bytes: CHUNK_BYTES, checksum: 0 };
+        let upload = Upload::new(Arc::clone(&store.queue), store.orphans.clone(), body);
+        for chunk in 0..4 {
+            let rows = vec![(body_key(id, chunk), frame(id, chunk, b"some bytes"))];
+            let began = (chunk == 0).then(|| (id, now_ms()));
+            let room = store.queue.admit(1).await.unwrap();
+            store.queue.send(Operation::Ahead { rows, began }, room).await.unwrap();
+        }
+        drop(upload);
+        // Time for a reaper that does not wait for the chunks to miss them.
+        std::thread::sleep(Duration::from_millis(100));
+        drop(closed);
+        store.close();
+        assert!(store.shared.engine.body.is_empty().unwrap(), "no chunk is left for ever");
+        assert!(store.shared.engine.uploads.is_empty().unwrap());
     }
 }

@@ -67,3 +67,14 @@ async fn cdn_url_is_that_of_the_object() {
     let stored = client.put("/v1/proofs/a%20b.json", "1").await.json();
     assert_eq!(stored["url"], "https://cdn.example/proofs/a%20b.json");
 }
+
+#[tokio::test]
+async fn too_large_a_head_is_a_problem() {
+    let client = Client::new().await;
+    let value = "v".repeat(70_000);
+    let answer = client.call("GET", "/health", &[("x-large", &value)], "").await;
+    answer.is_problem(431, "HEADERS_TOO_LARGE", "65536");
+    let many: Vec<_> = (0..129).map(|n| format!("x-{n}")).collect();
+    let many: Vec<_> = many.iter().map(|name| (name.as_str(), "v")).collect();
+    client.call("GET", "/health", &many, "").await.is_problem(431, "HEADERS_TOO_LARGE", "128");
+}

@@ -173,8 +173,9 @@ async fn metadata_tells_everything() {
 #[tokio::test]
 async fn large_bodies_are_spooled_and_streamed() {
     let client = Client::new().await;
-    let piece =
-        bytes::Bytes::from((0..1_000_000_u32).map(|n| (n.wrapping_mul(31) >> 3) as u8).collect::<Vec<_>>());
+    let piece = bytes::Bytes::from(
+        (0..1_000_000_u32).map(|n| (n.wrapping_mul(31) >> 3) as u8).collect::<Vec<_>>(),
+    );
     let pieces = (0..12).map(|_| Ok(piece.clone())).collect();
     let stored = client.put_stream("/v1/proofs/large.bin", pieces).await;
     assert_eq!(stored.status, 201, "{stored:?}");

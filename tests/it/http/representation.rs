@@ -40,8 +40,9 @@ async fn json_is_compressed_at_rest_and_sent_in_the_form_the_client_takes() {
 #[tokio::test]
 async fn what_does_not_pay_is_kept_as_it_is() {
     let client = Client::new().await;
-    let noise: Vec<u8> =
-        (0..4000_u64).flat_map(|n| (n * n).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes()).collect();
+    let noise: Vec<u8> = (0..4000_u64)
+        .flat_map(|n| (n * n).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes())
+        .collect();
     for (path, body) in [
         ("/v1/proofs/short.json", b"{}".repeat(500)),
         ("/v1/proofs/noise.json", noise),

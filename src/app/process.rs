@@ -1,0 +1,89 @@
+//! The service as a process: logging, runtime, signals and exit code.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::App;
+use crate::config::{Config, Loaded, Problems, Sources};
+use crate::serve::Drained;
+use crate::telemetry::{self, LogGuard};
+
+/// Small reads from the store run on the worker threads themselves. With more threads than cores,
+/// one that waits for the disk does not keep requests from being served.
+const WORKERS_PER_CORE: usize = 2;
+
+/// Serves until SIGTERM or SIGINT, then drains and stops.
+///
+/// # Errors
+/// The mistakes of the configuration, before anything was started.
+pub fn serve(sources: Sources) -> Result<ExitCode, Problems> {
+    let Loaded { config, warnings, .. } = Config::load(sources)?;
+    let log = telemetry::init_logging(&config.log);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let workers = std::thread::available_parallelism().map_or(2, usize::from) * WORKERS_PER_CORE;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let code = match runtime {
+        Ok(runtime) => {
+            let code = runtime.block_on(run(config, &log));
+            // What still blocks after the drain timeout must not keep the process alive.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            code
+        }
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            ExitCode::FAILURE
+        }
+    };
+    drop(log);
+    Ok(code)
+}
+
+async fn run(config: Config, log: &LogGuard) -> ExitCode {
+    let (interrupt, terminate) =
+        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+            (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "cannot listen for signals");
+                return ExitCode::FAILURE;
+            }
+        };
+    let app = match App::start(&config).await {
+        Ok(app) => app,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let address =
+        app.local_addr().map_or_else(|_| config.server.listen.to_string(), |a| a.to_string());
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(%address, version, data_dir = %config.storage.data_dir.display(), "listening");
+    if !config.server.listen.ip().is_loopback() {
+        tracing::warn!(
+            "there is no authentication in this version: whoever reaches {address} may \
+                        read, write and delete; keep it behind something that decides who may"
+        );
+    }
+    match app.run(stop(interrupt, terminate)).await {
+        Drained::Clean => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Drained::CutOff(connections) => {
+            tracing::warn!(connections, "stopped; connections were cut off at the drain timeout");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+async fn stop(mut interrupt: Signal, mut terminate: Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
