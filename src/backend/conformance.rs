@@ -162,6 +162,7 @@ pub const CASES: &[Case] = cases![
     races::cancelled_renames_are_done_or_not,
     observed::writes_are_read_at_once,
     observed::overwrites_are_never_mixed,
+    observed::overwritten_sources_are_copied_whole,
     observed::renames_are_never_seen_half,
     observed::lists_are_whole_while_written,
 ];

@@ -226,21 +226,16 @@ impl Backend for Memory {
 }
 
 fn check_attributes(attributes: &Attributes) -> Result<(), StoreError> {
+    let unsupported =
+        |detail: String| StoreError::new(ErrorKind::Unsupported, Provider::Memory, detail);
     if attributes.storage_class.is_some() {
-        return Err(refuse(ErrorKind::Unsupported, "this backend has no storage_class"));
+        return Err(unsupported("the memory store has no storage classes".to_owned()));
     }
-    match attributes.encryption {
-        Encryption::None => Ok(()),
-        Encryption::Aes256 => {
-            Err(refuse(ErrorKind::Unsupported, "this backend has no encryption_aes256"))
-        }
-        Encryption::Kms => {
-            Err(refuse(ErrorKind::Unsupported, "this backend has no encryption_kms"))
-        }
-        Encryption::Envelope => {
-            Err(refuse(ErrorKind::Unsupported, "this backend has no envelope encryption"))
-        }
+    if attributes.encryption != Encryption::None {
+        let encryption = attributes.encryption.as_str();
+        return Err(unsupported(format!("the memory store has no encryption {encryption}")));
     }
+    Ok(())
 }
 
 async fn read_payload(payload: Payload) -> Result<Bytes, StoreError> {

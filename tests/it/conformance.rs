@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proof_storage::backend::conformance;
+use proof_storage::backend::embedded::{self, Embedded, Unobserved};
 use proof_storage::backend::faulty::Faulty;
 use proof_storage::backend::memory::Memory;
 
@@ -12,6 +13,23 @@ use crate::planted::{BUGS, Planted};
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_keeps_the_contract() {
     conformance::run(async || Arc::new(Memory::new()) as _).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embedded_keeps_the_contract() {
+    let folders = std::cell::RefCell::new(Vec::new());
+    conformance::run(async || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = embedded::Options {
+            data_dir: folder.path().join("data"),
+            cache_bytes: 8 << 20,
+            disk_reserve_bytes: 0,
+            observer: Arc::new(Unobserved),
+        };
+        folders.borrow_mut().push(folder);
+        Arc::new(Embedded::open(options).expect("the store opens")) as _
+    })
+    .await;
 }
 
 /// Negative control: each planted bug is found, by the case that is there for it.

@@ -3,7 +3,9 @@
 mod architecture;
 mod config;
 mod conformance;
+mod histories;
 mod http;
 mod openapi;
 mod planted;
+mod sequences;
 mod telemetry;

@@ -1,6 +1,8 @@
 //! Deletes: idempotent, conditional, and many at once.
 
-use super::fixture::{Store, accept, available, expect, expect_absent, key, noise, put, refuse};
+use super::fixture::{
+    Store, accept, available, expect, expect_absent, key, noise, put, put_all, refuse,
+};
 use crate::model::{ETag, ErrorKind, ObjectKey};
 
 pub(super) async fn is_idempotent(store: Store) {
@@ -71,9 +73,7 @@ pub(super) async fn many_answers_in_order(store: Store) {
 pub(super) async fn many_handles_thousands(store: Store) {
     const COUNT: usize = 2_500;
     let keys: Vec<ObjectKey> = (0..COUNT).map(|i| key(format!("proofs/{i:05}"))).collect();
-    for key in keys.iter().step_by(10) {
-        put(&store, key, &noise(1, 10)).await;
-    }
+    put_all(&store, keys.iter().step_by(10).map(ObjectKey::as_str)).await;
     let answers = store.delete_many(&keys).await;
     assert_eq!(answers.len(), COUNT, "one answer for each key");
     for (index, answer) in answers.into_iter().enumerate() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use tokio::sync::Barrier;
 
 use crate::backend::Backend;
@@ -67,6 +68,14 @@ pub(super) async fn put(store: &Store, key: &ObjectKey, bytes: &Bytes) -> Stored
     put_with(store, key, bytes, plain()).await
 }
 
+/// Writes many at once, each its own bytes; all must succeed.
+pub(super) async fn put_all(store: &Store, names: impl IntoIterator<Item = impl AsRef<str>>) {
+    let puts = names.into_iter().enumerate().map(|(index, name)| async move {
+        put(store, &key(name), &noise(index as u64, 16 + index % 50)).await;
+    });
+    join_all(puts).await;
+}
+
 pub(super) async fn put_with(
     store: &Store,
     key: &ObjectKey,
@@ -91,6 +100,24 @@ pub(super) async fn read(store: &Store, key: &ObjectKey) -> Option<(ObjectMeta, 
     );
     assert_eq!(&retrieved.meta.key, key, "a read names the key that was asked for");
     Some((retrieved.meta, bytes))
+}
+
+/// The same of an object that others may be writing: a stream may end in an error then, and the
+/// read is tried again.
+pub(super) async fn read_raced(store: &Store, key: &ObjectKey) -> Option<(ObjectMeta, Bytes)> {
+    for _ in 0..1000 {
+        let retrieved = match store.get(key, GetOptions::default()).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            other => accept(other, "a read answers or says not found"),
+        };
+        if let Ok(bytes) = collect(retrieved.body).await {
+            let rule = "a body that ends without an error is whole";
+            assert_eq!(retrieved.meta.stored_size, bytes.len() as u64, "{rule}");
+            return Some((retrieved.meta, bytes));
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("some read of an object that is being written comes through");
 }
 
 /// The object must be there with exactly these bytes.

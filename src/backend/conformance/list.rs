@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::fixture::{Store, accept, key, noise, put, put_with, rich};
+use super::fixture::{Store, accept, key, noise, put_all, put_with, rich};
 use crate::model::{ListPage, ListRequest};
 
 /// Names whose order, prefixes and roll-ups are easy to get wrong.
@@ -37,10 +37,7 @@ const NAMES: [&str; 26] = [
 
 async fn fill(store: &Store) {
     // Written out of order, so that the order of writing cannot pass for the order of names.
-    for step in 0..NAMES.len() {
-        let name = NAMES[step * 7 % NAMES.len()];
-        put(store, &key(name), &noise(step as u64, 16)).await;
-    }
+    put_all(store, (0..NAMES.len()).map(|step| NAMES[step * 7 % NAMES.len()])).await;
 }
 
 /// The entries that a listing has, by the letter of [`ListRequest`].
@@ -196,9 +193,7 @@ pub(super) async fn after_need_not_exist(store: Store) {
 pub(super) async fn page_of_a_thousand(store: Store) {
     const COUNT: usize = 1_003;
     let names: Vec<String> = (0..COUNT).map(|i| format!("proofs/{i:04}.json")).collect();
-    for name in names.iter().rev() {
-        put(&store, &key(name), &noise(1, 10)).await;
-    }
+    put_all(&store, names.iter().rev()).await;
     let mut all = request("proofs/", None, 1000);
     let page = accept(store.list(&all).await, "a list answers");
     assert_eq!(entries(&page), names[..1000], "a page may have a thousand entries");

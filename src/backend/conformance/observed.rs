@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::fixture::{
     Store, accept, assert_same, expect, expect_absent, joined, key, noise, plain, put, put_with,
-    race, read,
+    race, read_raced,
 };
 use crate::model::{Attributes, ErrorKind, ListRequest, ObjectKey, PutMode, Support};
 
@@ -71,7 +71,7 @@ fn version(number: u64) -> (Bytes, Attributes) {
 }
 
 async fn check_version(store: &Store, key: &ObjectKey) {
-    let Some((meta, bytes)) = read(store, key).await else {
+    let Some((meta, bytes)) = read_raced(store, key).await else {
         panic!("an object that is only overwritten is never missing");
     };
     let number = meta.attributes.metadata.get("version").and_then(|text| text.parse().ok());
@@ -97,6 +97,33 @@ pub(super) async fn overwrites_are_never_mixed(store: Store) {
         }
     })
     .await;
+}
+
+pub(super) async fn overwritten_sources_are_copied_whole(store: Store) {
+    for base in [1_000, 1_100_000] {
+        let source = key(format!("{base}/source"));
+        // The length tells the version.
+        let version = move |number: usize| noise(number as u64, base + number);
+        put(&store, &source, &version(0)).await;
+        let (copier, from) = (store.clone(), source.clone());
+        let observer = move || {
+            let (store, from, to) = (copier.clone(), from.clone(), key(format!("{base}/copy")));
+            async move {
+                let rule = "a source that is only overwritten can always be copied";
+                let copied = accept(store.copy(&from, &to, PutMode::Overwrite).await, rule);
+                let rule = "a copy has the bytes of one write of its source";
+                let number = (copied.meta.stored_size as usize).saturating_sub(base);
+                let meta = expect(&store, &to, &version(number), rule).await;
+                assert_eq!(meta, copied.meta, "a copy answers what head gives");
+            }
+        };
+        observe(observer, async {
+            for number in 1..60 {
+                put(&store, &source, &version(number)).await;
+            }
+        })
+        .await;
+    }
 }
 
 pub(super) async fn renames_are_never_seen_half(store: Store) {

@@ -4,8 +4,8 @@ use std::pin::pin;
 use std::task::Poll;
 
 use super::fixture::{
-    Store, accept, assert_same, available, expect, key, noise, plain, put, race, read, rich,
-    spooled,
+    Store, accept, assert_same, available, expect, key, noise, plain, put, race, read, read_raced,
+    rich, spooled,
 };
 use super::usage;
 use crate::model::{ErrorKind, Payload, PutMode, StoreError, Stored};
@@ -182,11 +182,11 @@ pub(super) async fn cancelled_writes_are_done_or_not(store: Store) {
             drop_after(polls, store.put(key, payload, rich(&new), PutMode::Overwrite)).await;
         }
         let rule = "a cancelled write is done or not, never half";
-        if let Some((meta, bytes)) = read(&store, &fresh).await {
+        if let Some((meta, bytes)) = read_raced(&store, &fresh).await {
             assert_same(&bytes, &new, rule);
             assert_eq!(meta.attributes, rich(&new), "{rule}");
         }
-        let Some((meta, bytes)) = read(&store, &present).await else {
+        let Some((meta, bytes)) = read_raced(&store, &present).await else {
             panic!("{rule}: the object that was there is gone");
         };
         let new_is_there = meta.attributes == rich(&new);
@@ -203,9 +203,9 @@ pub(super) async fn cancelled_renames_are_done_or_not(store: Store) {
         drop_after(polls, store.rename(&source, &destination, PutMode::Overwrite)).await;
         drop_after(polls, store.copy(&source, &key("c"), PutMode::Overwrite)).await;
         // In this order: a rename that is still under way may finish in between.
-        let found = match read(&store, &source).await {
+        let found = match read_raced(&store, &source).await {
             Some(found) => Some(found),
-            None => read(&store, &destination).await,
+            None => read_raced(&store, &destination).await,
         };
         let Some((_, found)) = found else {
             panic!("a cancelled rename leaves the bytes under one of both names");

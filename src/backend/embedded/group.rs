@@ -8,9 +8,10 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use fjall::{OwnedWriteBatch, PersistMode};
+use fjall::PersistMode;
 
-use super::engine::{Counters, Engine, body_key};
+use super::batch::{Batch, Counters, Space};
+use super::engine::{Engine, body_key, upload_row};
 use super::errors::{error, fence, not_found};
 use super::record::{BodyRef, Header};
 use crate::model::{ErrorKind, ObjectKey, StoreError};
@@ -43,7 +44,7 @@ pub(super) enum Operation {
         modified_ms: u64,
     },
     /// Rows of a body that is not visible yet. The first ones say that the upload began.
-    Ahead { rows: Vec<BodyRow>, began: Option<(u64, u64)> },
+    Ahead { rows: Vec<BodyRow>, began: Option<u64> },
     /// Remove rows of an abandoned body; with the last ones the upload is forgotten.
     Reap { body: u64, chunks: std::ops::Range<u32>, last: bool },
 }
@@ -113,7 +114,7 @@ pub(super) struct Group<'a> {
     rows: HashMap<u64, Bytes>,
     ahead: Vec<BodyRow>,
     dead: Vec<[u8; 12]>,
-    begun: Vec<(u64, u64)>,
+    begun: Vec<u64>,
     finished: Vec<u64>,
     counters: Counters,
     durable: bool,
@@ -162,50 +163,54 @@ impl<'a> Group<'a> {
         !self.durable && self.ahead.is_empty() && self.dead.is_empty() && self.finished.is_empty()
     }
 
-    /// The batch, and the counters that hold once it is committed.
+    /// The counters that hold once it is committed.
+    pub(super) fn counters(&self) -> Counters {
+        Counters { sequence: self.counters.sequence + 1, ..self.counters }
+    }
+
+    /// Whether anybody waits for the effect to be durable.
     ///
     /// Rows written ahead are not synced: the batch that makes them visible is, and the journal
     /// keeps order, so they are durable before anything refers to them.
-    pub(super) fn into_batch(mut self) -> (OwnedWriteBatch, Counters) {
-        let engine = self.engine;
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable
+    }
+
+    /// Writes what was decided.
+    pub(super) fn commit(self) -> fjall::Result<()> {
+        let counters = self.counters();
         let mode = if self.durable { PersistMode::SyncData } else { PersistMode::Buffer };
-        let capacity = self.overlay.len() + self.rows.len() + self.ahead.len() + 8;
-        let mut batch =
-            OwnedWriteBatch::with_capacity(engine.db.clone(), capacity + self.dead.len())
-                .durability(Some(mode));
+        let capacity = self.overlay.len() + self.rows.len() + self.ahead.len() + self.dead.len();
+        let mut batch = Batch::new(self.engine, capacity + 8);
         // Bodies before the records that name them, names that appear before names that vanish.
         for (id, row) in self.rows {
-            batch.insert(&engine.body, body_key(id, 0), row);
+            batch.insert(Space::Body, body_key(id, 0), row);
         }
         for (key, row) in self.ahead {
-            batch.insert(&engine.body, key, row);
+            batch.insert(Space::Body, key, row);
         }
-        for (id, started_ms) in self.begun {
-            batch.insert(&engine.uploads, id.to_be_bytes(), started_ms.to_be_bytes());
+        for id in self.begun {
+            let (key, row) = upload_row(id);
+            batch.insert(Space::Uploads, key, row);
         }
         let mut gone = Vec::new();
         for (key, entry) in self.overlay {
             match entry.current {
                 _ if !entry.changed => {}
-                Some(current) => batch.insert(&engine.meta, key.as_str(), current.row),
+                Some(current) => batch.insert(Space::Meta, key.as_str(), current.row),
                 None => gone.push(key),
             }
         }
         for key in gone {
-            batch.remove(&engine.meta, key.as_str());
+            batch.remove(Space::Meta, key.as_str());
         }
         for key in self.dead {
-            batch.remove(&engine.body, key);
+            batch.remove(Space::Body, key);
         }
         for id in self.finished {
-            batch.remove(&engine.uploads, id.to_be_bytes());
+            batch.remove(Space::Uploads, id.to_be_bytes());
         }
-        if self.durable {
-            self.counters.sequence += 1;
-            let (key, row) = Engine::counters_row(&self.counters);
-            batch.insert(&engine.system, key, row);
-        }
-        (batch, self.counters)
+        batch.commit(counters, mode)
     }
 
     fn put(

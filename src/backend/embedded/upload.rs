@@ -7,23 +7,26 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use fjall::Readable as _;
+use fjall::{Readable as _, Snapshot};
 use tokio::sync::oneshot;
 
 use super::body::{CHUNK_BYTES, frame, read_chunk, read_whole};
 use super::engine::body_key;
-use super::errors::{corrupt, error, fence, unavailable};
+use super::errors::{error, fence, unavailable};
 use super::group::{Operation, Outcome};
 use super::queue::Queue;
-use super::record::{BodyRef, now_ms};
+use super::record::BodyRef;
 use super::shared::Shared;
-use crate::model::{ErrorKind, ObjectKey, Payload, StoreError};
+use crate::model::{ErrorKind, Payload, StoreError};
 
 /// Chunks of one upload that may be on their way to the committer at once.
 const AHEAD: usize = 2;
+/// How far behind the store its witness may be.
+const WITNESS_EVERY: Duration = Duration::from_secs(1);
 /// Chunk rows removed in one operation.
 const REAP_CHUNKS: u32 = 1024;
 
@@ -31,8 +34,8 @@ const REAP_CHUNKS: u32 = 1024;
 #[derive(Clone)]
 pub(super) enum Source {
     Payload(Payload),
-    /// Another body, for a copy.
-    Body(Arc<Shared>, ObjectKey, BodyRef),
+    /// Another body as it was when its copy began.
+    Body(Arc<Shared>, Snapshot, BodyRef),
 }
 
 impl Source {
@@ -57,7 +60,10 @@ impl Source {
             Self::Payload(payload) => payload
                 .read_at(offset, length)
                 .map_err(|cause| unavailable("the upload's spool cannot be read", cause)),
-            Self::Body(shared, key, body) => copy_from(&shared, &key, &body, chunk),
+            Self::Body(shared, snapshot, body) if body.chunk_bytes == 0 => {
+                read_whole(&shared, &snapshot, &body, 0..body.bytes)
+            }
+            Self::Body(shared, snapshot, body) => read_chunk(&shared, &snapshot, &body, chunk),
         };
         if let Self::Payload(Payload::Bytes(_)) = self {
             return read();
@@ -66,25 +72,6 @@ impl Source {
             .await
             .unwrap_or_else(|cause| Err(unavailable("the read failed", cause)))
     }
-}
-
-/// One row of the body that is copied, checked.
-fn copy_from(
-    shared: &Shared,
-    key: &ObjectKey,
-    body: &BodyRef,
-    chunk: u32,
-) -> Result<Bytes, StoreError> {
-    let snapshot = shared.engine.db.snapshot();
-    let still_there = shared.engine.record(&snapshot, key)?;
-    if still_there.is_none_or(|record| record.header.body.id != body.id) {
-        return Err(error(ErrorKind::NotFound, "the source was deleted while it was copied"));
-    }
-    if body.chunk_bytes == 0 {
-        return read_whole(shared, &snapshot, body, 0..body.bytes);
-    }
-    read_chunk(shared, &snapshot, body, chunk)?
-        .ok_or_else(|| corrupt("the stored bytes are damaged", "a chunk of the source is missing"))
 }
 
 /// Names bodies that nobody will finish to the [`Reaper`].
@@ -130,7 +117,7 @@ impl Upload {
             let permit = self.queue.admit(u64::from(CHUNK_BYTES)).await?;
             let bytes = source.chunk(chunk).await?;
             let row = (body_key(self.body.id, chunk), frame(self.body.id, chunk, &bytes));
-            let began = (chunk == 0).then(|| (self.body.id, now_ms()));
+            let began = (chunk == 0).then_some(self.body.id);
             let operation = Operation::Ahead { rows: vec![row], began };
             pending.push_back(self.queue.send(operation, permit).await?);
             if pending.len() > AHEAD
@@ -159,7 +146,8 @@ impl Drop for Upload {
     }
 }
 
-/// Collects the chunks of uploads that came to nothing, on a thread of its own.
+/// Collects the chunks of uploads that came to nothing, and keeps the witness, on a thread of
+/// its own.
 pub(super) struct Reaper {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Arc<Queue>,
@@ -172,8 +160,18 @@ impl Reaper {
         for id in left {
             self.reap(id, "an earlier run");
         }
-        while let Ok(Some(id)) = self.orphans.recv() {
-            self.reap(id, "this run");
+        let mut witnessed = self.shared.synced();
+        loop {
+            match self.orphans.recv_timeout(WITNESS_EVERY) {
+                Ok(Some(id)) => self.reap(id, "this run"),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(None) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let synced = self.shared.synced();
+            if synced != witnessed {
+                witnessed = synced;
+                self.shared.witness(synced, false);
+            }
         }
     }
 
