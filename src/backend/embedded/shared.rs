@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::batch::Counters;
 use super::directory::Directory;
-use super::engine::{Counters, Engine};
+use super::engine::Engine;
 use super::errors::error;
 use super::health::Health;
 use super::space;
@@ -20,6 +21,7 @@ pub(super) struct Shared {
     pub(super) health: Health,
     ids: AtomicU64,
     counters: Mutex<Counters>,
+    synced: AtomicU64,
     /// Locked for as long as the engine is open.
     pub(super) directory: Directory,
     reserve_bytes: u64,
@@ -28,7 +30,6 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         engine: Engine,
-        epoch: u64,
         counters: Counters,
         directory: Directory,
         reserve_bytes: u64,
@@ -36,8 +37,9 @@ impl Shared {
         Self {
             engine,
             health: Health::default(),
-            ids: AtomicU64::new(epoch << ID_BITS),
+            ids: AtomicU64::new(counters.epoch << ID_BITS),
             counters: Mutex::new(counters),
+            synced: AtomicU64::new(counters.sequence),
             directory,
             reserve_bytes,
         }
@@ -58,8 +60,17 @@ impl Shared {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn publish(&self, counters: Counters) {
+    /// Sets them, after a commit; `durable` where it was synced.
+    pub(super) fn publish(&self, counters: Counters, durable: bool) {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+        if durable {
+            self.synced.store(counters.sequence, Ordering::Release);
+        }
+    }
+
+    /// Sequence of the last commit that is certainly on the disk.
+    pub(super) fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
     }
 
     /// Why there is no room for a group of about so many bytes; `None` where there is.
