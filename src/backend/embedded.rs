@@ -19,13 +19,16 @@ mod engine;
 mod errors;
 mod group;
 mod health;
+mod journal;
 mod listing;
 mod open_error;
+mod opening;
 mod queue;
 mod record;
 mod shared;
 mod space;
 mod upload;
+mod witness;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -39,7 +42,6 @@ use tokio::sync::mpsc;
 
 use self::committer::Committer;
 use self::directory::Directory;
-use self::engine::Engine;
 use self::errors::{error, not_found, unavailable};
 use self::group::{Condition, Operation, Original, PutBody, another_version};
 use self::queue::{IN_FLIGHT_OPERATIONS, Queue};
@@ -125,16 +127,10 @@ impl Embedded {
     /// The directory is in use, is not ours, is damaged beyond opening, or cannot be accessed.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let directory = Directory::claim(&options.data_dir)?;
-        let damaged =
-            |detail: String| OpenError::Damaged { path: options.data_dir.clone(), detail };
-        directory.prepare_engine().map_err(|cause| OpenError::io(&directory.engine(), cause))?;
-        let engine = errors::fence(|| {
-            Engine::open(&directory.engine(), options.cache_bytes, directory.salt())
-        })
-        .map_err(|cause| damaged(format!("{cause:?}")))?;
-        let opened = engine.begin_epoch((0, 0)).map_err(|cause| damaged(format!("{cause:?}")))?;
-        let shared =
-            Arc::new(Shared::new(engine, opened.counters, directory, options.disk_reserve_bytes));
+        let opening::Opened { engine, counters, uploads: left, damage, witness } =
+            opening::open(&directory, &options)?;
+        let reserve = options.disk_reserve_bytes;
+        let shared = Arc::new(Shared::new(engine, counters, directory, witness, reserve));
         let (sender, commands) = mpsc::channel(IN_FLIGHT_OPERATIONS);
         let queue = Arc::new(Queue::new(sender));
         let (orphans, orphaned) = Orphans::channel();
@@ -147,13 +143,12 @@ impl Embedded {
                 .spawn(body)
                 .map_err(|cause| OpenError::io(&options.data_dir, cause))
         };
-        let left = opened.uploads;
         let threads = Threads {
             committer: Some(spawn("committer", Box::new(move || committer.run()))?),
             reaper: Some(spawn("reaper", Box::new(move || reaper.run(left)))?),
         };
         let threads = Mutex::new(threads);
-        Ok(Self { shared, queue, orphans, threads, damage: Vec::new() })
+        Ok(Self { shared, queue, orphans, threads, damage })
     }
 
     /// What was found damaged at opening: file, place, and what is lost. Empty where all is well.
@@ -173,7 +168,12 @@ impl Embedded {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         join(threads.reaper.take());
         self.queue.close();
-        join(threads.committer.take());
+        let committer = threads.committer.take();
+        let first = committer.is_some();
+        join(committer);
+        if first {
+            self.shared.finish();
+        }
     }
 
     fn lookup(&self, snapshot: &Snapshot, key: &ObjectKey) -> Result<Record, StoreError> {

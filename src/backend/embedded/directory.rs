@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! data/  FORMAT      format version and the store's salt, in plain text
+//!        WITNESS     how far the store had certainly come
 //!        LOCK        held by the one process that has the directory open
 //!        engine/     fjall's files, mode 0700
 //!        quarantine/ damaged files as they were found
@@ -70,6 +71,11 @@ impl Directory {
     /// Where fjall keeps its files.
     pub(super) fn engine(&self) -> PathBuf {
         self.root.join("engine")
+    }
+
+    /// Where damaged files are kept as they were found.
+    pub(super) fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
     }
 
     /// Clears what a crash in the very first opening left behind, and makes the engine's folder.

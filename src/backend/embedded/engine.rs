@@ -102,11 +102,11 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Reads where the last opening left off, and begins a new epoch, durably.
+    /// Reads where the last opening left off, and what the counters of this one are.
     ///
-    /// `witnessed` is what is known from elsewhere: an epoch or a sequence that the store's own
-    /// files have lost must not be given out again.
-    pub(super) fn begin_epoch(&self, witnessed: (u64, u64)) -> Result<Recovered, StoreError> {
+    /// `witnessed` is the epoch and the sequence known from elsewhere: what the store's own files
+    /// have lost must not be given out again.
+    pub(super) fn recover(&self, witnessed: (u64, u64)) -> Result<Recovered, StoreError> {
         let found = self.counters()?;
         // Whatever the trailer says: no id of a body that is there may be used again.
         let newest = fence(|| self.body.last_key_value().map(fjall::Guard::key).transpose())?;
@@ -120,8 +120,12 @@ impl Engine {
         let rows: Vec<(fjall::Slice, fjall::Slice)> =
             fence(|| self.uploads.iter().map(fjall::Guard::into_inner).collect())?;
         let uploads = rows.iter().filter_map(|(key, row)| upload_of(key, row)).collect();
-        fence(|| Batch::new(self, 0).commit(counters, PersistMode::SyncData))?;
         Ok(Recovered { found: found.sequence, counters, uploads })
+    }
+
+    /// Makes the epoch of this opening durable, before any id is given out in it.
+    pub(super) fn begin(&self, counters: Counters) -> Result<(), StoreError> {
+        fence(|| Batch::new(self, 0).commit(counters, PersistMode::SyncData))
     }
 
     /// The keyspace of a space.

@@ -9,6 +9,7 @@ use super::engine::Engine;
 use super::errors::error;
 use super::health::Health;
 use super::space;
+use super::witness::{Witness, WitnessFile};
 use crate::model::{ErrorKind, StoreError};
 
 /// Number of low bits of a body id that count within one opening; the rest is the opening's
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     synced: AtomicU64,
     /// Locked for as long as the engine is open.
     pub(super) directory: Directory,
+    witness: WitnessFile,
     reserve_bytes: u64,
 }
 
@@ -32,6 +34,7 @@ impl Shared {
         engine: Engine,
         counters: Counters,
         directory: Directory,
+        witness: WitnessFile,
         reserve_bytes: u64,
     ) -> Self {
         Self {
@@ -41,6 +44,7 @@ impl Shared {
             counters: Mutex::new(counters),
             synced: AtomicU64::new(counters.sequence),
             directory,
+            witness,
             reserve_bytes,
         }
     }
@@ -71,6 +75,25 @@ impl Shared {
     /// Sequence of the last commit that is certainly on the disk.
     pub(super) fn synced(&self) -> u64 {
         self.synced.load(Ordering::Acquire)
+    }
+
+    /// Writes down how far the store has come. A failure costs only the notice of a loss.
+    pub(super) fn witness(&self, sequence: u64, clean: bool) {
+        let witness = Witness { sequence, epoch: self.counters().epoch, clean };
+        if let Err(cause) = self.witness.write(witness) {
+            tracing::warn!(%cause, "the witness file cannot be written");
+        }
+    }
+
+    /// Syncs what is left, at the end.
+    pub(super) fn finish(&self) {
+        if self.health.refusal().is_some() {
+            return;
+        }
+        match self.engine.db.persist(fjall::PersistMode::SyncAll) {
+            Ok(()) => self.witness(self.counters().sequence, true),
+            Err(cause) => self.health.fail(&cause),
+        }
     }
 
     /// Why there is no room for a group of about so many bytes; `None` where there is.

@@ -7,7 +7,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::{Readable as _, Snapshot};
@@ -24,6 +25,8 @@ use crate::model::{ErrorKind, Payload, StoreError};
 
 /// Chunks of one upload that may be on their way to the committer at once.
 const AHEAD: usize = 2;
+/// How far behind the store its witness may be.
+const WITNESS_EVERY: Duration = Duration::from_secs(1);
 /// Chunk rows removed in one operation.
 const REAP_CHUNKS: u32 = 1024;
 
@@ -151,7 +154,8 @@ impl Drop for Upload {
     }
 }
 
-/// Collects the chunks of uploads that came to nothing, on a thread of its own.
+/// Collects the chunks of uploads that came to nothing, and keeps the witness, on a thread of
+/// its own.
 pub(super) struct Reaper {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Arc<Queue>,
@@ -164,8 +168,18 @@ impl Reaper {
         for id in left {
             self.reap(id, "an earlier run");
         }
-        while let Ok(Some(id)) = self.orphans.recv() {
-            self.reap(id, "this run");
+        let mut witnessed = self.shared.synced();
+        loop {
+            match self.orphans.recv_timeout(WITNESS_EVERY) {
+                Ok(Some(id)) => self.reap(id, "this run"),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(None) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let synced = self.shared.synced();
+            if synced != witnessed {
+                witnessed = synced;
+                self.shared.witness(synced, false);
+            }
         }
     }
 
