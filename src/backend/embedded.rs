@@ -11,6 +11,7 @@
 //! counters. Bodies are named by ids that are never reused, so reads need no locks. The engine is
 //! fjall; only this module and its children know that.
 
+mod batch;
 mod body;
 mod committer;
 mod directory;
@@ -18,13 +19,16 @@ mod engine;
 mod errors;
 mod group;
 mod health;
+mod journal;
 mod listing;
 mod open_error;
+mod opening;
 mod queue;
 mod record;
 mod shared;
 mod space;
 mod upload;
+mod witness;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -38,9 +42,8 @@ use tokio::sync::mpsc;
 
 use self::committer::Committer;
 use self::directory::Directory;
-use self::engine::Engine;
 use self::errors::{error, not_found, unavailable};
-use self::group::{Condition, Operation, PutBody, another_version};
+use self::group::{Condition, Operation, Original, PutBody, another_version};
 use self::queue::{IN_FLIGHT_OPERATIONS, Queue};
 use self::record::{BodyRef, Header, Record, now_ms, version_of};
 use self::shared::Shared;
@@ -92,14 +95,29 @@ impl CommitObserver for Unobserved {
     fn committed(&self, _: CommitGroup) {}
 }
 
+/// How often a copy starts again because its source was overwritten meanwhile. With proofs, which
+/// are written once, it never is.
+const COPY_TRIES: u32 = 100;
+
 /// The store. Closed when dropped; [`Embedded::close`] says when that is done.
 pub struct Embedded {
     shared: Arc<Shared>,
     queue: Arc<Queue>,
     orphans: Orphans,
-    /// The committer and the reaper.
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Threads>,
     damage: Vec<String>,
+}
+
+#[derive(Default)]
+struct Threads {
+    committer: Option<JoinHandle<()>>,
+    reaper: Option<JoinHandle<()>>,
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    if thread.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("a thread of the store had panicked");
+    }
 }
 
 impl Embedded {
@@ -109,19 +127,10 @@ impl Embedded {
     /// The directory is in use, is not ours, is damaged beyond opening, or cannot be accessed.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let directory = Directory::claim(&options.data_dir)?;
-        let damaged =
-            |detail: String| OpenError::Damaged { path: options.data_dir.clone(), detail };
-        directory.prepare_engine().map_err(|cause| OpenError::io(&directory.engine(), cause))?;
-        let engine = errors::fence(|| Engine::open(&directory.engine(), options.cache_bytes))
-            .map_err(|cause| damaged(format!("{cause:?}")))?;
-        let opened = engine.recover().map_err(|cause| damaged(format!("{cause:?}")))?;
-        let shared = Arc::new(Shared::new(
-            engine,
-            opened.epoch,
-            opened.counters,
-            directory,
-            options.disk_reserve_bytes,
-        ));
+        let opening::Opened { engine, counters, uploads: left, damage, witness } =
+            opening::open(&directory, &options)?;
+        let reserve = options.disk_reserve_bytes;
+        let shared = Arc::new(Shared::new(engine, counters, directory, witness, reserve));
         let (sender, commands) = mpsc::channel(IN_FLIGHT_OPERATIONS);
         let queue = Arc::new(Queue::new(sender));
         let (orphans, orphaned) = Orphans::channel();
@@ -134,13 +143,12 @@ impl Embedded {
                 .spawn(body)
                 .map_err(|cause| OpenError::io(&options.data_dir, cause))
         };
-        let left = opened.uploads;
-        let threads = vec![
-            spawn("committer", Box::new(move || committer.run()))?,
-            spawn("reaper", Box::new(move || reaper.run(left)))?,
-        ];
+        let threads = Threads {
+            committer: Some(spawn("committer", Box::new(move || committer.run()))?),
+            reaper: Some(spawn("reaper", Box::new(move || reaper.run(left)))?),
+        };
         let threads = Mutex::new(threads);
-        Ok(Self { shared, queue, orphans, threads, damage: Vec::new() })
+        Ok(Self { shared, queue, orphans, threads, damage })
     }
 
     /// What was found damaged at opening: file, place, and what is lost. Empty where all is well.
@@ -155,13 +163,17 @@ impl Embedded {
 
     /// Finishes the writes under way and refuses new ones. Blocks. Reads still work.
     pub fn close(&self) {
-        let mut threads =
-            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        // The reaper first: it needs the committer for what it has still to collect.
+        // In this order, so that what was given up before is still collected.
         self.orphans.stop();
-        join(threads.pop());
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        join(threads.reaper.take());
         self.queue.close();
-        join(threads.pop());
+        let committer = threads.committer.take();
+        let first = committer.is_some();
+        join(committer);
+        if first {
+            self.shared.finish();
+        }
     }
 
     fn lookup(&self, snapshot: &Snapshot, key: &ObjectKey) -> Result<Record, StoreError> {
@@ -192,6 +204,7 @@ impl Embedded {
             bytes,
             attributes,
             condition,
+            original: source.original(),
         };
         if bytes <= body::WHOLE_BYTES {
             return writer.write_whole(source).await;
@@ -212,6 +225,7 @@ struct Writer {
     bytes: u64,
     attributes: Attributes,
     condition: Condition,
+    original: Option<Original>,
 }
 
 impl Writer {
@@ -259,6 +273,7 @@ impl Writer {
             record: record.encode(&self.key)?,
             body: row,
             condition: self.condition,
+            original: self.original,
         };
         let outcome = Queue::answer(self.queue.send(operation, room).await?).await?;
         Ok(Stored { meta: record.into_meta(self.key), replaced: Some(outcome.found) })
@@ -324,7 +339,7 @@ impl Backend for Embedded {
         let body = if header.body.chunk_bytes == 0 {
             Body::Bytes(body::read_whole(&self.shared, &snapshot, &header.body, range)?)
         } else {
-            Body::Stream(body::stream(Arc::clone(&self.shared), key.clone(), header.body, range))
+            Body::Stream(body::stream(Arc::clone(&self.shared), snapshot, header.body, range))
         };
         Ok(Retrieved { meta: record.into_meta(key.clone()), body })
     }
@@ -362,11 +377,24 @@ impl Backend for Embedded {
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         check_distinct(source, destination)?;
-        let snapshot = Arc::new(self.shared.engine.db.snapshot());
-        let record = self.lookup(&snapshot, source)?;
-        let body = record.header.body;
-        let from = Source::Body(Arc::clone(&self.shared), snapshot, body);
-        self.store(destination, body.bytes, from, record.attributes, mode).await
+        let mut tries = COPY_TRIES;
+        loop {
+            let snapshot = self.shared.engine.db.snapshot();
+            let record = self.lookup(&snapshot, source)?;
+            let Header { version, body, .. } = record.header;
+            let original = Original { key: source.clone(), version };
+            let from = Source::Body(Arc::clone(&self.shared), snapshot, body, original);
+            let copied =
+                self.store(destination, body.bytes, from, record.attributes, mode.clone()).await;
+            tries -= 1;
+            match copied {
+                Err(cause)
+                    if cause.kind() == ErrorKind::Unavailable
+                        && tries > 0
+                        && self.head(source).await?.etag != record::etag(version) => {}
+                answer => return answer,
+            }
+        }
     }
 
     async fn rename(
@@ -428,12 +456,6 @@ impl fmt::Debug for Embedded {
     }
 }
 
-fn join(thread: Option<JoinHandle<()>>) {
-    if thread.is_some_and(|thread| thread.join().is_err()) {
-        tracing::error!("a thread of the store had panicked");
-    }
-}
-
 fn condition(mode: PutMode) -> Condition {
     match mode {
         PutMode::Create => Condition::Absent,
@@ -460,16 +482,19 @@ fn check_distinct(source: &ObjectKey, destination: &ObjectKey) -> Result<(), Sto
 
 fn check_attributes(attributes: &Attributes) -> Result<(), StoreError> {
     if attributes.storage_class.is_some() {
-        let detail = "the local store has no storage classes: leave Proof-Storage-Class out";
-        return Err(error(ErrorKind::Unsupported, detail));
+        return Err(unsupported("storage classes"));
     }
     match attributes.encryption {
+        // The service has encrypted the bytes already; to the store they are bytes.
         Encryption::None | Encryption::Envelope => Ok(()),
-        other => Err(error(
-            ErrorKind::Unsupported,
-            format!("the local store cannot encrypt with {}", other.as_str()),
-        )),
+        Encryption::Aes256 => Err(unsupported("encryption with AES256")),
+        Encryption::Kms => Err(unsupported("encryption with aws:kms")),
     }
+}
+
+fn unsupported(capability: &str) -> StoreError {
+    let detail = format!("the local store has no {capability}: leave it out");
+    error(ErrorKind::Unsupported, detail)
 }
 
 #[cfg(test)]

@@ -38,8 +38,10 @@ where
     let request_id = request_id(request.headers());
     let (method, version) = (request.method().clone(), request.version());
     let bytes_in = Counter::default();
-    let counted = bytes_in.clone();
-    request = request.map(|body| Body::new(Counted { body, counter: counted }));
+    if !request.body().is_end_stream() {
+        let counter = bytes_in.clone();
+        request = request.map(|body| Body::new(Counted { body, counter }));
+    }
     let mut response = inner(request).await;
 
     let route =

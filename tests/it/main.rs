@@ -3,8 +3,10 @@
 mod architecture;
 mod config;
 mod conformance;
+mod histories;
 mod http;
 mod openapi;
 mod planted;
 mod sequences;
 mod telemetry;
+mod torn;

@@ -37,14 +37,14 @@ pub(super) async fn long_and_unicode_values_survive(store: Store) {
 pub(super) async fn storage_class_is_kept_or_refused(store: Store) {
     let wanted = Attributes { storage_class: Some("STANDARD".into()), ..plain() };
     let support = store.capabilities().storage_class;
-    kept_or_refused(&store, wanted, support, "storage class").await;
+    kept_or_refused(&store, wanted, support, "storage_class").await;
 }
 
 pub(super) async fn encryption_is_kept_or_refused(store: Store) {
     let can = store.capabilities();
     for (encryption, support, feature) in [
-        (Encryption::Aes256, can.encryption_aes256, "AES256"),
-        (Encryption::Kms, can.encryption_kms, "aws:kms"),
+        (Encryption::Aes256, can.encryption_aes256, "encryption_aes256"),
+        (Encryption::Kms, can.encryption_kms, "encryption_kms"),
     ] {
         let wanted = Attributes { encryption, ..plain() };
         kept_or_refused(&store, wanted, support, feature).await;

@@ -17,7 +17,7 @@ use super::engine::body_key;
 use super::errors::{corrupt, error, unavailable};
 use super::record::BodyRef;
 use super::shared::Shared;
-use crate::model::{BodyStream, ErrorKind, ObjectKey, StoreError};
+use crate::model::{BodyStream, ErrorKind, StoreError};
 
 /// Largest body kept as one row, the size up to which the vault verifies before it answers.
 pub(super) const WHOLE_BYTES: u64 = 1 << 20;
@@ -61,16 +61,15 @@ pub(super) fn read_whole(
     Ok(row.slice(range.start as usize..range.end as usize))
 }
 
-/// One chunk of a large body, checked; `None` where its row is gone.
+/// One chunk of a large body, checked.
 pub(super) fn read_chunk(
     shared: &Shared,
     snapshot: &Snapshot,
     body: &BodyRef,
     chunk: u32,
-) -> Result<Option<Bytes>, StoreError> {
-    let Some(mut row) = shared.engine.body_row(snapshot, body, chunk)? else {
-        return Ok(None);
-    };
+) -> Result<Bytes, StoreError> {
+    let row = shared.engine.body_row(snapshot, body, chunk)?;
+    let mut row = row.ok_or_else(|| damaged(body, chunk, "its bytes are missing"))?;
     let start = u64::from(chunk) * u64::from(body.chunk_bytes);
     let expected = (body.bytes - start).min(u64::from(body.chunk_bytes));
     if row.len() as u64 != FRAME_BYTES as u64 + expected {
@@ -80,28 +79,27 @@ pub(super) fn read_chunk(
     if row[..] != chunk_checksum(body.id, chunk, &bytes).to_le_bytes() {
         return Err(damaged(body, chunk, "checksum mismatch"));
     }
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 /// A range of a large body, chunk by chunk, each read on a thread that may block.
 ///
-/// No snapshot is held between chunks, since a slow reader would keep everything deleted
-/// meanwhile on the disk. Body ids are never reused, so a deleted object ends the stream in an
-/// error and never in other bytes.
+/// The snapshot keeps the bytes readable to the end, also where the object is replaced or deleted
+/// meanwhile. The price: what is deleted while a slow reader holds a stream is freed only after.
 pub(super) fn stream(
     shared: Arc<Shared>,
-    key: ObjectKey,
+    snapshot: Snapshot,
     body: BodyRef,
     range: Range<u64>,
 ) -> BodyStream {
     let next = move |offset: u64| {
-        let (shared, key) = (Arc::clone(&shared), key.clone());
+        let (shared, snapshot) = (Arc::clone(&shared), snapshot.clone());
         async move {
             if offset >= range.end {
                 return None;
             }
-            let piece =
-                tokio::task::spawn_blocking(move || piece(&shared, &key, &body, offset)).await;
+            let read = move || piece(&shared, &snapshot, &body, offset);
+            let piece = tokio::task::spawn_blocking(read).await;
             let piece = piece.unwrap_or_else(|cause| Err(unavailable("the read failed", cause)));
             match piece {
                 Ok(mut bytes) => {
@@ -121,23 +119,15 @@ pub(super) fn stream(
 /// From an offset to the end of its chunk.
 fn piece(
     shared: &Shared,
-    key: &ObjectKey,
+    snapshot: &Snapshot,
     body: &BodyRef,
     offset: u64,
 ) -> Result<Bytes, StoreError> {
-    let snapshot = shared.engine.db.snapshot();
     let chunk_bytes = u64::from(body.chunk_bytes);
     let chunk = u32::try_from(offset / chunk_bytes)
         .map_err(|_| error(ErrorKind::Invalid, "the range is past the end"))?;
-    if let Some(bytes) = read_chunk(shared, &snapshot, body, chunk)? {
-        return Ok(bytes.slice((offset % chunk_bytes) as usize..));
-    }
-    match shared.engine.record(&snapshot, key)? {
-        Some(record) if record.header.body.id == body.id => {
-            Err(damaged(body, chunk, "its bytes are missing"))
-        }
-        _ => Err(error(ErrorKind::NotFound, "the object was deleted while it was read")),
-    }
+    let bytes = read_chunk(shared, snapshot, body, chunk)?;
+    Ok(bytes.slice((offset % chunk_bytes) as usize..))
 }
 
 fn damaged(body: &BodyRef, chunk: u32, cause: &str) -> StoreError {

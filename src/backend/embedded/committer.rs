@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::engine::Counters;
+use super::batch::Counters;
 use super::errors::{closed, error, panic_text};
 use super::group::{Group, Operation, Outcome};
 use super::queue::Room;
@@ -135,16 +135,16 @@ impl Committer {
         if decided.is_idle() {
             return send_all(answers);
         }
-        let (batch, counters) = decided.into_batch();
+        let (counters, durable) = (decided.counters(), decided.is_durable());
         let committed = catch_unwind(AssertUnwindSafe(|| {
             shared.engine.wait_for_flushes()?;
-            batch.commit()
+            decided.commit()
         }));
         drop(rooms);
         match committed {
             Ok(Ok(())) => {
                 self.counters = counters;
-                self.shared.publish(counters);
+                self.shared.publish(counters, durable);
                 let group =
                     CommitGroup { operations: answers.len(), bytes, elapsed: began.elapsed() };
                 send_all(answers);

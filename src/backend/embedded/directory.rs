@@ -1,7 +1,8 @@
 //! The data directory: what it is called, who holds it, and whether it is ours.
 //!
 //! ```text
-//! data/  FORMAT      format version, in plain text
+//! data/  FORMAT      format version and the store's salt, in plain text
+//!        WITNESS     how far the store had certainly come
 //!        LOCK        held by the one process that has the directory open
 //!        engine/     fjall's files, mode 0700
 //!        quarantine/ damaged files as they were found
@@ -29,6 +30,7 @@ const HARMLESS: [&str; 2] = ["lost+found", "LOCK"];
 #[derive(Debug)]
 pub(super) struct Directory {
     root: PathBuf,
+    salt: u64,
     _lock: File,
 }
 
@@ -40,15 +42,25 @@ impl Directory {
             DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(at)?;
         }
         let known = read_format(root)?;
-        if !known && !is_vacant(root).map_err(at)? {
+        if known.is_none() && !is_vacant(root).map_err(at)? {
             return Err(OpenError::Foreign { path: root.to_owned() });
         }
         let lock = lock(root)?;
-        if !known {
-            let text = format!("{FORMAT_PREFIX}{FORMAT_VERSION}\n");
-            write_durably(&root.join("FORMAT"), text.as_bytes()).map_err(at)?;
-        }
-        Ok(Self { root: root.to_owned(), _lock: lock })
+        let salt = match known {
+            Some(salt) => salt,
+            None => {
+                let salt = uuid::Uuid::new_v4().as_u64_pair().1;
+                let text = format!("{FORMAT_PREFIX}{FORMAT_VERSION} salt {salt:016x}\n");
+                write_durably(&root.join("FORMAT"), text.as_bytes()).map_err(at)?;
+                salt
+            }
+        };
+        Ok(Self { root: root.to_owned(), salt, _lock: lock })
+    }
+
+    /// Random number of this store.
+    pub(super) fn salt(&self) -> u64 {
+        self.salt
     }
 
     /// The directory itself.
@@ -59,6 +71,11 @@ impl Directory {
     /// Where fjall keeps its files.
     pub(super) fn engine(&self) -> PathBuf {
         self.root.join("engine")
+    }
+
+    /// Where damaged files are kept as they were found.
+    pub(super) fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
     }
 
     /// Clears what a crash in the very first opening left behind, and makes the engine's folder.
@@ -93,24 +110,28 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Whether the directory is ours; an error where it is of a format that this program cannot read.
-fn read_format(root: &Path) -> Result<bool, OpenError> {
+/// The salt of a directory that is ours; an error where it is of a format that this program
+/// cannot read.
+fn read_format(root: &Path) -> Result<Option<u64>, OpenError> {
     let path = root.join("FORMAT");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(cause) if cause.kind() == io::ErrorKind::InvalidData => String::from("(not text)"),
         Err(cause) => return Err(OpenError::io(&path, cause)),
     };
-    let version = text.trim_end().strip_prefix(FORMAT_PREFIX).and_then(|v| v.parse().ok());
-    if version == Some(FORMAT_VERSION) {
-        return Ok(true);
-    }
-    Err(OpenError::UnknownFormat {
+    parse_format(&text).map(Some).ok_or_else(|| OpenError::UnknownFormat {
         path,
         found: text.trim_end().chars().take(60).collect(),
         supported: FORMAT_VERSION,
     })
+}
+
+fn parse_format(text: &str) -> Option<u64> {
+    let (version, salt) =
+        text.strip_suffix('\n')?.strip_prefix(FORMAT_PREFIX)?.split_once(" salt ")?;
+    let known = version.parse() == Ok(FORMAT_VERSION) && salt.len() == 16;
+    u64::from_str_radix(salt, 16).ok().filter(|_| known)
 }
 
 fn is_vacant(root: &Path) -> io::Result<bool> {
@@ -148,9 +169,10 @@ mod tests {
     fn claims_an_empty_directory_and_knows_it_again() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("a/b");
-        drop(Directory::claim(&root).unwrap());
-        assert_eq!(fs::read_to_string(root.join("FORMAT")).unwrap(), "proof-storage format 1\n");
-        drop(Directory::claim(&root).unwrap());
+        let salt = Directory::claim(&root).unwrap().salt();
+        let text = fs::read_to_string(root.join("FORMAT")).unwrap();
+        assert_eq!(text, format!("proof-storage format 1 salt {salt:016x}\n"));
+        assert_eq!(Directory::claim(&root).unwrap().salt(), salt);
     }
 
     #[test]
@@ -167,7 +189,12 @@ mod tests {
         fs::write(folder.path().join("holiday.jpg"), b"x").unwrap();
         let foreign = Directory::claim(folder.path()).unwrap_err();
         assert!(matches!(foreign, OpenError::Foreign { .. }), "{foreign}");
-        for text in ["proof-storage format 2\n", "", "proof-storage format 1x", "\u{0}"] {
+        for text in [
+            "proof-storage format 2 salt 0000000000000000\n",
+            "",
+            "proof-storage format 1",
+            "\u{0}",
+        ] {
             fs::write(folder.path().join("FORMAT"), text).unwrap();
             let unknown = Directory::claim(folder.path()).unwrap_err();
             assert!(matches!(unknown, OpenError::UnknownFormat { .. }), "{text:?}: {unknown}");

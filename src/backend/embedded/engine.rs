@@ -14,7 +14,9 @@ use fjall::{
     AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
     Readable as _, Snapshot,
 };
+use xxhash_rust::xxh3::xxh3_64;
 
+use super::batch::{Batch, Counters, Space, TRAILER_KEY, Trailer};
 use super::errors::{corrupt, fence};
 use super::record::{BodyRef, Record};
 use super::shared::Shared;
@@ -41,26 +43,11 @@ const OPEN_FILES: usize = 100;
 const JOURNAL_BYTES: u64 = 64 * MIB;
 const WORKERS: usize = 2;
 
-/// Row of the counters in `system`.
-const COUNTERS_KEY: &[u8] = b"counters";
-/// Row of the epoch in `system`.
-const EPOCH_KEY: &[u8] = b"epoch";
-
-/// The sums for `usage`, and the number of the last commit. Absolute, so that a replay of any
-/// part of the journal ends at the right figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Counters {
-    pub(super) objects: u64,
-    pub(super) bytes: u64,
-    pub(super) stored_bytes: u64,
-    /// Number of commits since the store was made.
-    pub(super) sequence: u64,
-}
-
 /// What an opening found.
 pub(super) struct Recovered {
-    /// Of this opening; larger than that of any before.
-    pub(super) epoch: u64,
+    /// The sequence that the store's own files know.
+    pub(super) found: u64,
+    /// With this opening's epoch and sequence.
     pub(super) counters: Counters,
     /// Bodies of uploads that never finished.
     pub(super) uploads: Vec<u64>,
@@ -73,15 +60,17 @@ pub(super) struct Engine {
     pub(super) meta: Keyspace,
     /// Body id and chunk index to bytes.
     pub(super) body: Keyspace,
-    /// Body id of an upload in flight to its start in milliseconds since 1970.
+    /// Body ids of uploads in flight.
     pub(super) uploads: Keyspace,
-    /// The counters.
+    /// The trailer of the last batch.
     pub(super) system: Keyspace,
+    /// Secret of this store, see [`Trailer`].
+    pub(super) salt: u64,
 }
 
 impl Engine {
     /// Opens or creates; recovers what the journal has.
-    pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, fjall::Error> {
+    pub(super) fn open(path: &Path, cache_bytes: u64, salt: u64) -> Result<Self, fjall::Error> {
         let db = Database::builder(path)
             .cache_size(cache_bytes)
             .max_cached_files(Some(OPEN_FILES))
@@ -106,48 +95,57 @@ impl Engine {
         })?;
         let uploads = db.keyspace("uploads", small)?;
         let system = db.keyspace("system", small)?;
-        Ok(Self { db, meta, body, uploads, system })
+        let engine = Self { db, meta, body, uploads, system, salt };
+        for space in Space::ALL {
+            debug_assert_eq!(engine.space(space).id(), space as u64, "{space:?}");
+        }
+        Ok(engine)
     }
 
-    /// Reads where the last opening left off, and begins a new epoch, durably.
-    pub(super) fn recover(&self) -> Result<Recovered, StoreError> {
-        let counters = self.counters()?;
-        let known = match fence(|| self.system.get(EPOCH_KEY))? {
-            Some(row) => u64::from_be_bytes(
-                row.as_ref().try_into().map_err(|error| corrupt("the epoch is damaged", error))?,
-            ),
-            None => 0,
-        };
-        // Whatever the counters' row says: no id of a body that is there may be used again.
+    /// Reads where the last opening left off, and what the counters of this one are.
+    ///
+    /// `witnessed` is the epoch and the sequence known from elsewhere: what the store's own files
+    /// have lost must not be given out again.
+    pub(super) fn recover(&self, witnessed: (u64, u64)) -> Result<Recovered, StoreError> {
+        let found = self.counters()?;
+        // Whatever the trailer says: no id of a body that is there may be used again.
         let newest = fence(|| self.body.last_key_value().map(fjall::Guard::key).transpose())?;
         let newest = newest.as_deref().and_then(|key| key.first_chunk::<8>());
         let seen = newest.map_or(0, |id| Shared::epoch_of(u64::from_be_bytes(*id)));
-        let epoch = known.max(seen) + 1;
-        let uploads = fence(|| self.uploads.iter().map(fjall::Guard::key).collect())?;
-        let uploads: Vec<fjall::Slice> = uploads;
-        let id = |key: &fjall::Slice| Some(u64::from_be_bytes(*key.first_chunk::<8>()?));
-        let uploads = uploads.iter().filter_map(id).collect();
-        fence(|| {
-            let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
-            batch.insert(&self.system, EPOCH_KEY, epoch.to_be_bytes());
-            batch.commit()
-        })?;
-        Ok(Recovered { epoch, counters, uploads })
+        let counters = Counters {
+            epoch: found.epoch.max(seen).max(witnessed.0) + 1,
+            sequence: found.sequence.max(witnessed.1) + 1,
+            ..found
+        };
+        let rows: Vec<(fjall::Slice, fjall::Slice)> =
+            fence(|| self.uploads.iter().map(fjall::Guard::into_inner).collect())?;
+        let uploads = rows.iter().filter_map(|(key, row)| upload_of(key, row)).collect();
+        Ok(Recovered { found: found.sequence, counters, uploads })
     }
 
-    /// The counters as of the last commit; zeroes in a new store.
-    pub(super) fn counters(&self) -> Result<Counters, StoreError> {
-        match fence(|| self.system.get(COUNTERS_KEY))? {
-            Some(row) => postcard::from_bytes(&row)
-                .map_err(|error| corrupt("the store's counters are damaged", error)),
-            None => Ok(Counters::default()),
+    /// Makes the epoch of this opening durable, before any id is given out in it.
+    pub(super) fn begin(&self, counters: Counters) -> Result<(), StoreError> {
+        fence(|| Batch::new(self, 0).commit(counters, PersistMode::SyncData))
+    }
+
+    /// The keyspace of a space.
+    pub(super) fn space(&self, space: Space) -> &Keyspace {
+        match space {
+            Space::Meta => &self.meta,
+            Space::Body => &self.body,
+            Space::Uploads => &self.uploads,
+            Space::System => &self.system,
         }
     }
 
-    /// The counters' row.
-    pub(super) fn counters_row(counters: &Counters) -> (&'static [u8], Vec<u8>) {
-        let row = postcard::to_allocvec(counters).expect("four integers always serialize");
-        (COUNTERS_KEY, row)
+    /// The counters as of the last commit; zeroes in a new store.
+    fn counters(&self) -> Result<Counters, StoreError> {
+        match fence(|| self.system.get(TRAILER_KEY))? {
+            Some(row) => Trailer::decode(&row, self.salt)
+                .map(|trailer| trailer.counters)
+                .ok_or_else(|| corrupt("the store's counters are damaged", "checksum mismatch")),
+            None => Ok(Counters::default()),
+        }
     }
 
     /// One record as a snapshot has it.
@@ -199,4 +197,16 @@ pub(super) fn body_key(id: u64, chunk: u32) -> [u8; 12] {
     key[..8].copy_from_slice(&id.to_be_bytes());
     key[8..].copy_from_slice(&chunk.to_be_bytes());
     key
+}
+
+/// Row that says that an upload is in flight. Its value confirms its key: a damaged key must not
+/// make the reaper collect another body.
+pub(super) fn upload_row(id: u64) -> ([u8; 8], Bytes) {
+    let sum = xxh3_64(&id.to_be_bytes()).to_le_bytes();
+    (id.to_be_bytes(), Bytes::copy_from_slice(&sum))
+}
+
+fn upload_of(key: &[u8], row: &[u8]) -> Option<u64> {
+    let id = u64::from_be_bytes(key.try_into().ok()?);
+    (upload_row(id).1 == row).then_some(id)
 }

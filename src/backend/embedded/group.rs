@@ -8,9 +8,10 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use fjall::{OwnedWriteBatch, PersistMode};
+use fjall::PersistMode;
 
-use super::engine::{Counters, Engine, body_key};
+use super::batch::{Batch, Counters, Space};
+use super::engine::{Engine, body_key, upload_row};
 use super::errors::{error, fence, not_found};
 use super::record::{BodyRef, Header};
 use crate::model::{ErrorKind, ObjectKey, StoreError};
@@ -31,7 +32,15 @@ pub(super) type BodyRow = ([u8; 12], Bytes);
 #[derive(Debug)]
 pub(super) enum Operation {
     /// Make an object visible; its body is one row that comes along, or was written ahead.
-    Put { key: ObjectKey, header: Header, record: Bytes, body: PutBody, condition: Condition },
+    Put {
+        key: ObjectKey,
+        header: Header,
+        record: Bytes,
+        body: PutBody,
+        condition: Condition,
+        /// Of a copy: what it was made of must still be there.
+        original: Option<Original>,
+    },
     /// Remove an object.
     Delete { key: ObjectKey, condition: Condition },
     /// Give an object another name.
@@ -43,9 +52,19 @@ pub(super) enum Operation {
         modified_ms: u64,
     },
     /// Rows of a body that is not visible yet. The first ones say that the upload began.
-    Ahead { rows: Vec<BodyRow>, began: Option<(u64, u64)> },
+    Ahead { rows: Vec<BodyRow>, began: Option<u64> },
     /// Remove rows of an abandoned body; with the last ones the upload is forgotten.
     Reap { body: u64, chunks: std::ops::Range<u32>, last: bool },
+}
+
+/// The version of an object that a copy was made of.
+///
+/// Checked when the copy becomes visible: without that, a copy could appear after the delete of
+/// its source was acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct Original {
+    pub(super) key: ObjectKey,
+    pub(super) version: u64,
 }
 
 /// Where the bytes of a put are.
@@ -113,7 +132,7 @@ pub(super) struct Group<'a> {
     rows: HashMap<u64, Bytes>,
     ahead: Vec<BodyRow>,
     dead: Vec<[u8; 12]>,
-    begun: Vec<(u64, u64)>,
+    begun: Vec<u64>,
     finished: Vec<u64>,
     counters: Counters,
     durable: bool,
@@ -137,7 +156,8 @@ impl<'a> Group<'a> {
     /// Decides one operation.
     pub(super) fn apply(&mut self, operation: Operation) -> Result<Outcome, StoreError> {
         match operation {
-            Operation::Put { key, header, record, body, condition } => {
+            Operation::Put { key, header, record, body, condition, original } => {
+                self.check_original(original)?;
                 self.put(key, Current { header, row: record }, body, condition)
             }
             Operation::Delete { key, condition } => self.delete(key, condition),
@@ -162,50 +182,54 @@ impl<'a> Group<'a> {
         !self.durable && self.ahead.is_empty() && self.dead.is_empty() && self.finished.is_empty()
     }
 
-    /// The batch, and the counters that hold once it is committed.
+    /// The counters that hold once it is committed.
+    pub(super) fn counters(&self) -> Counters {
+        Counters { sequence: self.counters.sequence + 1, ..self.counters }
+    }
+
+    /// Whether anybody waits for the effect to be durable.
     ///
     /// Rows written ahead are not synced: the batch that makes them visible is, and the journal
     /// keeps order, so they are durable before anything refers to them.
-    pub(super) fn into_batch(mut self) -> (OwnedWriteBatch, Counters) {
-        let engine = self.engine;
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable
+    }
+
+    /// Writes what was decided.
+    pub(super) fn commit(self) -> fjall::Result<()> {
+        let counters = self.counters();
         let mode = if self.durable { PersistMode::SyncData } else { PersistMode::Buffer };
-        let capacity = self.overlay.len() + self.rows.len() + self.ahead.len() + 8;
-        let mut batch =
-            OwnedWriteBatch::with_capacity(engine.db.clone(), capacity + self.dead.len())
-                .durability(Some(mode));
+        let capacity = self.overlay.len() + self.rows.len() + self.ahead.len() + self.dead.len();
+        let mut batch = Batch::new(self.engine, capacity + 8);
         // Bodies before the records that name them, names that appear before names that vanish.
         for (id, row) in self.rows {
-            batch.insert(&engine.body, body_key(id, 0), row);
+            batch.insert(Space::Body, body_key(id, 0), row);
         }
         for (key, row) in self.ahead {
-            batch.insert(&engine.body, key, row);
+            batch.insert(Space::Body, key, row);
         }
-        for (id, started_ms) in self.begun {
-            batch.insert(&engine.uploads, id.to_be_bytes(), started_ms.to_be_bytes());
+        for id in self.begun {
+            let (key, row) = upload_row(id);
+            batch.insert(Space::Uploads, key, row);
         }
         let mut gone = Vec::new();
         for (key, entry) in self.overlay {
             match entry.current {
                 _ if !entry.changed => {}
-                Some(current) => batch.insert(&engine.meta, key.as_str(), current.row),
+                Some(current) => batch.insert(Space::Meta, key.as_str(), current.row),
                 None => gone.push(key),
             }
         }
         for key in gone {
-            batch.remove(&engine.meta, key.as_str());
+            batch.remove(Space::Meta, key.as_str());
         }
         for key in self.dead {
-            batch.remove(&engine.body, key);
+            batch.remove(Space::Body, key);
         }
         for id in self.finished {
-            batch.remove(&engine.uploads, id.to_be_bytes());
+            batch.remove(Space::Uploads, id.to_be_bytes());
         }
-        if self.durable {
-            self.counters.sequence += 1;
-            let (key, row) = Engine::counters_row(&self.counters);
-            batch.insert(&engine.system, key, row);
-        }
-        (batch, self.counters)
+        batch.commit(counters, mode)
     }
 
     fn put(
@@ -231,6 +255,15 @@ impl<'a> Group<'a> {
             PutBody::Ahead => self.finished.push(id),
         }
         Ok(Outcome { found: old.is_some(), record: None })
+    }
+
+    fn check_original(&mut self, original: Option<Original>) -> Result<(), StoreError> {
+        let Some(Original { key, version }) = original else { return Ok(()) };
+        match self.current(&key)? {
+            Some(current) if current.header.version == version => Ok(()),
+            Some(_) => Err(error(ErrorKind::Unavailable, "the source changed while it was copied")),
+            None => Err(not_found(&key)),
+        }
     }
 
     fn delete(&mut self, key: ObjectKey, condition: Condition) -> Result<Outcome, StoreError> {

@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::batch::Counters;
 use super::directory::Directory;
-use super::engine::{Counters, Engine};
+use super::engine::Engine;
 use super::errors::error;
 use super::health::Health;
 use super::space;
+use super::witness::{Witness, WitnessFile};
 use crate::model::{ErrorKind, StoreError};
 
 /// Number of low bits of a body id that count within one opening; the rest is the opening's
@@ -20,25 +22,29 @@ pub(super) struct Shared {
     pub(super) health: Health,
     ids: AtomicU64,
     counters: Mutex<Counters>,
+    synced: AtomicU64,
     /// Locked for as long as the engine is open.
     pub(super) directory: Directory,
+    witness: WitnessFile,
     reserve_bytes: u64,
 }
 
 impl Shared {
     pub(super) fn new(
         engine: Engine,
-        epoch: u64,
         counters: Counters,
         directory: Directory,
+        witness: WitnessFile,
         reserve_bytes: u64,
     ) -> Self {
         Self {
             engine,
             health: Health::default(),
-            ids: AtomicU64::new(epoch << ID_BITS),
+            ids: AtomicU64::new(counters.epoch << ID_BITS),
             counters: Mutex::new(counters),
+            synced: AtomicU64::new(counters.sequence),
             directory,
+            witness,
             reserve_bytes,
         }
     }
@@ -58,8 +64,36 @@ impl Shared {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn publish(&self, counters: Counters) {
+    /// Sets them, after a commit; `durable` where it was synced.
+    pub(super) fn publish(&self, counters: Counters, durable: bool) {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+        if durable {
+            self.synced.store(counters.sequence, Ordering::Release);
+        }
+    }
+
+    /// Sequence of the last commit that is certainly on the disk.
+    pub(super) fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Writes down how far the store has come. A failure costs only the notice of a loss.
+    pub(super) fn witness(&self, sequence: u64, clean: bool) {
+        let witness = Witness { sequence, epoch: self.counters().epoch, clean };
+        if let Err(cause) = self.witness.write(witness) {
+            tracing::warn!(%cause, "the witness file cannot be written");
+        }
+    }
+
+    /// Syncs what is left, at the end.
+    pub(super) fn finish(&self) {
+        if self.health.refusal().is_some() {
+            return;
+        }
+        match self.engine.db.persist(fjall::PersistMode::SyncAll) {
+            Ok(()) => self.witness(self.counters().sequence, true),
+            Err(cause) => self.health.fail(&cause),
+        }
     }
 
     /// Why there is no room for a group of about so many bytes; `None` where there is.

@@ -7,7 +7,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::{Readable as _, Snapshot};
@@ -15,15 +16,17 @@ use tokio::sync::oneshot;
 
 use super::body::{CHUNK_BYTES, frame, read_chunk, read_whole};
 use super::engine::body_key;
-use super::errors::{corrupt, error, fence, unavailable};
-use super::group::{Operation, Outcome};
+use super::errors::{error, fence, unavailable};
+use super::group::{Operation, Original, Outcome};
 use super::queue::Queue;
-use super::record::{BodyRef, now_ms};
+use super::record::BodyRef;
 use super::shared::Shared;
 use crate::model::{ErrorKind, Payload, StoreError};
 
 /// Chunks of one upload that may be on their way to the committer at once.
 const AHEAD: usize = 2;
+/// How far behind the store its witness may be.
+const WITNESS_EVERY: Duration = Duration::from_secs(1);
 /// Chunk rows removed in one operation.
 const REAP_CHUNKS: u32 = 1024;
 
@@ -31,12 +34,19 @@ const REAP_CHUNKS: u32 = 1024;
 #[derive(Clone)]
 pub(super) enum Source {
     Payload(Payload),
-    /// Another body, for a copy. The snapshot keeps its rows for as long as the copy takes, so that
-    /// a source that is overwritten meanwhile is copied as it was, and never found missing.
-    Body(Arc<Shared>, Arc<Snapshot>, BodyRef),
+    /// Another object's body as it was when its copy began.
+    Body(Arc<Shared>, Snapshot, BodyRef, Original),
 }
 
 impl Source {
+    /// Of a copy: what it is made of.
+    pub(super) fn original(&self) -> Option<Original> {
+        match self {
+            Self::Payload(_) => None,
+            Self::Body(_, _, _, original) => Some(original.clone()),
+        }
+    }
+
     /// All of a small body, in memory of its own: the engine keeps it until it is flushed, and a
     /// slice would keep the whole buffer that the request was read into.
     pub(super) async fn whole(self, bytes: u64) -> Result<Bytes, StoreError> {
@@ -58,7 +68,10 @@ impl Source {
             Self::Payload(payload) => payload
                 .read_at(offset, length)
                 .map_err(|cause| unavailable("the upload's spool cannot be read", cause)),
-            Self::Body(shared, snapshot, body) => copy_from(&shared, &snapshot, &body, chunk),
+            Self::Body(shared, snapshot, body, _) if body.chunk_bytes == 0 => {
+                read_whole(&shared, &snapshot, &body, 0..body.bytes)
+            }
+            Self::Body(shared, snapshot, body, _) => read_chunk(&shared, &snapshot, &body, chunk),
         };
         if let Self::Payload(Payload::Bytes(_)) = self {
             return read();
@@ -67,20 +80,6 @@ impl Source {
             .await
             .unwrap_or_else(|cause| Err(unavailable("the read failed", cause)))
     }
-}
-
-/// One row of the body that is copied, checked.
-fn copy_from(
-    shared: &Shared,
-    snapshot: &Snapshot,
-    body: &BodyRef,
-    chunk: u32,
-) -> Result<Bytes, StoreError> {
-    if body.chunk_bytes == 0 {
-        return read_whole(shared, snapshot, body, 0..body.bytes);
-    }
-    read_chunk(shared, snapshot, body, chunk)?
-        .ok_or_else(|| corrupt("the stored bytes are damaged", "a chunk of the source is missing"))
 }
 
 /// Names bodies that nobody will finish to the [`Reaper`].
@@ -126,7 +125,7 @@ impl Upload {
             let permit = self.queue.admit(u64::from(CHUNK_BYTES)).await?;
             let bytes = source.chunk(chunk).await?;
             let row = (body_key(self.body.id, chunk), frame(self.body.id, chunk, &bytes));
-            let began = (chunk == 0).then(|| (self.body.id, now_ms()));
+            let began = (chunk == 0).then_some(self.body.id);
             let operation = Operation::Ahead { rows: vec![row], began };
             pending.push_back(self.queue.send(operation, permit).await?);
             if pending.len() > AHEAD
@@ -155,7 +154,8 @@ impl Drop for Upload {
     }
 }
 
-/// Collects the chunks of uploads that came to nothing, on a thread of its own.
+/// Collects the chunks of uploads that came to nothing, and keeps the witness, on a thread of
+/// its own.
 pub(super) struct Reaper {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Arc<Queue>,
@@ -168,8 +168,18 @@ impl Reaper {
         for id in left {
             self.reap(id, "an earlier run");
         }
-        while let Ok(Some(id)) = self.orphans.recv() {
-            self.reap(id, "this run");
+        let mut witnessed = self.shared.synced();
+        loop {
+            match self.orphans.recv_timeout(WITNESS_EVERY) {
+                Ok(Some(id)) => self.reap(id, "this run"),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(None) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let synced = self.shared.synced();
+            if synced != witnessed {
+                witnessed = synced;
+                self.shared.witness(synced, false);
+            }
         }
     }
 
@@ -183,9 +193,6 @@ impl Reaper {
     }
 
     fn try_reap(&self, id: u64) -> Result<u32, StoreError> {
-        // An upload that failed midway may have chunks on their way to the committer: once this
-        // empty operation behind them is answered, they are in the store and can be seen.
-        self.queue.apply_blocking(Operation::Reap { body: id, chunks: 0..0, last: false })?;
         let rows = &self.shared.engine.body;
         let last = fence(|| {
             let snapshot = self.shared.engine.db.snapshot();
@@ -249,7 +256,7 @@ mod tests {
         let upload = Upload::new(Arc::clone(&store.queue), store.orphans.clone(), body);
         for chunk in 0..4 {
             let rows = vec![(body_key(id, chunk), frame(id, chunk, b"some bytes"))];
-            let began = (chunk == 0).then(|| (id, now_ms()));
+            let began = (chunk == 0).then_some(id);
             let room = store.queue.admit(1).await.unwrap();
             store.queue.send(Operation::Ahead { rows, began }, room).await.unwrap();
         }

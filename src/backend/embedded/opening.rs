@@ -1,0 +1,91 @@
+//! From a data directory to an open engine: check, mend, replay, compare, and say what was lost.
+
+use super::batch::Counters;
+use super::directory::Directory;
+use super::engine::Engine;
+use super::errors::fence;
+use super::open_error::OpenError;
+use super::record::Header;
+use super::witness::{Witness, WitnessFile};
+use super::{Options, journal};
+use crate::model::{ObjectKey, StoreError};
+
+/// What opening a directory gives.
+pub(super) struct Opened {
+    pub(super) engine: Engine,
+    pub(super) counters: Counters,
+    /// Bodies of uploads that never finished.
+    pub(super) uploads: Vec<u64>,
+    /// One text for each damage.
+    pub(super) damage: Vec<String>,
+    pub(super) witness: WitnessFile,
+}
+
+/// Opens the engine of a directory.
+pub(super) fn open(directory: &Directory, options: &Options) -> Result<Opened, OpenError> {
+    let at_root = |cause| OpenError::io(directory.root(), cause);
+    let broken = |cause: StoreError| OpenError::Damaged {
+        path: directory.root().to_owned(),
+        detail: format!("{cause:?}"),
+    };
+    let mut damage = Vec::new();
+    let witness_file = WitnessFile::new(directory.root(), directory.salt());
+    let witness = witness_file.read().map_err(at_root)?.unwrap_or_else(|| {
+        damage
+            .push("WITNESS: damaged, so the loss of the last commits would not be noticed".into());
+        Witness::default()
+    });
+    directory.prepare_engine().map_err(at_root)?;
+    let report = journal::guard(
+        &directory.engine(),
+        &directory.quarantine(),
+        directory.salt(),
+        witness.sequence,
+    )
+    .map_err(at_root)?;
+    damage.extend(report.damage);
+    let engine = fence(|| Engine::open(&directory.engine(), options.cache_bytes, directory.salt()))
+        .map_err(broken)?;
+    let expected = witness.sequence.max(report.last_sequence.unwrap_or(0));
+    let recovered = engine.recover((witness.epoch, expected)).map_err(broken)?;
+    let found = recovered.found;
+    if found < expected {
+        damage.push(format!("acknowledged commits {} to {expected} are missing", found + 1));
+    }
+    let mut counters = recovered.counters;
+    if !damage.is_empty() {
+        counters = recount(&engine, counters, &mut damage);
+    }
+    engine.begin(counters).map_err(broken)?;
+    witness_file
+        .write(Witness { sequence: counters.sequence, epoch: counters.epoch, clean: false })
+        .map_err(at_root)?;
+    for text in &damage {
+        tracing::error!(damage = text, "the store was found damaged");
+    }
+    Ok(Opened { engine, counters, uploads: recovered.uploads, damage, witness: witness_file })
+}
+
+/// The counters by walking every record, after damage that may have made them wrong.
+fn recount(engine: &Engine, before: Counters, damage: &mut Vec<String>) -> Counters {
+    let mut counters = Counters { objects: 0, bytes: 0, stored_bytes: 0, ..before };
+    let walked = fence(|| {
+        for row in engine.meta.iter() {
+            let (key, row) = row.into_inner()?;
+            let key = ObjectKey::new(String::from_utf8_lossy(&key).into_owned());
+            match Header::decode(&key, &row) {
+                Ok(header) => {
+                    counters.objects += 1;
+                    counters.bytes += header.size;
+                    counters.stored_bytes += header.body.bytes;
+                }
+                Err(_) => damage.push(format!("the record of '{key}' is damaged")),
+            }
+        }
+        Ok(())
+    });
+    if let Err(cause) = walked {
+        damage.push(format!("not every record can be read, the counters are estimates: {cause:?}"));
+    }
+    counters
+}
