@@ -110,6 +110,7 @@ async fn cut_while_overwriting(size: usize, pages: usize) {
                 lost.push((hole - acknowledged, name, found.map(|bytes| bytes.len())));
             }
         }
+        assert_eq!(store.damage(), Vec::<String>::new(), "a power cut is no damage");
         drop(store);
         fs::remove_dir_all(cut).expect("an image can be removed");
     }
