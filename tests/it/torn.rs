@@ -119,10 +119,10 @@ async fn cut_while_overwriting(size: usize, pages: usize) {
 
 #[tokio::test]
 async fn small_objects_survive_a_torn_sync() {
-    cut_while_overwriting(100_000, 30).await;
+    cut_while_overwriting(100_000, 8).await;
 }
 
 #[tokio::test]
 async fn large_objects_survive_a_torn_sync() {
-    cut_while_overwriting(1_500_000, 30).await;
+    cut_while_overwriting(1_500_000, 16).await;
 }
