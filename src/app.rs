@@ -71,7 +71,8 @@ pub struct App {
     server: Server,
     drain: DrainPolicy,
     store: Arc<Embedded>,
-    monitor: JoinHandle<()>,
+    metrics: Metrics,
+    background: [JoinHandle<()>; 2],
 }
 
 impl App {
@@ -123,10 +124,13 @@ impl App {
             config.storage.timeout,
         )
         .await;
-        let state = assemble(config, backend, monitor, metrics, signer, settings, spool_folder);
+        let upkeep = tokio::spawn(metrics.clone().upkeep());
+        let background = [task, upkeep];
+        let state =
+            assemble(config, backend, monitor, metrics.clone(), signer, settings, spool_folder);
         let drain =
             DrainPolicy { delay: config.server.drain_delay, timeout: config.server.drain_timeout };
-        Ok(Self { service: Service::new(state), server, drain, store, monitor: task })
+        Ok(Self { service: Service::new(state), server, drain, store, metrics, background })
     }
 
     /// The address that is listened on.
@@ -137,10 +141,17 @@ impl App {
         self.server.local_addr()
     }
 
+    /// The series that `/metrics` shows.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Serves until `stop` completes, drains, and closes the store.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
         let drained = self.server.run(self.service, self.drain, stop).await;
-        self.monitor.abort();
+        for task in self.background {
+            task.abort();
+        }
         let store = self.store;
         let closing = tokio::task::spawn_blocking(move || store.close());
         if let Err(error) = closing.await {

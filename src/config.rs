@@ -22,6 +22,7 @@ mod storage;
 mod url;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 pub use limits::LimitsConfig;
@@ -55,8 +56,8 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// What a configuration is read from.
-#[derive(Clone, Debug, Default)]
+/// What a configuration is read from. Its `Debug` names variables and shows none of their values.
+#[derive(Clone, Default)]
 pub struct Sources {
     /// Variables, by name.
     pub environment: Vec<(OsString, OsString)>,
@@ -68,6 +69,13 @@ impl Sources {
     /// Those of this process.
     pub fn of_process(file: Option<PathBuf>) -> Self {
         Self { environment: std::env::vars_os().collect(), file }
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.environment.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Sources").field("environment", &names).field("file", &self.file).finish()
     }
 }
 

@@ -71,8 +71,9 @@ fn jumbf(rng: &mut Rng, size: usize) -> Vec<u8> {
     body
 }
 
+/// Random digits; `bytes` is a multiple of 8.
 fn hex(rng: &mut Rng, bytes: usize) -> String {
-    (0..bytes).map(|_| format!("{:02x}", rng.u8(..))).collect()
+    (0..bytes / 8).map(|_| format!("{:016x}", rng.u64(..))).collect()
 }
 
 #[cfg(test)]

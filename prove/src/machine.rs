@@ -11,7 +11,8 @@ pub(crate) fn describe(work: &Path) -> String {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let folder = work.to_string_lossy();
     let or_unknown = |text: crate::Result<String>| text.unwrap_or_else(|_| "unknown".into());
-    let disk = or_unknown(run("stat", &["--file-system", "--format=%T", &folder]));
+    let disk =
+        or_unknown(run("findmnt", &["--noheadings", "--output=FSTYPE", "--target", &folder]));
     let date = or_unknown(run("date", &["--utc", "+%Y-%m-%d %H:%M UTC"]));
     let project = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let git = |arguments: &[&str]| run("git", &[&["-C", project], arguments].concat());

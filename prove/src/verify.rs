@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::thread;
 
-use crate::Result;
 use crate::client::{Client, Sha};
 use crate::journal::{Breach, Findings, Ledger, Value};
+use crate::{Result, interrupt};
 
 /// How much to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,7 @@ fn settle(address: SocketAddr, ledger: &mut Ledger, scope: Scope) -> Result<Find
     let mut client = Client::new(address);
     let mut seen = BTreeMap::new();
     for key in ledger.keys(scope == Scope::Fresh) {
+        interrupt::check()?;
         let answer = client.get(&key)?;
         let value = match answer.status() {
             200 => Value::Present(Sha::of(&answer.body)),

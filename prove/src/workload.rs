@@ -23,6 +23,8 @@ pub(crate) struct Control {
     /// The power is being cut: from now on no answer is a promise. Set *before* the cut, read
     /// *after* the answer, so a promise counts only if its answer was here before the cut began.
     pub(crate) cutting: AtomicBool,
+    /// The service runs with `STORAGE_WRITE_MODE=overwrite`: copies and moves may go over others.
+    pub(crate) may_overwrite: bool,
     /// Acknowledged calls so far.
     pub(crate) acknowledged: AtomicU64,
     /// Answers that contradict the ledger while the service runs, such as a 404 for what is there.
@@ -68,7 +70,7 @@ impl Writer<'_> {
     fn run(mut self) {
         let mut live: Vec<(String, Sha)> =
             self.ledger.present().map(|(key, sha)| (key.to_owned(), sha)).collect();
-        while !self.control.stop.load(Ordering::SeqCst) {
+        while self.client_lives() {
             if !self.step(&mut live) {
                 // The service is gone; the row decides what comes next.
                 return;
@@ -150,21 +152,26 @@ impl Writer<'_> {
     fn delete_several(&mut self, live: &mut Vec<(String, Sha)>) -> bool {
         let keys: Vec<String> = (0..3).map(|_| self.take(live).0).collect();
         let answer = self.client.post("/v1/batch-delete", &json!({ "keys": keys }));
-        let deleted = match &answer {
-            Ok(answer) if answer.is_success() => answer.json()["deleted"].clone(),
-            _ => json!(keys),
+        // Each key is a promise of its own: those that are not among the deleted are maybes.
+        let said = answer.as_ref().map(|answer| answer.json()["deleted"].clone());
+        let is_said = |key: &String| match &said {
+            Ok(deleted) => deleted.as_array().is_some_and(|d| d.contains(&json!(key))),
+            Err(_) => true,
         };
-        // Each key is a promise of its own: the call as a whole is not atomic.
-        let promised = |key: &&String| deleted.as_array().is_some_and(|d| d.contains(&json!(key)));
-        let changes = keys.iter().filter(promised).map(|key| Change::delete(key)).collect();
+        let (said, left): (Vec<String>, Vec<String>) = keys.into_iter().partition(is_said);
+        let changes = said.iter().map(|key| Change::delete(key)).collect();
         self.note("batch-delete", changes, answer);
+        if !left.is_empty() {
+            let changes = left.iter().map(|key| Change::delete(key)).collect();
+            self.ledger.doubt("batch-delete", changes, false, "among the failed");
+        }
         self.client_lives()
     }
 
     fn transfer(&mut self, call: &'static str, live: &mut Vec<(String, Sha)>) -> bool {
         let (source, sha) = if call == "move" { self.take(live) } else { self.pick(live) };
-        // One in five goes over another proof.
-        let over = self.rng.u32(0..5) == 0;
+        // One in five goes over another proof, where that is allowed.
+        let over = self.control.may_overwrite && self.rng.u32(0..5) == 0;
         let destination = if over { self.take(live).0 } else { self.new_key(extension(&source)) };
         if destination == source {
             live.push((source, sha));
@@ -236,8 +243,9 @@ impl Writer<'_> {
         }
     }
 
+    /// Whether another call makes sense. Once the power is being cut it would only be a maybe.
     fn client_lives(&self) -> bool {
-        !self.control.stop.load(Ordering::SeqCst)
+        !self.control.stop.load(Ordering::SeqCst) && !self.control.cutting.load(Ordering::SeqCst)
     }
 
     /// A name of the kinds that callers use: folders, URNs, spaces, other scripts.

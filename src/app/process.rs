@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::App;
 use crate::config::{Config, Loaded, Problems, Sources};
 use crate::serve::Drained;
-use crate::telemetry;
+use crate::telemetry::{self, LogGuard};
 
 /// Small reads from the store run on the worker threads themselves. With more threads than cores,
 /// one that waits for the disk does not keep requests from being served.
@@ -29,7 +29,7 @@ pub fn serve(sources: Sources) -> Result<ExitCode, Problems> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let code = match runtime {
         Ok(runtime) => {
-            let code = runtime.block_on(run(config));
+            let code = runtime.block_on(run(config, &log));
             // What still blocks after the drain timeout must not keep the process alive.
             runtime.shutdown_timeout(Duration::from_secs(1));
             code
@@ -43,7 +43,7 @@ pub fn serve(sources: Sources) -> Result<ExitCode, Problems> {
     Ok(code)
 }
 
-async fn run(config: Config) -> ExitCode {
+async fn run(config: Config, log: &LogGuard) -> ExitCode {
     let (interrupt, terminate) =
         match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
             (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
@@ -59,6 +59,7 @@ async fn run(config: Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    app.metrics().watch_log(log);
     let address =
         app.local_addr().map_or_else(|_| config.server.listen.to_string(), |a| a.to_string());
     let version = env!("CARGO_PKG_VERSION");

@@ -333,7 +333,10 @@ fn no_secret_is_ever_shown() {
     let short = "canary-short";
     let shown = |result: Result<Loaded, Problems>| format!("{result:?}");
     let file = format!("[server]\nsigning_key = '{CANARY}'\nsigning_key_previous = '{CANARY}'\n");
+    let sources =
+        Sources { environment: variables(&[("STORAGE_SIGNING_KEY", CANARY)]), file: None };
     let texts = [
+        format!("{sources:?}"),
         shown(load(&[("STORAGE_SIGNING_KEY", CANARY), ("STORAGE_SECRET_ACCESS_KEY", CANARY)])),
         shown(load(&[("STORAGE_SIGNING_KEY", short)])),
         shown(load(&[("STORAGE_SIGNING_KYE", CANARY)])),

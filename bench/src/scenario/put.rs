@@ -6,7 +6,6 @@
 use std::fs;
 use std::time::Duration;
 
-use super::get::same;
 use super::rounds::{Measured, Row, compare, measure};
 use super::{Context, RUNS, mib, progress};
 use crate::Result;
@@ -15,6 +14,10 @@ use crate::contestant::{Contestant, OBJECTS, Running, engine};
 use crate::load::{Pressure, Script, put_body};
 use crate::report::Section;
 
+/// Requests under way at any time.
+const CONNECTIONS: u32 = 64;
+/// wrk takes the script's first request for itself, to look at it.
+const FIRST_SENT: u64 = 2;
 /// Objects read back after every run.
 const SAMPLE: u64 = 64;
 
@@ -28,7 +31,7 @@ pub(super) fn run(context: &Context) -> Result<Section> {
         body.push_str(&format!("### {} KiB\n\n{table}\n", size >> 10));
     }
     let how = format!(
-        "New keys with bodies that all differ, at 64 connections, {RUNS} runs of {:?} each on an \
+        "New keys with bodies that all differ, at {CONNECTIONS} connections, {RUNS} runs of {:?} each on an \
          empty store after a sync of the disk; a sample of {SAMPLE} is read back. The service \
          answers after fdatasync. nginx writes a file and renames it, without a sync: its \
          figure is not durable, and what the kernel writes later is not in it. bare engine: 64 \
@@ -82,20 +85,45 @@ fn load_and_read_back(
 ) -> Result<Measured> {
     let scratch = context.scratch.path();
     let script = |name: &str| Script::Put { prefix: format!("{OBJECTS}{name}/"), size };
-    let warm_up = Pressure { duration: Duration::from_secs(1), ..context.pressure(64) };
+    let warm_up = Pressure { duration: Duration::from_secs(1), ..context.pressure(CONNECTIONS) };
     measure(scratch, server, &script("warm-up"), &warm_up)?;
     settle();
-    let measured = measure(scratch, server, &script("put"), &context.pressure(64))?;
+    let measured = measure(scratch, server, &script("put"), &context.pressure(CONNECTIONS))?;
     if contestant.keeps() {
-        let mut client = server.client()?;
-        // wrk takes the first number for itself; the last ones may still have been under way
-        let last = measured.seen.requests.saturating_sub(64);
-        for number in (2..last).step_by((last / SAMPLE).max(1) as usize) {
-            let path = format!("{OBJECTS}put/{number}");
-            same(&mut client, &path, &put_body(number, size))?;
-        }
+        read_back(server, measured.seen.requests, size)?;
     }
     Ok(measured)
+}
+
+/// Reads a sample of the objects that `answers` acknowledgements belong to.
+///
+/// Which requests were under way when the load ended is not known: a missing object may be one of
+/// those. Then all are read, and there must be as many as there were acknowledgements.
+fn read_back(server: &Running, answers: u64, size: usize) -> Result<()> {
+    let mut client = server.client()?;
+    let mut is_there = |number: u64| -> Result<bool> {
+        let path = format!("{OBJECTS}put/{number}");
+        let answer = client.get(&path, &[])?;
+        match answer.status {
+            404 => Ok(false),
+            200 if answer.body == put_body(number, size) => Ok(true),
+            200 => Err(format!("{path} was answered with wrong bytes").into()),
+            status => Err(format!("{path} was answered {status}").into()),
+        }
+    };
+    let step = (answers / SAMPLE).max(1);
+    let mut sample = (FIRST_SENT..answers).step_by(step as usize);
+    if sample.try_fold(true, |all, number| is_there(number).map(|there| all && there))? {
+        return Ok(());
+    }
+    let mut found = 0;
+    for number in FIRST_SENT..FIRST_SENT + answers + u64::from(CONNECTIONS) {
+        found += u64::from(is_there(number)?);
+    }
+    if found < answers {
+        return Err(format!("of {answers} acknowledged objects only {found} are there").into());
+    }
+    Ok(())
 }
 
 /// Everything that others wrote goes to the disk now, not during the next run.

@@ -73,6 +73,7 @@ struct Tally {
     answered_after: u64,
     refused: u64,
     crossed: u64,
+    after: u64,
     cut: u64,
     first_cut: String,
     fewest_in_flight: usize,
@@ -87,8 +88,8 @@ impl Tally {
     fn tell(&self, rounds: u32) -> String {
         format!(
             "{rounds} signals, {} to {} requests in flight at each, {} answers cut; {} answered \
-             whole ({} of them after the signal, {} of all with 503), {} crossed the signal \
-             unanswered; exit after {:.1} s at most; {}",
+             whole ({} of them after the signal, {} of all with 503), {} sent in the 20 ms before \
+             and {} after it were not answered; exit after {:.1} s at most; {}",
             self.fewest_in_flight,
             self.most_in_flight,
             self.cut,
@@ -96,6 +97,7 @@ impl Tally {
             self.answered_after,
             self.refused,
             self.crossed,
+            self.after,
             self.slowest_exit.as_secs_f32(),
             self.findings
         )
@@ -179,8 +181,8 @@ struct Exchange {
 
 #[derive(Debug)]
 enum End {
-    /// A whole answer with this status.
-    Answered(u16),
+    /// A whole answer; the service may say that it closes the connection after it.
+    Answered { status: u16, closes: bool },
     /// No byte of an answer.
     Unanswered(io::Error),
     /// Part of an answer.
@@ -190,10 +192,14 @@ enum End {
 impl Exchange {
     fn judge(&self, signalled: Instant, tally: &mut Tally) {
         let text = match &self.end {
-            End::Answered(status) => {
+            End::Answered { status, .. } => {
                 tally.answered += 1;
                 tally.answered_after += u64::from(self.ended > signalled);
                 tally.refused += u64::from(*status == 503);
+                return;
+            }
+            End::Unanswered(_) if self.sent > signalled => {
+                tally.after += 1;
                 return;
             }
             End::Unanswered(_) if self.sent + MARGIN > signalled => {
@@ -255,10 +261,11 @@ impl Shared {
                     2 => self.put(&mut connection, false, ledger, &mut rng),
                     _ => self.get(&mut connection, false),
                 };
-                let ended = !matches!(exchange.end, End::Answered(200 | 201));
+                let goes_on =
+                    matches!(exchange.end, End::Answered { status: 200 | 201, closes: false });
                 let over = self.signalled.get().is_some_and(|at| exchange.sent > *at);
                 log.push(exchange);
-                if ended || over {
+                if !goes_on || over {
                     break;
                 }
             }
@@ -294,7 +301,7 @@ impl Shared {
         let end = receive(connection, None, false);
         let change = vec![Change::put(&key, Sha::of(&body))];
         match &end {
-            End::Answered(200 | 201) => ledger.acknowledge("put", change),
+            End::Answered { status: 200 | 201, .. } => ledger.acknowledge("put", change),
             other => ledger.doubt("put", change, true, &format!("{other:?}")),
         }
         let what = if slow { "slow upload" } else { "upload" };
@@ -324,7 +331,7 @@ fn receive(connection: &mut BufReader<TcpStream>, sha: Option<Sha>, slow: bool) 
         Ok(false) => return End::Unanswered(io::ErrorKind::UnexpectedEof.into()),
         Err(error) => return End::Unanswered(error),
     }
-    let read = || -> io::Result<u16> {
+    let mut read = || -> io::Result<End> {
         let head = wire::read_answer_head(connection)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let length = head.content_length().unwrap_or_default() as usize;
         let mut body = vec![0; length];
@@ -337,13 +344,9 @@ fn receive(connection: &mut BufReader<TcpStream>, sha: Option<Sha>, slow: bool) 
         if head.status == 200 && sha.is_some_and(|sha| sha != Sha::of(&body)) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "other bytes than stored"));
         }
-        Ok(head.status)
+        Ok(End::Answered { status: head.status, closes: head.closes() })
     };
-    let mut read = read;
-    match read() {
-        Ok(status) => End::Answered(status),
-        Err(error) => End::Cut(error),
-    }
+    read().unwrap_or_else(End::Cut)
 }
 
 /// Waiting for the first byte of an answer, apart from reading it.

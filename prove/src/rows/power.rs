@@ -106,7 +106,12 @@ fn one_disk(
     tally: &mut Tally,
 ) -> Result<()> {
     let mut disk = Disk::ext4(context.work(), "power", DISK_MEBIBYTES)?;
-    let launch = launch(&disk.path().join("data"));
+    let mut launch = launch(&disk.path().join("data"));
+    // Every second disk is for a service that lets proofs be overwritten.
+    let may_overwrite = (tally.cuts / CUTS_PER_DISK) % 2 == 1;
+    if may_overwrite {
+        launch = launch.with("STORAGE_WRITE_MODE", "overwrite");
+    }
     let mut ledgers: Vec<Ledger> = (0..WRITERS).map(Ledger::new).collect();
     for _ in 0..cuts {
         interrupt::check()?;
@@ -118,7 +123,7 @@ fn one_disk(
         let Some(server) = start_and_look(context, &launch, &mut ledgers, tally)? else {
             return Ok(());
         };
-        cut_under_load(&mut disk, server, &mut ledgers, rng, tally)?;
+        cut_under_load(&mut disk, server, &mut ledgers, may_overwrite, rng, tally)?;
     }
     drop(start_and_look(context, &launch, &mut ledgers, tally)?);
     tally.acknowledged += ledgers.iter().map(Ledger::acknowledged).sum::<u64>();
@@ -160,12 +165,13 @@ fn cut_under_load(
     disk: &mut Disk,
     mut server: Server,
     ledgers: &mut [Ledger],
+    may_overwrite: bool,
     rng: &mut Rng,
     tally: &mut Tally,
 ) -> Result<()> {
     let fuse = disk.arm()?;
     let pause = Duration::from_micros(rng.u64(20_000..500_000));
-    let control = Control::default();
+    let control = Control { may_overwrite, ..Control::default() };
     workload::run(server.address(), ledgers, rng.u64(..), &control, || {
         thread::sleep(pause);
         control.cutting.store(true, Ordering::SeqCst);

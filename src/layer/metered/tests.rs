@@ -3,7 +3,10 @@ use std::time::SystemTime;
 use futures_util::StreamExt as _;
 
 use super::*;
+use crate::backend::conformance;
+use crate::backend::memory::Memory;
 use crate::model::{Digest, ErrorKind, Representation, Support};
+use crate::telemetry::Label as _;
 
 /// Answers every call with one error, or never, or (`get` only) with a body.
 #[derive(Debug)]
@@ -158,8 +161,6 @@ async fn call(backend: &Metered, operation: Operation) {
     }
 }
 
-use crate::telemetry::Label as _;
-
 fn calls() -> impl Iterator<Item = Operation> {
     Operation::ALL.iter().copied().filter(|operation| *operation != Operation::GetBody)
 }
@@ -236,4 +237,10 @@ async fn a_body_that_fails_counts_its_failure_even_after_the_last_byte() {
     drop(stream);
     assert_eq!(count(&metrics, "get_body", "cancelled"), 0);
     assert_eq!(count(&metrics, "get_body", "ok"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeps_the_contract() {
+    conformance::run(async || Arc::new(Metered::new(Arc::new(Memory::new()), Metrics::new())) as _)
+        .await;
 }

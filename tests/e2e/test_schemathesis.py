@@ -1,0 +1,102 @@
+"""Schemathesis against the running service: no answer that openapi.yaml does not document.
+
+Statuses, media types, header fields and bodies of thousands of generated requests, right and wrong
+ones, and sequences of them. `schemathesis.toml` says what counts as expected.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+import contract
+from service import Service
+
+HERE = Path(__file__).parent
+RUN_SECONDS = 420
+LEAST_CASES = 2000
+EXAMPLES_PER_OPERATION = 100
+
+# One line a request would be the larger part of the log.
+SETTINGS = {"STORAGE_LOG": "warn"}
+
+
+def run(service: Service, document: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """One run; its output is the test's when it fails."""
+    return subprocess.run(
+        [
+            Path(sys.executable).parent / "schemathesis",
+            "--config-file",
+            HERE / "schemathesis.toml",
+            "run",
+            document,
+            "--url",
+            service.url,
+            "--no-color",
+            *options,
+        ],
+        cwd=HERE,
+        env=os.environ | {"PYTHONPATH": str(HERE)},
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+
+
+def test_every_answer_is_documented(start: Callable[..., Service]) -> None:
+    service = start(**SETTINGS)
+    done = run(service, contract.PATH, "--max-examples", str(EXAMPLES_PER_OPERATION))
+    print(done.stdout[-4000:])
+    assert done.returncode == 0, done.stdout + done.stderr
+    generated = re.search(r"(\d+) generated", done.stdout)
+    assert generated and int(generated[1]) >= LEAST_CASES, done.stdout
+    assert service.process is not None and service.process.poll() is None
+    assert "panic" not in service.log_text()
+
+
+def broken(tmp_path: Path, change: Callable[[dict], None]) -> Path:
+    document = copy.deepcopy(contract.load())
+    change(document)
+    path = tmp_path / "broken.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def fails_with(service: Service, document: Path, operation: str, finding: str) -> bool:
+    done = run(service, document, "--include-operation-id", operation, "--max-examples", "20")
+    return done.returncode == 1 and finding in done.stdout
+
+
+def test_control_undocumented_status_is_found(start: Callable[..., Service], tmp_path: Path) -> None:
+    def change(document: dict) -> None:
+        del document["paths"]["/v1/metadata/{key}"]["get"]["responses"]["404"]
+
+    document = broken(tmp_path, change)
+    assert fails_with(start(**SETTINGS), document, "getMetadata", "Undocumented status code")
+
+
+def test_control_undocumented_field_is_found(start: Callable[..., Service], tmp_path: Path) -> None:
+    def change(document: dict) -> None:
+        schema = document["components"]["schemas"]["Stats"]
+        del schema["properties"]["exact"]
+        schema["required"].remove("exact")
+
+    document = broken(tmp_path, change)
+    assert fails_with(start(**SETTINGS), document, "getStats", "Response violates schema")
+
+
+def test_control_missing_header_is_found(start: Callable[..., Service], tmp_path: Path) -> None:
+    def change(document: dict) -> None:
+        response = document["paths"]["/health"]["get"]["responses"]["200"]
+        response["headers"]["X-Never-Sent"] = {"required": True, "schema": {"type": "string"}}
+
+    document = broken(tmp_path, change)
+    assert fails_with(start(**SETTINGS), document, "getHealth", "Missing required response headers")
