@@ -57,6 +57,7 @@ pub(super) fn open(directory: &Directory, options: &Options) -> Result<Opened, O
         counters = recount(&engine, counters, &mut damage);
     }
     engine.begin(counters).map_err(broken)?;
+    counters.synced = counters.sequence;
     witness_file
         .write(Witness { sequence: counters.sequence, epoch: counters.epoch, clean: false })
         .map_err(at_root)?;

@@ -32,7 +32,7 @@ fn write(engine: &Path) {
         if n % 5 == 0 {
             batch.remove(Space::Meta, record(n - 4).0.as_str());
         }
-        let counters = Counters { sequence: n, ..Counters::default() };
+        let counters = Counters { sequence: n, synced: n - 1, ..Counters::default() };
         batch.commit(counters, PersistMode::SyncData).unwrap();
     }
 }
