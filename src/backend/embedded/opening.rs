@@ -7,7 +7,7 @@ use super::errors::fence;
 use super::open_error::OpenError;
 use super::record::Header;
 use super::witness::{Witness, WitnessFile};
-use super::{Options, journal};
+use super::{Options, journal, shadow};
 use crate::model::{ObjectKey, StoreError};
 
 /// What opening a directory gives.
@@ -35,7 +35,12 @@ pub(super) fn open(directory: &Directory, options: &Options) -> Result<Opened, O
             .push("WITNESS: damaged, so the loss of the last commits would not be noticed".into());
         Witness::default()
     });
-    directory.prepare_engine().map_err(at_root)?;
+    let is_new = directory.prepare_engine().map_err(at_root)?;
+    if !is_new {
+        let mended =
+            shadow::mend(&directory.engine(), &directory.shadow(), &directory.quarantine());
+        damage.extend(mended.map_err(at_root)?);
+    }
     let report = journal::guard(
         &directory.engine(),
         &directory.quarantine(),
