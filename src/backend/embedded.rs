@@ -486,18 +486,18 @@ fn check_distinct(source: &ObjectKey, destination: &ObjectKey) -> Result<(), Sto
 
 fn check_attributes(attributes: &Attributes) -> Result<(), StoreError> {
     if attributes.storage_class.is_some() {
-        return Err(unsupported("storage classes"));
+        return Err(unsupported("storage_class"));
     }
     match attributes.encryption {
         // The service has encrypted the bytes already; to the store they are bytes.
         Encryption::None | Encryption::Envelope => Ok(()),
-        Encryption::Aes256 => Err(unsupported("encryption with AES256")),
-        Encryption::Kms => Err(unsupported("encryption with aws:kms")),
+        Encryption::Aes256 => Err(unsupported("encryption_aes256")),
+        Encryption::Kms => Err(unsupported("encryption_kms")),
     }
 }
 
 fn unsupported(capability: &str) -> StoreError {
-    let detail = format!("the local store has no {capability}: leave it out");
+    let detail = format!("the local store lacks the capability {capability}: leave it out");
     error(ErrorKind::Unsupported, detail)
 }
 
