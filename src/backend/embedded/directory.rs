@@ -128,26 +128,26 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 fn read_format(root: &Path) -> Result<Option<u64>, OpenError> {
     let path = root.join("FORMAT");
     let read = |path: &Path| match fs::read(path) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Ok(bytes) => Ok(Some(bytes)),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(OpenError::io(path, cause)),
     };
-    let Some(text) = read(&path)? else {
+    let Some(bytes) = read(&path)? else {
         return Ok(None);
     };
-    if let Some(salt) = parse_format(&text) {
+    if let Some(salt) = parse_format(&bytes) {
         return Ok(Some(salt));
     }
     // Written by another version as a whole, or damaged: then its copy has this version's form.
     let copy = read(&root.join("FORMAT.copy"))?.unwrap_or_default();
-    let differing = text.bytes().zip(copy.bytes()).filter(|(a, b)| a != b).count();
-    let nearly = text.len() == copy.len() && differing <= DAMAGED_BYTES;
+    let differing = bytes.iter().zip(&copy).filter(|(a, b)| a != b).count();
+    let nearly = bytes.len() == copy.len() && differing <= DAMAGED_BYTES;
     if let Some(salt) = parse_format(&copy).filter(|_| nearly) {
         tracing::error!("FORMAT was damaged and is mended from its copy");
-        write_durably(&path, copy.as_bytes()).map_err(|cause| OpenError::io(&path, cause))?;
+        write_durably(&path, &copy).map_err(|cause| OpenError::io(&path, cause))?;
         return Ok(Some(salt));
     }
-    let found = text.trim_end().chars().take(60).collect();
+    let found = String::from_utf8_lossy(&bytes).trim_end().chars().take(60).collect();
     Err(OpenError::UnknownFormat { path, found, supported: FORMAT_VERSION })
 }
 
@@ -156,7 +156,8 @@ fn format_text(salt: u64) -> String {
     format!("{text} sum {:016x}\n", xxh3_64(text.as_bytes()))
 }
 
-fn parse_format(text: &str) -> Option<u64> {
+fn parse_format(bytes: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(bytes).ok()?;
     let salt = text.strip_prefix(FORMAT_PREFIX)?.split(' ').nth(2)?;
     let salt = u64::from_str_radix(salt, 16).ok()?;
     (text == format_text(salt)).then_some(salt)

@@ -54,7 +54,9 @@ pub(super) fn open(directory: &Directory, options: &Options) -> Result<Opened, O
     let expected = witness.sequence.max(report.last_sequence.unwrap_or(0));
     let recovered = engine.recover((witness.epoch, expected)).map_err(broken)?;
     let found = recovered.found;
-    if found < expected {
+    if let Some(cause) = recovered.unreadable {
+        damage.push(format!("the counters are damaged and are counted anew: {cause}"));
+    } else if found < expected {
         damage.push(format!("acknowledged commits {} to {expected} are missing", found + 1));
     }
     let mut counters = recovered.counters;

@@ -86,10 +86,7 @@ async fn look(original: &Original, root: &Path, what: &str) -> Seen {
     let store = match Embedded::open(options(root)) {
         Ok(store) => store,
         Err(cause) => {
-            assert!(!cause.to_string().is_empty());
-            if std::env::var_os("SWEEP").is_some() {
-                println!("{what}: {cause}");
-            }
+            tracing::error!(what, %cause, "refused");
             return Seen { refused: true, named: true, ..Seen::default() };
         }
     };
@@ -110,6 +107,7 @@ async fn look(original: &Original, root: &Path, what: &str) -> Seen {
 }
 
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "the tally by file is what a long run is for")]
 async fn flips_never_give_wrong_bytes_and_are_named() {
     let original = original().await;
     let scratch = tempfile::tempdir().unwrap();
@@ -118,6 +116,7 @@ async fn flips_never_give_wrong_bytes_and_are_named() {
     let seen = look(&original, &clean, "no damage").await;
     assert_eq!((seen.lost, seen.returned, seen.refused, seen.named), (0, 0, false, false));
 
+    // More for a thorough look: `SWEEP=1000 cargo test sweep -- --nocapture`.
     let rounds: u64 = std::env::var("SWEEP").map_or(60, |rounds| rounds.parse().unwrap());
     let mut by_file: BTreeMap<String, (u64, u64, usize)> = BTreeMap::new();
     for round in 0..rounds {
@@ -135,8 +134,12 @@ async fn flips_never_give_wrong_bytes_and_are_named() {
         bytes[bit / 8] ^= 1 << (bit % 8);
         fs::write(root.join(path), bytes).unwrap();
         let seen = look(&original, &root, &what).await;
-        assert_eq!(seen.returned == 0 || seen.named, true, "{what}: came back unnamed");
+        assert!(!seen.refused, "{what}: everything else must stay readable");
+        assert!(seen.returned == 0 || seen.named, "{what}: came back unnamed");
         assert!(seen.lost == 0 || seen.named, "{what}: lost {} unnamed", seen.lost);
+        // A row of a tree's data block has neighbours; everywhere else a bit is one object's.
+        let most = if path.components().any(|part| part.as_os_str() == "tables") { 40 } else { 1 };
+        assert!(seen.lost + seen.returned <= most, "{what}: lost {}", seen.lost);
         let entry = by_file.entry(path.display().to_string()).or_default();
         entry.0 += 1;
         entry.1 += u64::from(seen.refused);
