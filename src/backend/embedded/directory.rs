@@ -92,10 +92,13 @@ impl Directory {
     /// Clears what a crash in the very first opening left behind, and makes the engine's folder.
     /// `true` where it is new.
     ///
-    /// The engine writes its version marker last, and nothing is acknowledged before.
+    /// The engine writes its version marker last, and the witness is written after the first
+    /// opening succeeded: only without both was nothing ever acknowledged. A marker that is
+    /// missing beside a witness is damage, to be mended and never a reason to clear.
     pub(super) fn prepare_engine(&self) -> io::Result<bool> {
         let engine = self.engine();
-        if engine.is_dir() && !engine.join("version").exists() {
+        let never_opened = !engine.join("version").exists() && !self.root.join("WITNESS").exists();
+        if engine.is_dir() && never_opened {
             fs::remove_dir_all(&engine)?;
         }
         if engine.is_dir() {

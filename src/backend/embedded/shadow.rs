@@ -99,7 +99,7 @@ impl Shadow {
 pub(super) fn mend(engine: &Path, folder: &Path, quarantine: &Path) -> io::Result<Vec<String>> {
     let mut mending = Mending { folder, quarantine, done: Vec::new() };
     let marker = engine.join("version");
-    if fs::read(&marker)? != ENGINE_VERSION {
+    if !fs::read(&marker).is_ok_and(|bytes| bytes == ENGINE_VERSION) {
         mending.replace(&marker, ENGINE_VERSION)?;
     }
     for tree in TREES {
