@@ -23,6 +23,7 @@ mod journal;
 mod listing;
 mod open_error;
 mod opening;
+mod options;
 mod queue;
 mod record;
 mod shadow;
@@ -30,12 +31,12 @@ mod shared;
 mod space;
 mod upload;
 mod witness;
+mod write;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use fjall::Snapshot;
@@ -44,60 +45,23 @@ use tokio::sync::mpsc;
 use self::committer::Committer;
 use self::directory::Directory;
 use self::errors::{error, not_found, unavailable};
-use self::group::{Condition, Operation, Original, PutBody, another_version};
+use self::group::{Condition, Operation, Original, another_version};
 use self::queue::{IN_FLIGHT_OPERATIONS, Queue};
-use self::record::{BodyRef, Header, Record, now_ms, version_of};
+use self::record::{Header, Record, now_ms, version_of};
 use self::shared::Shared;
-use self::upload::{Orphans, Reaper, Source, Upload};
+use self::upload::{Orphans, Reaper, Source};
+use self::write::{check_attributes, check_distinct, check_key, condition};
 use super::Backend;
 use crate::model::{
-    Attributes, Body, Capabilities, ETag, Encryption, ErrorKind, GetOptions, ListPage, ListRequest,
-    MAX_KEY_BYTES, ObjectKey, ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError,
-    Stored, Support, Usage,
+    Attributes, Body, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
+    ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError, Stored, Support, Usage,
 };
 
 pub use self::open_error::OpenError;
-
-/// How to open a store.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The directory; made where it is missing.
-    pub data_dir: PathBuf,
-    /// Bytes of memory for hot blocks and bodies.
-    pub cache_bytes: u64,
-    /// Bytes of the volume that writes leave free; at most an eighth of the volume counts.
-    pub disk_reserve_bytes: u64,
-    /// Told of every commit.
-    pub observer: Arc<dyn CommitObserver>,
-}
-
-/// Hears of commits, on the committer's thread: must not block.
-pub trait CommitObserver: Send + Sync + fmt::Debug {
-    /// A group is durable and its callers are answered.
-    fn committed(&self, group: CommitGroup);
-}
-
-/// One commit.
-#[derive(Clone, Copy, Debug)]
-pub struct CommitGroup {
-    /// Callers that shared it.
-    pub operations: usize,
-    /// About how many bytes it wrote to the journal.
-    pub bytes: u64,
-    /// From the group's last arrival to the end of its sync.
-    pub elapsed: Duration,
-}
+pub use self::options::{CommitGroup, CommitObserver, Options, Unobserved};
 
 /// Room for a write of this size makes a store that takes writes.
 const PROBE_BYTES: u64 = 1 << 20;
-
-/// Observes nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Unobserved;
-
-impl CommitObserver for Unobserved {
-    fn committed(&self, _: CommitGroup) {}
-}
 
 /// How often a copy starts again because its source was overwritten meanwhile. With proofs, which
 /// are written once, it never is.
@@ -183,104 +147,6 @@ impl Embedded {
     fn lookup(&self, snapshot: &Snapshot, key: &ObjectKey) -> Result<Record, StoreError> {
         let record = self.shared.engine.record(snapshot, key)?;
         record.ok_or_else(|| not_found(key))
-    }
-
-    /// Writes a new object whose bytes come from a payload or from another body.
-    async fn store(
-        &self,
-        key: &ObjectKey,
-        bytes: u64,
-        source: Source,
-        attributes: Attributes,
-        mode: PutMode,
-    ) -> Result<Stored, StoreError> {
-        check_key(key)?;
-        if let Some(refusal) = self.shared.health.refusal() {
-            return Err(refusal);
-        }
-        let condition = condition(mode);
-        let id = self.shared.fresh_id();
-        let writer = Writer {
-            queue: Arc::clone(&self.queue),
-            orphans: self.orphans.clone(),
-            id,
-            key: key.clone(),
-            bytes,
-            attributes,
-            condition,
-            original: source.original(),
-        };
-        if bytes <= body::WHOLE_BYTES {
-            return writer.write_whole(source).await;
-        }
-        // On a task of its own, so that a caller that goes away leaves the upload done.
-        tokio::spawn(writer.write_chunks(source))
-            .await
-            .unwrap_or_else(|cause| Err(unavailable("the upload stopped", cause)))
-    }
-}
-
-/// One write of a new object.
-struct Writer {
-    queue: Arc<Queue>,
-    orphans: Orphans,
-    id: u64,
-    key: ObjectKey,
-    bytes: u64,
-    attributes: Attributes,
-    condition: Condition,
-    original: Option<Original>,
-}
-
-impl Writer {
-    /// Body and record in one batch.
-    async fn write_whole(self, source: Source) -> Result<Stored, StoreError> {
-        let room = self.queue.admit(self.bytes).await?;
-        let row = source.whole(self.bytes).await?;
-        let checksum = body::whole_checksum(self.id, &row);
-        let body = BodyRef { id: self.id, bytes: self.bytes, chunk_bytes: 0, checksum };
-        let row = if row.is_empty() { PutBody::Empty } else { PutBody::Row(row) };
-        self.publish(body, row, room).await
-    }
-
-    /// Chunks first, then the record.
-    async fn write_chunks(self, source: Source) -> Result<Stored, StoreError> {
-        let body =
-            BodyRef { id: self.id, bytes: self.bytes, chunk_bytes: body::CHUNK_BYTES, checksum: 0 };
-        let upload = Upload::new(Arc::clone(&self.queue), self.orphans.clone(), body);
-        upload.write(&source).await?;
-        let room = self.queue.admit(1).await?;
-        let stored = self.publish(body, PutBody::Ahead, room).await;
-        // Where nobody knows whether the record is stored, its chunks must stay.
-        let kept = match &stored {
-            Ok(_) => true,
-            Err(cause) => cause.kind() == ErrorKind::Indeterminate,
-        };
-        if kept {
-            upload.finish();
-        }
-        stored
-    }
-
-    async fn publish(
-        self,
-        body: BodyRef,
-        row: PutBody,
-        room: queue::Room,
-    ) -> Result<Stored, StoreError> {
-        let size = self.attributes.representation.map_or(self.bytes, |r| r.size);
-        let header = Header { version: self.id, body, size, modified_ms: now_ms() };
-        let record = Record { header, attributes: self.attributes };
-        let operation = Operation::Put {
-            key: self.key.clone(),
-            header,
-            record: record.encode(&self.key)?,
-            body: row,
-            condition: self.condition,
-            original: self.original,
-        };
-        let outcome = Queue::answer(self.queue.send(operation, room).await?).await?;
-        Ok(Stored { meta: record.into_meta(self.key), replaced: Some(outcome.found) })
     }
 }
 
@@ -458,47 +324,6 @@ impl fmt::Debug for Embedded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Embedded").field("root", &self.shared.directory.root()).finish()
     }
-}
-
-fn condition(mode: PutMode) -> Condition {
-    match mode {
-        PutMode::Create => Condition::Absent,
-        PutMode::Replace(etag) => Condition::Version(version_of(&etag)),
-        PutMode::Overwrite => Condition::Always,
-    }
-}
-
-fn check_key(key: &ObjectKey) -> Result<(), StoreError> {
-    let length = key.as_str().len();
-    if (1..=MAX_KEY_BYTES).contains(&length) {
-        return Ok(());
-    }
-    let detail = format!("a key has 1 to {MAX_KEY_BYTES} bytes, this one has {length}");
-    Err(error(ErrorKind::Invalid, detail))
-}
-
-fn check_distinct(source: &ObjectKey, destination: &ObjectKey) -> Result<(), StoreError> {
-    if source != destination {
-        return Ok(());
-    }
-    Err(error(ErrorKind::Invalid, "source and destination are the same key"))
-}
-
-fn check_attributes(attributes: &Attributes) -> Result<(), StoreError> {
-    if attributes.storage_class.is_some() {
-        return Err(unsupported("storage_class"));
-    }
-    match attributes.encryption {
-        // The service has encrypted the bytes already; to the store they are bytes.
-        Encryption::None | Encryption::Envelope => Ok(()),
-        Encryption::Aes256 => Err(unsupported("encryption_aes256")),
-        Encryption::Kms => Err(unsupported("encryption_kms")),
-    }
-}
-
-fn unsupported(capability: &str) -> StoreError {
-    let detail = format!("the local store lacks the capability {capability}: leave it out");
-    error(ErrorKind::Unsupported, detail)
 }
 
 #[cfg(test)]
