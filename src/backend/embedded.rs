@@ -25,6 +25,7 @@ mod open_error;
 mod opening;
 mod queue;
 mod record;
+mod shadow;
 mod shared;
 mod space;
 mod upload;
@@ -86,6 +87,9 @@ pub struct CommitGroup {
     /// From the group's last arrival to the end of its sync.
     pub elapsed: Duration,
 }
+
+/// Room for a write of this size makes a store that takes writes.
+const PROBE_BYTES: u64 = 1 << 20;
 
 /// Observes nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -434,7 +438,7 @@ impl Backend for Embedded {
         if let Some(refusal) = self.shared.health.refusal() {
             return Err(refusal);
         }
-        if let Some(refusal) = self.shared.space_refusal(0) {
+        if let Some(refusal) = self.shared.space_refusal(PROBE_BYTES) {
             return Err(refusal);
         }
         self.shared.engine.check_alive().map_err(|cause| {

@@ -1,11 +1,15 @@
 //! The store as its callers see it: operations, restarts, races.
 
+mod full;
+mod sweep;
+
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, future};
 
 use super::*;
+
 use crate::model::ByteRange;
 
 fn options(path: &Path) -> Options {

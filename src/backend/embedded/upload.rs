@@ -154,8 +154,8 @@ impl Drop for Upload {
     }
 }
 
-/// Collects the chunks of uploads that came to nothing, and keeps the witness, on a thread of
-/// its own.
+/// Collects the chunks of uploads that came to nothing, and keeps witness and shadow, on a thread
+/// of its own.
 pub(super) struct Reaper {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Arc<Queue>,
@@ -175,6 +175,7 @@ impl Reaper {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(None) | Err(RecvTimeoutError::Disconnected) => return,
             }
+            self.shared.refresh_shadow();
             let synced = self.shared.synced();
             if synced != witnessed {
                 witnessed = synced;
