@@ -194,6 +194,9 @@ impl Reaper {
     }
 
     fn try_reap(&self, id: u64) -> Result<u32, StoreError> {
+        // An upload that failed midway may have chunks on their way to the committer: once this
+        // empty operation behind them is answered, they are in the store and can be seen.
+        self.queue.apply_blocking(Operation::Reap { body: id, chunks: 0..0, last: false })?;
         let rows = &self.shared.engine.body;
         let last = fence(|| {
             let snapshot = self.shared.engine.db.snapshot();
