@@ -171,3 +171,16 @@ async fn keeps_the_contract() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_lost_version_marker_is_mended_and_clears_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let bytes = noise(1, 1000);
+    put(&store, "k", &bytes, PutMode::Create).await.unwrap();
+    drop(store);
+    std::fs::remove_file(folder.path().join("engine/version")).unwrap();
+    let store = open(folder.path());
+    assert_eq!(read(&store, "k").await.unwrap(), bytes);
+    assert_eq!(store.damage().len(), 1, "{:?}", store.damage());
+}
