@@ -96,10 +96,10 @@ fn upload(launch: &Launch, size: u64, seed: u64) -> Result<Run> {
     let later = AtomicU64::new(0);
     let failure = Mutex::new(String::new());
     let fail = |text: String| {
-        if let Ok(mut first) = failure.lock().map_err(drop) {
-            if first.is_empty() {
-                *first = text;
-            }
+        if let Ok(mut first) = failure.lock().map_err(drop)
+            && first.is_empty()
+        {
+            *first = text;
         }
     };
     let (later_of, fail_of) = (&later, &fail);

@@ -112,7 +112,8 @@ async fn create_only() {
 async fn writes_refuse_preconditions_they_would_have_to_ignore() {
     let (client, identity, _) = stored().await;
     let date = "Mon, 01 Jan 2024 00:00:00 GMT";
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+    let cases: &[(&str, Fields<'_>, &str)] = &[
         ("PUT", &[("if-none-match", &identity)], "If-None-Match"),
         ("PUT", &[("if-match", "unquoted")], "If-Match"),
         ("PUT", &[("if-match", "*")], "write-once"),
