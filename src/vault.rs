@@ -29,8 +29,8 @@ pub use upload::{Compression, MEMORY_BYTES, Prepared, Upload, UploadOptions};
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Body, ByteRange, Encoding, Encryption, ErrorKind, GetOptions, Key, KeyError,
-    ListPage, ListRequest, Namespace, ObjectMeta, PutMode, StoreError, Stored, Support, Usage,
-    WriteMode,
+    ListPage, ListRequest, Namespace, ObjectMeta, PutMode, RESERVED, StoreError, Stored, Support,
+    Usage, WriteMode,
 };
 
 /// How this service keeps proofs.
@@ -206,7 +206,7 @@ impl Vault {
             .common_prefixes
             .into_iter()
             .map(strip)
-            .filter(|prefix| !prefix.starts_with(crate::model::RESERVED))
+            .filter(|prefix| !is_reserved(prefix))
             .collect();
         page.next = page.next.map(strip);
         Ok(page)
@@ -265,4 +265,10 @@ impl Vault {
         };
         VaultError::already_exists(error.provider(), detail)
     }
+}
+
+/// Whether a common prefix lies in the service's own folder; a name that merely begins like it
+/// does not.
+fn is_reserved(prefix: &str) -> bool {
+    prefix.strip_prefix(RESERVED).is_some_and(|rest| rest.starts_with('/'))
 }

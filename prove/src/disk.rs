@@ -4,6 +4,7 @@
 //! for images, loop devices ([`missing`] says what is not there).
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
@@ -27,6 +28,26 @@ pub(crate) fn missing() -> Option<String> {
         return Some(format!("no {program}"));
     }
     (!Path::new("/dev/loop-control").exists()).then(|| "no loop devices".into())
+}
+
+/// Variable that says that the harness has a mount namespace of its own.
+const OWN_NAMESPACE: &str = "PROVE_OWN_MOUNTS";
+
+/// Starts this program again in a mount namespace of its own, where it may make one.
+///
+/// Mounts are then seen by nobody else (a container that starts meanwhile would hold copies of
+/// them), and end with the harness even if it is killed.
+pub(crate) fn hide_mounts() {
+    let own = std::env::current_exe();
+    if std::env::var_os(OWN_NAMESPACE).is_some() || missing().is_some() {
+        return;
+    }
+    let words = ["--mount", "--propagation", "private"];
+    if let (Ok(own), Ok(_)) = (own, run("unshare", &[&words[..], &["true"]].concat())) {
+        let mut again = Command::new("unshare");
+        again.args(words).arg(own).args(std::env::args_os().skip(1)).env(OWN_NAMESPACE, "1");
+        eprintln!("prove: {}: going on without", again.exec());
+    }
 }
 
 /// A mounted file system of a fixed size.
@@ -82,7 +103,12 @@ impl Disk {
         let (_, device) = self.image.as_ref().ok_or("a tmpfs does not come back")?;
         run("mount", &[device, text(&self.mount_point)?])?;
         self.mounted = true;
-        Ok(())
+        // A copy of the mount in another namespace keeps a file system that was shut down alive,
+        // and then it is not mounted anew: the machine's doing, and no finding.
+        let trial = self.mount_point.join("alive");
+        std::fs::write(&trial, b"alive")
+            .and_then(|()| std::fs::remove_file(&trial))
+            .map_err(|error| format!("the disk does not come back after its cut: {error}").into())
     }
 
     /// Unmounts. A process that was just killed may hold the disk a moment longer.

@@ -82,7 +82,10 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Some(Internal::StandIn(stand_in)) => stand_in::serve(&stand_in).map(|()| true),
         Some(Internal::Sweep(sweep)) => rows::corruption::sweep(&sweep).map(|()| true),
-        None => prove(&arguments),
+        None => {
+            disk::hide_mounts();
+            prove(&arguments)
+        }
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -59,6 +59,7 @@ async fn run(config: Config, log: &LogGuard) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    app.metrics().watch_log(log);
     let address =
         app.local_addr().map_or_else(|_| config.server.listen.to_string(), |a| a.to_string());
     let version = env!("CARGO_PKG_VERSION");

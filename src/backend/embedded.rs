@@ -25,6 +25,7 @@ mod open_error;
 mod opening;
 mod queue;
 mod record;
+mod shadow;
 mod shared;
 mod space;
 mod upload;
@@ -43,7 +44,7 @@ use tokio::sync::mpsc;
 use self::committer::Committer;
 use self::directory::Directory;
 use self::errors::{error, not_found, unavailable};
-use self::group::{Condition, Operation, PutBody, another_version};
+use self::group::{Condition, Operation, Original, PutBody, another_version};
 use self::queue::{IN_FLIGHT_OPERATIONS, Queue};
 use self::record::{BodyRef, Header, Record, now_ms, version_of};
 use self::shared::Shared;
@@ -87,6 +88,9 @@ pub struct CommitGroup {
     pub elapsed: Duration,
 }
 
+/// Room for a write of this size makes a store that takes writes.
+const PROBE_BYTES: u64 = 1 << 20;
+
 /// Observes nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unobserved;
@@ -94,6 +98,10 @@ pub struct Unobserved;
 impl CommitObserver for Unobserved {
     fn committed(&self, _: CommitGroup) {}
 }
+
+/// How often a copy starts again because its source was overwritten meanwhile. With proofs, which
+/// are written once, it never is.
+const COPY_TRIES: u32 = 100;
 
 /// The store. Closed when dropped; [`Embedded::close`] says when that is done.
 pub struct Embedded {
@@ -200,6 +208,7 @@ impl Embedded {
             bytes,
             attributes,
             condition,
+            original: source.original(),
         };
         if bytes <= body::WHOLE_BYTES {
             return writer.write_whole(source).await;
@@ -220,6 +229,7 @@ struct Writer {
     bytes: u64,
     attributes: Attributes,
     condition: Condition,
+    original: Option<Original>,
 }
 
 impl Writer {
@@ -267,6 +277,7 @@ impl Writer {
             record: record.encode(&self.key)?,
             body: row,
             condition: self.condition,
+            original: self.original,
         };
         let outcome = Queue::answer(self.queue.send(operation, room).await?).await?;
         Ok(Stored { meta: record.into_meta(self.key), replaced: Some(outcome.found) })
@@ -370,11 +381,24 @@ impl Backend for Embedded {
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         check_distinct(source, destination)?;
-        let snapshot = self.shared.engine.db.snapshot();
-        let record = self.lookup(&snapshot, source)?;
-        let body = record.header.body;
-        let from = Source::Body(Arc::clone(&self.shared), snapshot, body);
-        self.store(destination, body.bytes, from, record.attributes, mode).await
+        let mut tries = COPY_TRIES;
+        loop {
+            let snapshot = self.shared.engine.db.snapshot();
+            let record = self.lookup(&snapshot, source)?;
+            let Header { version, body, .. } = record.header;
+            let original = Original { key: source.clone(), version };
+            let from = Source::Body(Arc::clone(&self.shared), snapshot, body, original);
+            let copied =
+                self.store(destination, body.bytes, from, record.attributes, mode.clone()).await;
+            tries -= 1;
+            match copied {
+                Err(cause)
+                    if cause.kind() == ErrorKind::Unavailable
+                        && tries > 0
+                        && self.head(source).await?.etag != record::etag(version) => {}
+                answer => return answer,
+            }
+        }
     }
 
     async fn rename(
@@ -414,7 +438,7 @@ impl Backend for Embedded {
         if let Some(refusal) = self.shared.health.refusal() {
             return Err(refusal);
         }
-        if let Some(refusal) = self.shared.space_refusal(0) {
+        if let Some(refusal) = self.shared.space_refusal(PROBE_BYTES) {
             return Err(refusal);
         }
         self.shared.engine.check_alive().map_err(|cause| {

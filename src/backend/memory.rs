@@ -226,16 +226,15 @@ impl Backend for Memory {
 }
 
 fn check_attributes(attributes: &Attributes) -> Result<(), StoreError> {
-    let unsupported =
-        |detail: String| StoreError::new(ErrorKind::Unsupported, Provider::Memory, detail);
-    if attributes.storage_class.is_some() {
-        return Err(unsupported("the memory store has no storage classes".to_owned()));
-    }
-    if attributes.encryption != Encryption::None {
-        let encryption = attributes.encryption.as_str();
-        return Err(unsupported(format!("the memory store has no encryption {encryption}")));
-    }
-    Ok(())
+    let lacking = match attributes.encryption {
+        _ if attributes.storage_class.is_some() => "storage_class",
+        Encryption::None => return Ok(()),
+        Encryption::Aes256 => "encryption_aes256",
+        Encryption::Kms => "encryption_kms",
+        Encryption::Envelope => "envelope encryption",
+    };
+    let detail = format!("the memory store lacks the capability {lacking}");
+    Err(StoreError::new(ErrorKind::Unsupported, Provider::Memory, detail))
 }
 
 async fn read_payload(payload: Payload) -> Result<Bytes, StoreError> {

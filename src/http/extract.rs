@@ -100,6 +100,10 @@ impl<T: DeserializeOwned> FromRequest<AppState> for StrictJson<T> {
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
         let body = read_json_body(request, state).await?;
+        // Serde takes an array for a struct, its fields in order: no name would be checked.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::invalid("JSON body: send an object"));
+        }
         serde_json::from_slice(&body)
             .map(Self)
             .map_err(|error| Problem::invalid(format!("JSON body: {error}")))

@@ -5,6 +5,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use axum::http::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::problem::Problem;
 use super::state::AppState;
@@ -38,8 +41,10 @@ where
     let request_id = request_id(request.headers());
     let (method, version) = (request.method().clone(), request.version());
     let bytes_in = Counter::default();
-    let counted = bytes_in.clone();
-    request = request.map(|body| Body::new(Counted { body, counter: counted }));
+    if !request.body().is_end_stream() {
+        let counter = bytes_in.clone();
+        request = request.map(|body| Body::new(Counted { body, counter }));
+    }
     let mut response = inner(request).await;
 
     let route =
@@ -101,8 +106,18 @@ fn request_id(headers: &HeaderMap) -> String {
     };
     match given.filter(harmless) {
         Some(id) => id.to_owned(),
-        None => uuid::Uuid::new_v4().to_string(),
+        None => fresh_id().to_string(),
     }
+}
+
+/// An id that no other request of any process has, in the form of a version 4 UUID. It is no
+/// secret, so a mixed counter will do, and asks the operating system for nothing.
+fn fresh_id() -> uuid::Uuid {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| uuid::Uuid::new_v4().as_u64_pair().0);
+    static REQUESTS: AtomicU64 = AtomicU64::new(0);
+    let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
+    let mixed = xxh3_128_with_seed(&number.to_le_bytes(), *PROCESS);
+    uuid::Builder::from_random_bytes(mixed.to_le_bytes()).into_uuid()
 }
 
 /// Gives every error answer a problem body, whoever made it.
@@ -128,15 +143,15 @@ fn is_json(value: &HeaderValue) -> bool {
 
 /// Bytes of a request body that were read.
 #[derive(Clone, Default)]
-struct Counter(std::sync::Arc<std::sync::atomic::AtomicU64>);
+struct Counter(Arc<AtomicU64>);
 
 impl Counter {
     fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, std::sync::atomic::Ordering::Relaxed);
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
-        self.0.load(std::sync::atomic::Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
 }
 

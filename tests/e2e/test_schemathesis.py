@@ -21,8 +21,8 @@ from service import Service
 
 HERE = Path(__file__).parent
 RUN_SECONDS = 420
-LEAST_CASES = 2000
-EXAMPLES_PER_OPERATION = 100
+LEAST_CASES = 3000
+EXAMPLES_PER_OPERATION = 200
 
 # One line a request would be the larger part of the log.
 SETTINGS = {"STORAGE_LOG": "warn"}

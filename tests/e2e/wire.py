@@ -5,8 +5,10 @@ For what a client library would never send, and for when exactly an answer comes
 
 from __future__ import annotations
 
+import json
 import socket
 from dataclasses import dataclass
+from typing import Any
 
 SECONDS = 30
 
@@ -18,6 +20,9 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
 
 
 class Connection:

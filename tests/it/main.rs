@@ -9,3 +9,4 @@ mod openapi;
 mod planted;
 mod sequences;
 mod telemetry;
+mod torn;

@@ -32,6 +32,8 @@ const CLIENTS: usize = 8;
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// Refusals in a row after which a client takes the disk for full.
 const FULL_AFTER: u32 = 10;
+/// How soon after a failed sync the service must call itself not ready.
+const UNREADY_WITHIN: Duration = Duration::from_secs(3);
 /// Stores tried before the fault must have come.
 const FAULT_WITHIN: u32 = 400;
 
@@ -224,11 +226,15 @@ struct FailingSyncs {
     rounds: u32,
     acknowledged: u64,
     acknowledged_after_refusal: u64,
+    /// Of the write whose sync failed: it may have happened, so 502 is right, too.
+    first_refusals: Labels,
+    /// Of later ones.
     refusals: Labels,
     never_fired: u32,
     failed_reads: u64,
     reads: u64,
     ready_after: Labels,
+    slowest_unready: Duration,
     not_alive: u32,
     findings: Findings,
 }
@@ -255,22 +261,26 @@ impl FailingSyncs {
         amiss.extend(
             self.ready_after.keys().filter(unready).map(|l| format!("EIO: ready said {l}")),
         );
-        let strange = self.refusals.keys().filter(|label| *label != "503 UNAVAILABLE");
+        let known = ["502 BACKEND_ERROR", "503 UNAVAILABLE"];
+        let strange = self.first_refusals.keys().filter(|label| !known.contains(&label.as_str()));
+        let strange = strange.chain(self.refusals.keys().filter(|label| *label != known[1]));
         amiss.extend(strange.map(|label| format!("EIO: refused with {label}")));
         amiss
     }
 
     fn tell(&self) -> String {
         format!(
-            "{} rounds, {} acknowledged before, {} after the first refusal, refused {:?}, {} of {} \
-             reads went on, readiness {:?}, after a power cut {}",
+            "{} rounds, {} acknowledged before, {} after the first refusal, refused first {:?}, then \
+             {:?}, {} of {} reads went on, readiness {:?} within {:.1} s, after a power cut {}",
             self.rounds,
             self.acknowledged,
             self.acknowledged_after_refusal,
+            self.first_refusals,
             self.refusals,
             self.reads - self.failed_reads,
             self.reads,
             self.ready_after,
+            self.slowest_unready.as_secs_f32(),
             self.findings
         )
     }
@@ -320,7 +330,7 @@ fn one_round(
     // The control never refuses: as many stores as the fault needs, and some for it to lose.
     let tries = if fault == SyncFault::Lies { n + 20 } else { FAULT_WITHIN };
     for _ in 0..tries {
-        refused = !store_or_delete(&mut client, ledger, rng, tally);
+        refused = !store_or_delete(&mut client, ledger, rng, &mut tally.first_refusals);
         if refused {
             break;
         }
@@ -334,7 +344,7 @@ fn one_round(
         return Ok(());
     }
     for _ in 0..6 {
-        if store_or_delete(&mut client, ledger, rng, tally) {
+        if store_or_delete(&mut client, ledger, rng, &mut tally.refusals) {
             tally.acknowledged_after_refusal += 1;
         }
     }
@@ -346,8 +356,14 @@ fn one_round(
             tally.failed_reads += 1;
         }
     }
-    let ready = client.call("GET", "/health/ready", &[], b"");
-    *tally.ready_after.entry(label(&ready)).or_default() += 1;
+    // Readiness comes from a probe that runs once a second.
+    let asked = Instant::now();
+    let unready = interrupt::poll(UNREADY_WITHIN, || {
+        let ready = label(&client.call("GET", "/health/ready", &[], b""));
+        ready.starts_with("503 ").then_some(ready)
+    })?;
+    tally.slowest_unready = tally.slowest_unready.max(asked.elapsed());
+    *tally.ready_after.entry(unready.unwrap_or_else(|| "200".into())).or_default() += 1;
     if !client.call("GET", "/health", &[], b"").is_ok_and(|answer| answer.status() == 200) {
         tally.not_alive += 1;
     }
@@ -359,7 +375,7 @@ fn store_or_delete(
     client: &mut Client,
     ledger: &mut Ledger,
     rng: &mut Rng,
-    tally: &mut FailingSyncs,
+    refusals: &mut Labels,
 ) -> bool {
     let victim = ledger.present().nth(rng.usize(..50)).map(|(key, _)| key.to_owned());
     let (answer, change) = match victim {
@@ -373,7 +389,7 @@ fn store_or_delete(
     };
     let acknowledged = note(ledger, vec![change], &answer);
     if !acknowledged {
-        *tally.refusals.entry(label(&answer)).or_default() += 1;
+        *refusals.entry(label(&answer)).or_default() += 1;
     }
     acknowledged
 }

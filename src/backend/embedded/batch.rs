@@ -44,6 +44,9 @@ pub(super) struct Counters {
     pub(super) sequence: u64,
     /// Number of openings since the store was made.
     pub(super) epoch: u64,
+    /// Sequence of the last batch that was certainly on the disk when this one was written. What
+    /// comes after it may be torn by a power cut in any place, whatever follows behind.
+    pub(super) synced: u64,
 }
 
 /// The last row of every batch.
@@ -120,7 +123,8 @@ mod tests {
 
     #[test]
     fn trailer_comes_back_only_whole_and_with_its_salt() {
-        let counters = Counters { objects: 1, bytes: 2, stored_bytes: 3, sequence: 4, epoch: 5 };
+        let counters =
+            Counters { objects: 1, bytes: 2, stored_bytes: 3, sequence: 4, epoch: 5, synced: 3 };
         let trailer = Trailer { counters, floor: 6, checks: vec![7, 8] };
         let row = trailer.encode(9);
         assert_eq!(Trailer::decode(&row, 9), Some(trailer));

@@ -144,6 +144,9 @@ impl Committer {
         match committed {
             Ok(Ok(())) => {
                 self.counters = counters;
+                if durable {
+                    self.counters.synced = counters.sequence;
+                }
                 self.shared.publish(counters, durable);
                 let group =
                     CommitGroup { operations: answers.len(), bytes, elapsed: began.elapsed() };

@@ -1,9 +1,10 @@
 //! The data directory: what it is called, who holds it, and whether it is ours.
 //!
 //! ```text
-//! data/  FORMAT      format version and the store's salt, in plain text
+//! data/  FORMAT      format version and the store's salt, in plain text; with a copy
 //!        WITNESS     how far the store had certainly come
 //!        LOCK        held by the one process that has the directory open
+//!        shadow/     second copies of the engine's vital parts
 //!        engine/     fjall's files, mode 0700
 //!        quarantine/ damaged files as they were found
 //! ```
@@ -15,8 +16,12 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::open_error::OpenError;
 
+/// A FORMAT file that differs from its copy in more bytes is not damaged but another's.
+const DAMAGED_BYTES: usize = 1;
 const LOCK_ATTEMPTS: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -24,7 +29,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 const FORMAT_VERSION: u32 = 1;
 const FORMAT_PREFIX: &str = "proof-storage format ";
 /// What may lie in a directory that is not ours yet: a fresh ext4 volume has the first.
-const HARMLESS: [&str; 2] = ["lost+found", "LOCK"];
+const HARMLESS: [&str; 3] = ["lost+found", "LOCK", "FORMAT.copy"];
 
 /// A locked data directory. The lock goes with the value, or with the process.
 #[derive(Debug)]
@@ -50,7 +55,8 @@ impl Directory {
             Some(salt) => salt,
             None => {
                 let salt = uuid::Uuid::new_v4().as_u64_pair().1;
-                let text = format!("{FORMAT_PREFIX}{FORMAT_VERSION} salt {salt:016x}\n");
+                let text = format_text(salt);
+                write_durably(&root.join("FORMAT.copy"), text.as_bytes()).map_err(at)?;
                 write_durably(&root.join("FORMAT"), text.as_bytes()).map_err(at)?;
                 salt
             }
@@ -78,19 +84,29 @@ impl Directory {
         self.root.join("quarantine")
     }
 
+    /// Where copies of the engine's vital parts are kept.
+    pub(super) fn shadow(&self) -> PathBuf {
+        self.root.join("shadow")
+    }
+
     /// Clears what a crash in the very first opening left behind, and makes the engine's folder.
+    /// `true` where it is new.
     ///
-    /// The engine writes its version marker last, and nothing is acknowledged before.
-    pub(super) fn prepare_engine(&self) -> io::Result<()> {
+    /// The engine writes its version marker last, and the witness is written after the first
+    /// opening succeeded: only without both was nothing ever acknowledged. A marker that is
+    /// missing beside a witness is damage, to be mended and never a reason to clear.
+    pub(super) fn prepare_engine(&self) -> io::Result<bool> {
         let engine = self.engine();
-        if engine.is_dir() && !engine.join("version").exists() {
+        let never_opened = !engine.join("version").exists() && !self.root.join("WITNESS").exists();
+        if engine.is_dir() && never_opened {
             fs::remove_dir_all(&engine)?;
         }
-        if !engine.is_dir() {
-            DirBuilder::new().mode(0o700).create(&engine)?;
-            sync_folder(&self.root)?;
+        if engine.is_dir() {
+            return Ok(false);
         }
-        Ok(())
+        DirBuilder::new().mode(0o700).create(&engine)?;
+        sync_folder(&self.root)?;
+        Ok(true)
     }
 }
 
@@ -114,24 +130,40 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 /// cannot read.
 fn read_format(root: &Path) -> Result<Option<u64>, OpenError> {
     let path = root.join("FORMAT");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(cause) if cause.kind() == io::ErrorKind::InvalidData => String::from("(not text)"),
-        Err(cause) => return Err(OpenError::io(&path, cause)),
+    let read = |path: &Path| match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(OpenError::io(path, cause)),
     };
-    parse_format(&text).map(Some).ok_or_else(|| OpenError::UnknownFormat {
-        path,
-        found: text.trim_end().chars().take(60).collect(),
-        supported: FORMAT_VERSION,
-    })
+    let Some(bytes) = read(&path)? else {
+        return Ok(None);
+    };
+    if let Some(salt) = parse_format(&bytes) {
+        return Ok(Some(salt));
+    }
+    // Written by another version as a whole, or damaged: then its copy has this version's form.
+    let copy = read(&root.join("FORMAT.copy"))?.unwrap_or_default();
+    let differing = bytes.iter().zip(&copy).filter(|(a, b)| a != b).count();
+    let nearly = bytes.len() == copy.len() && differing <= DAMAGED_BYTES;
+    if let Some(salt) = parse_format(&copy).filter(|_| nearly) {
+        tracing::error!("FORMAT was damaged and is mended from its copy");
+        write_durably(&path, &copy).map_err(|cause| OpenError::io(&path, cause))?;
+        return Ok(Some(salt));
+    }
+    let found = String::from_utf8_lossy(&bytes).trim_end().chars().take(60).collect();
+    Err(OpenError::UnknownFormat { path, found, supported: FORMAT_VERSION })
 }
 
-fn parse_format(text: &str) -> Option<u64> {
-    let (version, salt) =
-        text.strip_suffix('\n')?.strip_prefix(FORMAT_PREFIX)?.split_once(" salt ")?;
-    let known = version.parse() == Ok(FORMAT_VERSION) && salt.len() == 16;
-    u64::from_str_radix(salt, 16).ok().filter(|_| known)
+fn format_text(salt: u64) -> String {
+    let text = format!("{FORMAT_PREFIX}{FORMAT_VERSION} salt {salt:016x}");
+    format!("{text} sum {:016x}\n", xxh3_64(text.as_bytes()))
+}
+
+fn parse_format(bytes: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let salt = text.strip_prefix(FORMAT_PREFIX)?.split(' ').nth(2)?;
+    let salt = u64::from_str_radix(salt, 16).ok()?;
+    (text == format_text(salt)).then_some(salt)
 }
 
 fn is_vacant(root: &Path) -> io::Result<bool> {
@@ -171,7 +203,13 @@ mod tests {
         let root = folder.path().join("a/b");
         let salt = Directory::claim(&root).unwrap().salt();
         let text = fs::read_to_string(root.join("FORMAT")).unwrap();
-        assert_eq!(text, format!("proof-storage format 1 salt {salt:016x}\n"));
+        assert!(text.starts_with("proof-storage format 1 salt "), "{text}");
+        for bit in 0..text.len() * 8 {
+            let mut flipped = text.clone().into_bytes();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(root.join("FORMAT"), flipped).unwrap();
+            assert_eq!(Directory::claim(&root).unwrap().salt(), salt, "bit {bit}");
+        }
         assert_eq!(Directory::claim(&root).unwrap().salt(), salt);
     }
 

@@ -49,6 +49,8 @@ const WORKERS: usize = 1;
 pub(super) struct Recovered {
     /// The sequence that the store's own files know.
     pub(super) found: u64,
+    /// Why it does not know its counters, where it does not.
+    pub(super) unreadable: Option<String>,
     /// With this opening's epoch and sequence.
     pub(super) counters: Counters,
     /// Bodies of uploads that never finished.
@@ -109,7 +111,10 @@ impl Engine {
     /// `witnessed` is the epoch and the sequence known from elsewhere: what the store's own files
     /// have lost must not be given out again.
     pub(super) fn recover(&self, witnessed: (u64, u64)) -> Result<Recovered, StoreError> {
-        let found = self.counters()?;
+        let (found, unreadable) = match self.counters() {
+            Ok(found) => (found, None),
+            Err(cause) => (Counters::default(), Some(format!("{cause:?}"))),
+        };
         // Whatever the trailer says: no id of a body that is there may be used again.
         let newest = fence(|| self.body.last_key_value().map(fjall::Guard::key).transpose())?;
         let newest = newest.as_deref().and_then(|key| key.first_chunk::<8>());
@@ -122,7 +127,7 @@ impl Engine {
         let rows: Vec<(fjall::Slice, fjall::Slice)> =
             fence(|| self.uploads.iter().map(fjall::Guard::into_inner).collect())?;
         let uploads = rows.iter().filter_map(|(key, row)| upload_of(key, row)).collect();
-        Ok(Recovered { found: found.sequence, counters, uploads })
+        Ok(Recovered { found: found.sequence, unreadable, counters, uploads })
     }
 
     /// Makes the epoch of this opening durable, before any id is given out in it.

@@ -32,7 +32,15 @@ pub(super) type BodyRow = ([u8; 12], Bytes);
 #[derive(Debug)]
 pub(super) enum Operation {
     /// Make an object visible; its body is one row that comes along, or was written ahead.
-    Put { key: ObjectKey, header: Header, record: Bytes, body: PutBody, condition: Condition },
+    Put {
+        key: ObjectKey,
+        header: Header,
+        record: Bytes,
+        body: PutBody,
+        condition: Condition,
+        /// Of a copy: what it was made of must still be there.
+        original: Option<Original>,
+    },
     /// Remove an object.
     Delete { key: ObjectKey, condition: Condition },
     /// Give an object another name.
@@ -47,6 +55,16 @@ pub(super) enum Operation {
     Ahead { rows: Vec<BodyRow>, began: Option<u64> },
     /// Remove rows of an abandoned body; with the last ones the upload is forgotten.
     Reap { body: u64, chunks: std::ops::Range<u32>, last: bool },
+}
+
+/// The version of an object that a copy was made of.
+///
+/// Checked when the copy becomes visible: without that, a copy could appear after the delete of
+/// its source was acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct Original {
+    pub(super) key: ObjectKey,
+    pub(super) version: u64,
 }
 
 /// Where the bytes of a put are.
@@ -138,7 +156,8 @@ impl<'a> Group<'a> {
     /// Decides one operation.
     pub(super) fn apply(&mut self, operation: Operation) -> Result<Outcome, StoreError> {
         match operation {
-            Operation::Put { key, header, record, body, condition } => {
+            Operation::Put { key, header, record, body, condition, original } => {
+                self.check_original(original)?;
                 self.put(key, Current { header, row: record }, body, condition)
             }
             Operation::Delete { key, condition } => self.delete(key, condition),
@@ -236,6 +255,15 @@ impl<'a> Group<'a> {
             PutBody::Ahead => self.finished.push(id),
         }
         Ok(Outcome { found: old.is_some(), record: None })
+    }
+
+    fn check_original(&mut self, original: Option<Original>) -> Result<(), StoreError> {
+        let Some(Original { key, version }) = original else { return Ok(()) };
+        match self.current(&key)? {
+            Some(current) if current.header.version == version => Ok(()),
+            Some(_) => Err(error(ErrorKind::Unavailable, "the source changed while it was copied")),
+            None => Err(not_found(&key)),
+        }
     }
 
     fn delete(&mut self, key: ObjectKey, condition: Condition) -> Result<Outcome, StoreError> {

@@ -2,10 +2,10 @@
 //!
 //! fjall cuts a journal off at the first frame that it cannot parse and refuses to open on a bad
 //! checksum. Either would lose acknowledged writes *behind* one flipped bit. So every journal is
-//! walked here first; where a damaged stretch is followed by whole batches, or was certainly
-//! acknowledged, the file is copied to quarantine and written anew with every whole batch and
-//! with the undamaged rows of broken ones ([`salvage`]). What was lost is named. An incomplete
-//! end after a crash is normal: it is cut off, and only noted.
+//! walked here first; where a damaged stretch was certainly acknowledged, the file is copied to
+//! quarantine and written anew with every whole batch and with the undamaged rows of broken ones
+//! ([`salvage`]). What was lost is named. An end that no sync had covered yet is normal after a
+//! crash, also with whole batches in it: it is cut off, and only noted.
 //!
 //! Bound to the frame format of fjall 3.1, which a test pins.
 
@@ -97,7 +97,7 @@ impl Walk<'_> {
                 break;
             }
             let next = frame::next_whole(&bytes, at + 1, self.salt);
-            if next.is_none() && newest && !self.is_acknowledged(&bytes[at..]) {
+            if newest && !self.is_acknowledged(&bytes[at..]) {
                 return self.finish(path, &bytes, &stretches, before, sound, Some(at));
             }
             let end = next.unwrap_or(bytes.len());
@@ -109,12 +109,23 @@ impl Walk<'_> {
     }
 
     /// Whether the batch after the last one seen is known to have been durable.
+    ///
+    /// Whole batches behind it do not show that by being there: pages of one sync reach the disk
+    /// in any order, so that a power cut may keep the record of an upload and lose its chunks.
+    /// What they say of the syncs before them does.
     fn is_acknowledged(&self, rest: &[u8]) -> bool {
+        let mut known = self.witnessed;
+        let mut at = 0;
+        while let Some(start) = frame::next_whole(rest, at, self.salt) {
+            let Some(frame) = frame::whole(rest, start, self.salt) else { break };
+            known = known.max(frame.trailer.counters.synced);
+            at = frame.end;
+        }
         if let Some(last) = self.report.last_sequence {
-            return last < self.witnessed;
+            return last < known;
         }
         let batches = salvage::salvage(rest, self.salt).batches;
-        batches.iter().filter_map(|batch| batch.sequence).any(|it| it <= self.witnessed)
+        batches.iter().filter_map(|batch| batch.sequence).any(|it| it <= known)
     }
 
     /// Takes a whole batch; `false` where its unprotected head has to be mended.

@@ -7,7 +7,7 @@ use super::errors::fence;
 use super::open_error::OpenError;
 use super::record::Header;
 use super::witness::{Witness, WitnessFile};
-use super::{Options, journal};
+use super::{Options, journal, shadow};
 use crate::model::{ObjectKey, StoreError};
 
 /// What opening a directory gives.
@@ -35,7 +35,12 @@ pub(super) fn open(directory: &Directory, options: &Options) -> Result<Opened, O
             .push("WITNESS: damaged, so the loss of the last commits would not be noticed".into());
         Witness::default()
     });
-    directory.prepare_engine().map_err(at_root)?;
+    let is_new = directory.prepare_engine().map_err(at_root)?;
+    if !is_new {
+        let mended =
+            shadow::mend(&directory.engine(), &directory.shadow(), &directory.quarantine());
+        damage.extend(mended.map_err(at_root)?);
+    }
     let report = journal::guard(
         &directory.engine(),
         &directory.quarantine(),
@@ -49,7 +54,9 @@ pub(super) fn open(directory: &Directory, options: &Options) -> Result<Opened, O
     let expected = witness.sequence.max(report.last_sequence.unwrap_or(0));
     let recovered = engine.recover((witness.epoch, expected)).map_err(broken)?;
     let found = recovered.found;
-    if found < expected {
+    if let Some(cause) = recovered.unreadable {
+        damage.push(format!("the counters are damaged and are counted anew: {cause}"));
+    } else if found < expected {
         damage.push(format!("acknowledged commits {} to {expected} are missing", found + 1));
     }
     let mut counters = recovered.counters;
@@ -57,6 +64,7 @@ pub(super) fn open(directory: &Directory, options: &Options) -> Result<Opened, O
         counters = recount(&engine, counters, &mut damage);
     }
     engine.begin(counters).map_err(broken)?;
+    counters.synced = counters.sequence;
     witness_file
         .write(Witness { sequence: counters.sequence, epoch: counters.epoch, clean: false })
         .map_err(at_root)?;

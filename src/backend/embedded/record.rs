@@ -194,7 +194,10 @@ mod tests {
     #[test]
     fn bytes_of_a_row_are_pinned() {
         let row = record().encode(&ObjectKey::new("proofs/a")).unwrap();
-        assert_eq!((row.len(), Digest::of(&row).to_hex().as_str()), (118, "44cf76b13e5b374965d75f2e0cd525974b8b2c42737fc9b04fbe431e5d70b7ee"),);
+        assert_eq!(
+            (row.len(), Digest::of(&row).to_hex().as_str()),
+            (118, "44cf76b13e5b374965d75f2e0cd525974b8b2c42737fc9b04fbe431e5d70b7ee"),
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::directory::Directory;
 use super::engine::Engine;
 use super::errors::error;
 use super::health::Health;
+use super::shadow::Shadow;
 use super::space;
 use super::witness::{Witness, WitnessFile};
 use crate::model::{ErrorKind, StoreError};
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     /// Locked for as long as the engine is open.
     pub(super) directory: Directory,
     witness: WitnessFile,
+    shadow: Mutex<Shadow>,
     reserve_bytes: u64,
 }
 
@@ -37,8 +39,10 @@ impl Shared {
         witness: WitnessFile,
         reserve_bytes: u64,
     ) -> Self {
+        let shadow = Mutex::new(Shadow::new(directory.engine(), directory.shadow()));
         Self {
             engine,
+            shadow,
             health: Health::default(),
             ids: AtomicU64::new(counters.epoch << ID_BITS),
             counters: Mutex::new(counters),
@@ -85,11 +89,20 @@ impl Shared {
         }
     }
 
+    /// Brings the second copies up to date. A failure costs only redundancy.
+    pub(super) fn refresh_shadow(&self) {
+        let mut shadow = self.shadow.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(cause) = shadow.refresh() {
+            tracing::warn!(%cause, "the second copies of the store's vital parts are out of date");
+        }
+    }
+
     /// Syncs what is left, at the end.
     pub(super) fn finish(&self) {
         if self.health.refusal().is_some() {
             return;
         }
+        self.refresh_shadow();
         match self.engine.db.persist(fjall::PersistMode::SyncAll) {
             Ok(()) => self.witness(self.counters().sequence, true),
             Err(cause) => self.health.fail(&cause),

@@ -1,11 +1,15 @@
 //! The store as its callers see it: operations, restarts, races.
 
+mod full;
+mod sweep;
+
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, future};
 
 use super::*;
+
 use crate::model::ByteRange;
 
 fn options(path: &Path) -> Options {
@@ -166,4 +170,17 @@ async fn keeps_the_contract() {
         async move { Arc::new(store) as Arc<dyn Backend> }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_lost_version_marker_is_mended_and_clears_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let bytes = noise(1, 1000);
+    put(&store, "k", &bytes, PutMode::Create).await.unwrap();
+    drop(store);
+    std::fs::remove_file(folder.path().join("engine/version")).unwrap();
+    let store = open(folder.path());
+    assert_eq!(read(&store, "k").await.unwrap(), bytes);
+    assert_eq!(store.damage().len(), 1, "{:?}", store.damage());
 }

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::body::{CHUNK_BYTES, frame, read_chunk, read_whole};
 use super::engine::body_key;
 use super::errors::{error, fence, unavailable};
-use super::group::{Operation, Outcome};
+use super::group::{Operation, Original, Outcome};
 use super::queue::Queue;
 use super::record::BodyRef;
 use super::shared::Shared;
@@ -34,11 +34,19 @@ const REAP_CHUNKS: u32 = 1024;
 #[derive(Clone)]
 pub(super) enum Source {
     Payload(Payload),
-    /// Another body as it was when its copy began.
-    Body(Arc<Shared>, Snapshot, BodyRef),
+    /// Another object's body as it was when its copy began.
+    Body(Arc<Shared>, Snapshot, BodyRef, Original),
 }
 
 impl Source {
+    /// Of a copy: what it is made of.
+    pub(super) fn original(&self) -> Option<Original> {
+        match self {
+            Self::Payload(_) => None,
+            Self::Body(_, _, _, original) => Some(original.clone()),
+        }
+    }
+
     /// All of a small body, in memory of its own: the engine keeps it until it is flushed, and a
     /// slice would keep the whole buffer that the request was read into.
     pub(super) async fn whole(self, bytes: u64) -> Result<Bytes, StoreError> {
@@ -60,10 +68,10 @@ impl Source {
             Self::Payload(payload) => payload
                 .read_at(offset, length)
                 .map_err(|cause| unavailable("the upload's spool cannot be read", cause)),
-            Self::Body(shared, snapshot, body) if body.chunk_bytes == 0 => {
+            Self::Body(shared, snapshot, body, _) if body.chunk_bytes == 0 => {
                 read_whole(&shared, &snapshot, &body, 0..body.bytes)
             }
-            Self::Body(shared, snapshot, body) => read_chunk(&shared, &snapshot, &body, chunk),
+            Self::Body(shared, snapshot, body, _) => read_chunk(&shared, &snapshot, &body, chunk),
         };
         if let Self::Payload(Payload::Bytes(_)) = self {
             return read();
@@ -146,8 +154,8 @@ impl Drop for Upload {
     }
 }
 
-/// Collects the chunks of uploads that came to nothing, and keeps the witness, on a thread of
-/// its own.
+/// Collects the chunks of uploads that came to nothing, and keeps witness and shadow, on a thread
+/// of its own.
 pub(super) struct Reaper {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Arc<Queue>,
@@ -167,6 +175,7 @@ impl Reaper {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(None) | Err(RecvTimeoutError::Disconnected) => return,
             }
+            self.shared.refresh_shadow();
             let synced = self.shared.synced();
             if synced != witnessed {
                 witnessed = synced;
@@ -185,6 +194,9 @@ impl Reaper {
     }
 
     fn try_reap(&self, id: u64) -> Result<u32, StoreError> {
+        // An upload that failed midway may have chunks on their way to the committer: once this
+        // empty operation behind them is answered, they are in the store and can be seen.
+        self.queue.apply_blocking(Operation::Reap { body: id, chunks: 0..0, last: false })?;
         let rows = &self.shared.engine.body;
         let last = fence(|| {
             let snapshot = self.shared.engine.db.snapshot();
@@ -204,5 +216,60 @@ impl Reaper {
             }
             first = next;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::Mutex;
+
+    use super::*;
+    use crate::backend::Backend as _;
+    use crate::backend::embedded::{CommitGroup, CommitObserver, Embedded, Options};
+    use crate::model::{Attributes, ObjectKey, PutMode};
+
+    /// Holds the committer back for as long as the test holds the lock.
+    #[derive(Debug, Default)]
+    struct Gate(Mutex<()>);
+
+    impl CommitObserver for Gate {
+        fn committed(&self, _: CommitGroup) {
+            drop(self.0.blocking_lock());
+        }
+    }
+
+    #[tokio::test]
+    async fn chunks_on_their_way_are_collected_with_a_failed_upload() {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = Arc::new(Gate::default());
+        let store = Embedded::open(Options {
+            data_dir: folder.path().to_owned(),
+            cache_bytes: 4 << 20,
+            disk_reserve_bytes: 0,
+            observer: Arc::clone(&gate) as _,
+        })
+        .unwrap();
+        let closed = gate.0.lock().await;
+        let (key, attributes) = (ObjectKey::new("a"), Attributes::new("text/plain"));
+        store.put(&key, Bytes::new().into(), attributes, PutMode::Create).await.unwrap();
+
+        let id = store.shared.fresh_id();
+        let body = BodyRef { id, bytes: 3 << 20, chunk_bytes: CHUNK_BYTES, checksum: 0 };
+        let upload = Upload::new(Arc::clone(&store.queue), store.orphans.clone(), body);
+        for chunk in 0..4 {
+            let rows = vec![(body_key(id, chunk), frame(id, chunk, b"some bytes"))];
+            let began = (chunk == 0).then_some(id);
+            let room = store.queue.admit(1).await.unwrap();
+            store.queue.send(Operation::Ahead { rows, began }, room).await.unwrap();
+        }
+        drop(upload);
+        // Time for a reaper that does not wait for the chunks to miss them.
+        std::thread::sleep(Duration::from_millis(100));
+        drop(closed);
+        store.close();
+        assert!(store.shared.engine.body.is_empty().unwrap(), "no chunk is left for ever");
+        assert!(store.shared.engine.uploads.is_empty().unwrap());
     }
 }

@@ -42,6 +42,14 @@ async fn prefix_and_delimiter() {
 }
 
 #[tokio::test]
+async fn a_folder_that_begins_like_the_reserved_one_is_shown() {
+    let client = Client::new().await;
+    client.put("/v1/proofs/.proof-storage-not/x", "x").await;
+    let page = client.get("/v1/proofs?delimiter=/").await.json();
+    assert_eq!(page["common_prefixes"], serde_json::json!([".proof-storage-not/"]));
+}
+
+#[tokio::test]
 async fn pages_join_to_the_whole() {
     let client = filled().await;
     for (query, whole) in [("", 7), ("&delimiter=/", 5), ("&prefix=b", 3)] {

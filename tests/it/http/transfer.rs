@@ -24,6 +24,17 @@ async fn copy_leaves_the_source_and_move_does_not() {
 }
 
 #[tokio::test]
+async fn an_array_is_no_object() {
+    let client = Client::new().await;
+    client.put("/v1/proofs/a", "1").await;
+    let answer = client.post_json("/v1/batch-delete", json!([["a"]])).await;
+    answer.is_problem(400, "INVALID_REQUEST", "object");
+    let answer = client.post_json("/v1/move", json!(["a", "b", false])).await;
+    answer.is_problem(400, "INVALID_REQUEST", "object");
+    assert_eq!(client.get("/v1/proofs/a").await.status, 200);
+}
+
+#[tokio::test]
 async fn transfers_refuse_what_would_lose_something() {
     let client = Client::new().await;
     client.put("/v1/proofs/a", "1").await;

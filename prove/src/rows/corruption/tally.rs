@@ -111,7 +111,7 @@ impl Verdict {
         };
         match earlier.into_iter().find(stands_at).filter(|_| end_is_hit) {
             Some(steps) => Self::Torn { writes: history.len() - steps },
-            None => Self::Silent(silent.join(", ")),
+            None => Self::Silent(format!("{} objects: {}", silent.len(), first_few(&silent))),
         }
     }
 
@@ -145,6 +145,10 @@ impl Verdict {
             _ => "",
         }
     }
+}
+
+fn first_few(texts: &[String]) -> String {
+    texts.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// One case's outcome as a line for [`Tally::add_line`].

@@ -6,8 +6,9 @@
 //! checksums of their own, which a later read holds them to.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
-use super::super::batch::Space;
+use super::super::batch::{Space, Trailer};
 use super::frame::{END_BYTES, Item, START_BYTES, end_at, item_at, start_at};
 
 /// Rows of one damaged batch.
@@ -44,65 +45,86 @@ impl Salvaged<'_> {
 /// Takes apart a stretch that is no whole batch.
 pub(super) fn salvage(bytes: &[u8], salt: u64) -> Salvaged<'_> {
     let mut salvaged = Salvaged::default();
-    let mut rows = Vec::new();
-    // Whether every byte since the batch's start was understood.
-    let mut whole = start_at(bytes, 0).is_some();
-    let mut at = 0;
-    while at < bytes.len() {
-        if let Some((item, end)) = item_at(bytes, at) {
-            if let Some(trailer) = item.trailer(salt) {
-                let named: HashSet<u32> = trailer.checks.iter().copied().collect();
-                let mut items: Vec<Item<'_>> =
-                    rows.drain(..).filter(|row: &Item<'_>| named.contains(&row.check())).collect();
-                salvaged.named += trailer.checks.len() + 1;
-                items.push(item);
-                salvaged.batches.push(Saved {
-                    floor: trailer.floor,
-                    sequence: Some(trailer.counters.sequence),
-                    items,
-                });
-                whole = true;
-            } else {
-                rows.push(item);
-            }
-            at = end;
-        } else if end_at(bytes, at).is_some() {
-            if !rows.is_empty() {
-                salvaged.without_trailer(&mut rows, whole);
-            }
-            at += END_BYTES;
-            whole = true;
-        } else if starts_batch(bytes, at) {
-            if !rows.is_empty() {
-                salvaged.without_trailer(&mut rows, whole);
-            }
-            whole = true;
-            at += START_BYTES;
-        } else {
-            whole = false;
-            at += 1;
-        }
+    let mut from = 0;
+    while let Some((at, end, trailer)) = next_trailer(bytes, from, salt) {
+        let from_here = salvaged.without_trailers(bytes, from..at);
+        salvaged.with_trailer(bytes, from_here..at, &trailer);
+        let (row, _) = item_at(bytes, at).expect("the trailer was read as an item");
+        salvaged.batches.last_mut().expect("it was just added").items.push(row);
+        from = end;
     }
-    if !rows.is_empty() || salvaged.batches.is_empty() {
-        salvaged.without_trailer(&mut rows, whole);
+    let rest = salvaged.without_trailers(bytes, from..bytes.len());
+    let (rows, end) = rows_at(bytes, rest);
+    let only_the_end_is_left = rows.is_empty() && bytes.len() - end <= END_BYTES;
+    if !only_the_end_is_left || salvaged.batches.is_empty() {
+        salvaged.unvouched(rows);
     }
     salvaged
 }
 
-/// Whether there is a start, and an item after it.
-fn starts_batch(bytes: &[u8], at: usize) -> bool {
-    start_at(bytes, at).is_some() && item_at(bytes, at + START_BYTES).is_some()
+/// The next trailer: where it starts and ends.
+fn next_trailer(bytes: &[u8], from: usize, salt: u64) -> Option<(usize, usize, Trailer)> {
+    (from..bytes.len()).find_map(|at| {
+        let (item, end) = item_at(bytes, at)?;
+        item.trailer(salt).map(|trailer| (at, end, trailer))
+    })
+}
+
+/// The rows from a place on, past a start, as far as every byte is understood.
+fn rows_at(bytes: &[u8], at: usize) -> (Vec<Item<'_>>, usize) {
+    let mut at = if start_at(bytes, at).is_some() { at + START_BYTES } else { at };
+    let mut rows = Vec::new();
+    while let Some((item, end)) = item_at(bytes, at) {
+        rows.push(item);
+        at = end;
+    }
+    (rows, at)
 }
 
 impl<'a> Salvaged<'a> {
-    fn without_trailer(&mut self, rows: &mut Vec<Item<'a>>, whole: bool) {
+    /// Whole batches whose trailer is what was damaged; says where they end.
+    fn without_trailers(&mut self, bytes: &'a [u8], range: Range<usize>) -> usize {
+        let mut at = range.start;
+        loop {
+            // The end of a batch whose trailer was found.
+            at += if end_at(bytes, at).is_some() { END_BYTES } else { 0 };
+            let (rows, end) = rows_at(bytes, at);
+            if end >= range.end || end_at(bytes, end).is_none() {
+                return at;
+            }
+            self.unvouched(rows);
+            at = end;
+        }
+    }
+
+    /// The rows that a trailer vouches for, wherever they are.
+    fn with_trailer(&mut self, bytes: &'a [u8], range: Range<usize>, trailer: &Trailer) {
+        let named: HashSet<u32> = trailer.checks.iter().copied().collect();
+        let mut items = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let row = item_at(bytes, at)
+                .filter(|(item, end)| *end <= range.end && named.contains(&item.check()));
+            match row {
+                Some((item, end)) => {
+                    items.push(item);
+                    at = end;
+                }
+                None => at += 1,
+            }
+        }
+        self.named += named.len() + 1;
+        let sequence = Some(trailer.counters.sequence);
+        self.batches.push(Saved { floor: trailer.floor, sequence, items });
+    }
+
+    /// Rows that nobody vouches for. None is taken from behind bytes that nobody understands: it
+    /// might be part of a body that imitates a journal.
+    fn unvouched(&mut self, mut rows: Vec<Item<'a>>) {
         self.unnamed = true;
-        let items = std::mem::take(rows);
-        // Bytes that nobody vouches for, found after bytes that nobody understands, may be part
-        // of a body that imitates a journal.
-        if whole {
-            let items = items.into_iter().filter(|item| item.space != Space::System).collect();
-            self.batches.push(Saved { floor: 0, sequence: None, items });
+        rows.retain(|item| item.space != Space::System);
+        if !rows.is_empty() {
+            self.batches.push(Saved { floor: 0, sequence: None, items: rows });
         }
     }
 }
