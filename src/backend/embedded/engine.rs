@@ -41,7 +41,9 @@ const OPEN_FILES: usize = 100;
 /// The least that fjall takes; together with its rotation at 64 MB it bounds what an opening has
 /// to replay.
 const JOURNAL_BYTES: u64 = 64 * MIB;
-const WORKERS: usize = 2;
+/// One flushes and compacts in turn. Of several, fjall lets the first do no compaction: it puts
+/// the request back and takes it again, and so spins on a core for as long as the others are busy.
+const WORKERS: usize = 1;
 
 /// What an opening found.
 pub(super) struct Recovered {
