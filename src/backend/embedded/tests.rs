@@ -159,19 +159,6 @@ async fn refused_large_upload_leaves_no_chunks() {
     assert_eq!(read(&store, "big").await.unwrap(), large, "but still reads");
 }
 
-/// Every case of the shared suite, each on a store of its own.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn keeps_the_contract() {
-    let folder = tempfile::tempdir().unwrap();
-    let stores = std::sync::atomic::AtomicUsize::new(0);
-    crate::backend::conformance::run(|| {
-        let n = stores.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let store = open(&folder.path().join(n.to_string()));
-        async move { Arc::new(store) as Arc<dyn Backend> }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_lost_version_marker_is_mended_and_clears_nothing() {
     let folder = tempfile::tempdir().unwrap();
