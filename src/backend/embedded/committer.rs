@@ -137,7 +137,7 @@ impl Committer {
         }
         let (counters, durable) = (decided.counters(), decided.is_durable());
         let committed = catch_unwind(AssertUnwindSafe(|| {
-            shared.engine.wait_for_flushes()?;
+            shared.engine.make_room()?;
             decided.commit()
         }));
         drop(rooms);
