@@ -118,6 +118,10 @@ impl Committer {
         if let Some(refusal) = self.shared.health.refusal() {
             return answer_all(group, &refusal);
         }
+        if let Err(cause) = self.shared.engine.make_room() {
+            self.shared.health.fail(&cause);
+            return answer_all(group, &self.shared.health.refusal().unwrap_or_else(closed));
+        }
         let began = Instant::now();
         let bytes = group.iter().map(|member| member.operation.bytes()).sum();
         let full = self.shared.space_refusal(bytes);
@@ -137,10 +141,7 @@ impl Committer {
             return send_all(answers);
         }
         let (counters, durable) = (decided.counters(), decided.is_durable());
-        let committed = catch_unwind(AssertUnwindSafe(|| {
-            shared.engine.wait_for_flushes()?;
-            decided.commit()
-        }));
+        let committed = catch_unwind(AssertUnwindSafe(|| decided.commit()));
         drop(rooms);
         match committed {
             Ok(Ok(())) => {
@@ -156,19 +157,24 @@ impl Committer {
             }
             Ok(Err(cause)) => {
                 self.shared.health.fail(&cause);
-                self.answer_failed(answers);
+                // The engine had stopped before, in the background, and wrote nothing of this.
+                let untouched = matches!(cause, fjall::Error::Poisoned);
+                self.answer_failed(answers, untouched);
             }
             Err(panic) => {
                 self.shared.health.fail_panic(panic_text(&*panic));
-                self.answer_failed(answers);
+                self.answer_failed(answers, false);
             }
         }
     }
 
     /// After a failed commit nobody knows what reached the disk; only what was refused on its own
     /// account certainly did not happen.
-    fn answer_failed(&self, answers: Vec<(Answer, Result<Outcome, StoreError>)>) {
-        let unknown = self.shared.health.indeterminate();
+    fn answer_failed(&self, answers: Vec<(Answer, Result<Outcome, StoreError>)>, untouched: bool) {
+        let unknown = match self.shared.health.refusal().filter(|_| untouched) {
+            Some(refusal) => refusal,
+            None => self.shared.health.indeterminate(),
+        };
         for (answer, result) in answers {
             let result = match result {
                 Ok(_) => Err(unknown.clone()),

@@ -1,7 +1,7 @@
 //! fjall, opened and tuned: the keyspaces and what is read from them.
 //!
 //! Knows rows and knobs, not objects' rules. Every size here is chosen so that memory stays
-//! bounded whatever is stored: write buffers (see [`MEMTABLE_LIMIT`]), cache (the caller's), open
+//! bounded whatever is stored: write buffers (see [`Engine::make_room`]), cache (the caller's), open
 //! files. A keyspace's options are written down by fjall when it is created, so a change of them
 //! takes effect in new data directories only.
 
@@ -28,8 +28,7 @@ const MIB: u64 = 1 << 20;
 const META_MEMTABLE_BYTES: u64 = 4 * MIB;
 /// Bodies go to a blob file of about this size at each flush.
 const BODY_MEMTABLE_BYTES: u64 = 16 * MIB;
-/// Write buffers that may wait for their flush before the committer holds its next group back.
-/// With the active one this bounds what bodies hold in memory to about three buffers.
+/// Write buffers of a keyspace that may wait for their flush before the next group is held back.
 pub(super) const MEMTABLE_LIMIT: usize = 2;
 /// Sorted runs not yet merged before the committer waits. fjall itself stops writers at 30, and
 /// there would wait for ever if its workers had died.
@@ -85,12 +84,12 @@ impl Engine {
         let small = || KeyspaceCreateOptions::default().max_memtable_size(MIB);
         let meta = db.keyspace("meta", || {
             KeyspaceCreateOptions::default()
-                .max_memtable_size(META_MEMTABLE_BYTES)
+                .max_memtable_size(2 * META_MEMTABLE_BYTES)
                 .data_block_hash_ratio_policy(HashRatioPolicy::all(0.75))
         })?;
         let body = db.keyspace("body", || {
             KeyspaceCreateOptions::default()
-                .max_memtable_size(BODY_MEMTABLE_BYTES)
+                .max_memtable_size(2 * BODY_MEMTABLE_BYTES)
                 // A body is only ever read by an id that a record names: filters never say no.
                 .expect_point_read_hits(true)
                 .with_kv_separation(Some(
@@ -176,18 +175,25 @@ impl Engine {
         Ok(row.map(Bytes::from))
     }
 
-    /// Waits until few enough write buffers wait for their flush; bounds memory under load.
+    /// Makes room for the next group: seals full write buffers and waits until few enough of
+    /// them wait for their flush. This is what bounds the engine's memory under load; left to
+    /// itself it seals a buffer only when one of its workers gets to it.
     ///
     /// # Errors
     /// The engine has stopped: nothing will be flushed any more.
-    pub(super) fn wait_for_flushes(&self) -> Result<(), fjall::Error> {
-        let behind = |keyspace: &Keyspace| {
-            keyspace.sealed_memtable_count() >= MEMTABLE_LIMIT
+    pub(super) fn make_room(&self) -> Result<(), fjall::Error> {
+        for (keyspace, limit) in
+            [(&self.body, BODY_MEMTABLE_BYTES), (&self.meta, META_MEMTABLE_BYTES)]
+        {
+            if keyspace.tree.active_memtable().size() >= limit {
+                keyspace.rotate_memtable()?;
+            }
+            while keyspace.sealed_memtable_count() >= MEMTABLE_LIMIT
                 || keyspace.tree.l0_run_count() >= RUN_LIMIT
-        };
-        while behind(&self.body) || behind(&self.meta) {
-            self.check_alive()?;
-            std::thread::sleep(Duration::from_millis(1));
+            {
+                self.check_alive()?;
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         Ok(())
     }

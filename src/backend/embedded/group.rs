@@ -239,7 +239,7 @@ impl<'a> Group<'a> {
         body: PutBody,
         condition: Condition,
     ) -> Result<Outcome, StoreError> {
-        let old = self.current(&key)?.map(|current| current.header);
+        let (found, old) = self.existing(&key, condition)?;
         check_put(&key, old.as_ref(), condition)?;
         self.count_in(&new.header);
         let id = new.header.body.id;
@@ -254,7 +254,7 @@ impl<'a> Group<'a> {
             }
             PutBody::Ahead => self.finished.push(id),
         }
-        Ok(Outcome { found: old.is_some(), record: None })
+        Ok(Outcome { found, record: None })
     }
 
     fn check_original(&mut self, original: Option<Original>) -> Result<(), StoreError> {
@@ -267,17 +267,20 @@ impl<'a> Group<'a> {
     }
 
     fn delete(&mut self, key: ObjectKey, condition: Condition) -> Result<Outcome, StoreError> {
-        let Some(old) = self.current(&key)?.map(|current| current.header) else {
+        let (found, old) = self.existing(&key, condition)?;
+        if !found {
             return Ok(Outcome::default());
-        };
+        }
         if let Condition::Version(version) = condition
-            && version != Some(old.version)
+            && version != old.map(|old| old.version)
         {
             return Err(another_version(&key));
         }
         self.set(key, None);
-        self.drop_object(&old);
-        Ok(Outcome { found: true, record: None })
+        if let Some(old) = old {
+            self.drop_object(&old);
+        }
+        Ok(Outcome { found, record: None })
     }
 
     fn rename(
@@ -301,6 +304,25 @@ impl<'a> Group<'a> {
             self.drop_object(&old);
         }
         Ok(Outcome { found: old.is_some(), record: Some(row) })
+    }
+
+    /// Whether a key holds something, and what. A damaged record can be deleted and overwritten
+    /// where no condition asks for its version; its body is then not to be found any more.
+    fn existing(
+        &mut self,
+        key: &ObjectKey,
+        condition: Condition,
+    ) -> Result<(bool, Option<Header>), StoreError> {
+        match self.current(key) {
+            Ok(current) => Ok((current.is_some(), current.map(|current| current.header))),
+            Err(cause)
+                if cause.kind() == ErrorKind::Corrupt && matches!(condition, Condition::Always) =>
+            {
+                self.counters.objects = self.counters.objects.saturating_sub(1);
+                Ok((true, None))
+            }
+            Err(cause) => Err(cause),
+        }
     }
 
     /// What a key holds, after everything decided so far.

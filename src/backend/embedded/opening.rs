@@ -35,6 +35,9 @@ pub(super) fn open(directory: &Directory, options: &Options) -> Result<Opened, O
             .push("WITNESS: damaged, so the loss of the last commits would not be noticed".into());
         Witness::default()
     });
+    if witness.epoch > 0 && !witness.clean {
+        tracing::info!("the store was not closed cleanly, its journal is replayed");
+    }
     let is_new = directory.prepare_engine().map_err(at_root)?;
     if !is_new {
         let mended =

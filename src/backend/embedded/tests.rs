@@ -1,8 +1,10 @@
 //! The store as its callers see it: operations, restarts, races.
 
+mod crash;
 mod full;
 mod sweep;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};

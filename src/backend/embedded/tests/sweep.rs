@@ -1,7 +1,6 @@
 //! One damage at a time, anywhere in a closed store: what is read must be what was stored or an
 //! error, everything that was not hit must be readable, and a loss must be named.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
