@@ -24,6 +24,7 @@ async fn child_writes_until_killed() {
                 let size = if n % 16 == 15 { 1_300_000 } else { 3000 };
                 put(&store, &name, &noise(seed + 1, size), PutMode::Create).await.unwrap();
                 if n % 3 == 2 {
+                    println!("\ndeleting w{writer}/{} 0 0", n - 1);
                     store.delete(&key(&format!("w{writer}/{}", n - 1)), None).await.unwrap();
                     println!("\ndeleted w{writer}/{} 0 0", n - 1);
                 }
@@ -49,9 +50,14 @@ async fn a_killed_process_loses_nothing_it_acknowledged() {
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
         let words: Vec<&str> = line.split(' ').collect();
-        let [what @ ("stored" | "deleted"), name, seed, size] = words[..] else {
+        let [what @ ("stored" | "deleting" | "deleted"), name, seed, size] = words[..] else {
             continue;
         };
+        if what == "deleting" {
+            // From here until it is acknowledged the object may be there or not.
+            acknowledged.remove(name);
+            continue;
+        }
         let object = (what == "stored").then(|| (seed.parse().unwrap(), size.parse().unwrap()));
         acknowledged.insert(name.to_owned(), object);
         if acknowledged.len() == ACKNOWLEDGED / 2 {
