@@ -3,14 +3,17 @@
 //! Whoever inflates names the most bytes he will take, so that a bomb costs the sender's
 //! bandwidth and not our memory. Streams of several members are one body, as browsers see them.
 
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 
-use bytes::{Bytes, BytesMut};
-use flate2::Compression;
+use bytes::Bytes;
 use flate2::write::{GzEncoder, MultiGzDecoder};
+use flate2::{Compression, bufread};
 
-/// Input is fed in pieces of this size: deflate expands at most 1032 times, so a piece can make
-/// no more than about 4 MiB of output before the limit is looked at again.
+/// How many bytes deflate can make of one.
+const MAX_EXPANSION: u64 = 1032;
+
+/// Input is fed in pieces of this size, so that a piece can make no more than about 4 MiB of
+/// output ([`MAX_EXPANSION`]) before the limit is looked at again.
 const FEED_BYTES: usize = 4 * 1024;
 
 /// Below this nothing is gained on the wire or on disk.
@@ -97,22 +100,28 @@ impl<W: Write> Compressor<W> {
     }
 }
 
-/// Inflates bytes at hand, whose size is known or bounded.
+/// Inflates bytes at hand, whose size is known or bounded. In one pass into memory of the size
+/// that the trailer states: the way of every read of a small proof by who takes no gzip.
 ///
 /// # Errors
 /// Malformed, or more output than `limit`.
 pub fn inflate(bytes: &[u8], limit: u64) -> Result<Bytes, InflateError> {
-    let mut inflater = Inflater::new(limit);
-    let mut output = BytesMut::new();
-    inflater.feed(bytes, |piece| {
-        output.extend_from_slice(piece);
-        Ok(())
-    })?;
-    inflater.finish(|piece| {
-        output.extend_from_slice(piece);
-        Ok(())
-    })?;
-    Ok(output.freeze())
+    if bytes.is_empty() {
+        return Err(InflateError::Malformed(io::ErrorKind::UnexpectedEof.into()));
+    }
+    let mut output = Vec::with_capacity(stated_size(bytes).min(limit) as usize);
+    let mut decoder = bufread::MultiGzDecoder::new(bytes).take(limit.saturating_add(1));
+    decoder.read_to_end(&mut output).map_err(InflateError::Malformed)?;
+    if output.len() as u64 > limit {
+        return Err(InflateError::TooLarge { limit });
+    }
+    Ok(output.into())
+}
+
+/// What the trailer says of the size: a hint, believed no further than deflate can expand.
+fn stated_size(bytes: &[u8]) -> u64 {
+    let stated = bytes.last_chunk().map_or(0, |size| u32::from_le_bytes(*size));
+    u64::from(stated).min(bytes.len() as u64 * MAX_EXPANSION)
 }
 
 /// Inflates piece by piece.

@@ -149,3 +149,49 @@ async fn flips_never_give_wrong_bytes_and_are_named() {
         println!("{file}: {rounds} flips, {refused} refused, at most {lost} lost");
     }
 }
+
+/// The newest journal, cut anywhere in its last 4 KiB: at most what was in the part cut off is
+/// lost, and the witness of the clean end says so.
+#[tokio::test]
+async fn a_journal_cut_short_is_named() {
+    let original = original().await;
+    let scratch = tempfile::tempdir().unwrap();
+    let is_journal = |path: &Path| path.extension().is_some_and(|extension| extension == "jnl");
+    let journals = original.files.iter().filter(|(path, _)| is_journal(path));
+    let (journal, used) = journals.last().expect("there is a journal").clone();
+    for cut in (1..4096).step_by(151) {
+        let what = format!("{cut} bytes cut off");
+        let root = scratch.path().join(cut.to_string());
+        copy(&original, &root);
+        let bytes = fs::read(root.join(&journal)).unwrap();
+        fs::write(root.join(&journal), &bytes[..used - cut]).unwrap();
+        let seen = look(&original, &root, &what).await;
+        assert!(!seen.refused && seen.named, "{what}: {seen:?}");
+        assert!(seen.lost + seen.returned <= 1 + cut / 100, "{what}: {seen:?}");
+        fs::remove_dir_all(&root).unwrap();
+    }
+}
+
+/// A sector of zeros anywhere, as a disk gives for what it can no longer read.
+#[tokio::test]
+async fn zeroed_sectors_never_give_wrong_bytes_and_are_named() {
+    let original = original().await;
+    let scratch = tempfile::tempdir().unwrap();
+    let large = original.files.iter().filter(|(_, used)| *used > 4096);
+    let targets: Vec<_> = large.cycle().take(24).enumerate().collect();
+    for (round, (path, used)) in targets {
+        let pick = noise(round as u64 + 77, 8);
+        let pick = u64::from_le_bytes(pick[..].try_into().unwrap()) as usize;
+        let at = pick % (used / 512) * 512;
+        let what = format!("round {round}: 512 zeros at {at} of {}", path.display());
+        let root = scratch.path().join(format!("z{round}"));
+        copy(&original, &root);
+        let mut bytes = fs::read(root.join(path)).unwrap();
+        bytes[at..at + 512].fill(0);
+        fs::write(root.join(path), bytes).unwrap();
+        let seen = look(&original, &root, &what).await;
+        assert!(!seen.refused, "{what}");
+        assert!(seen.lost + seen.returned == 0 || seen.named, "{what}: {seen:?}");
+        fs::remove_dir_all(&root).unwrap();
+    }
+}
