@@ -4,7 +4,7 @@
 #   docker run --rm -p 127.0.0.1:8080:8080 -v proofs:/data proof-storage
 #
 # The base image is an argument, so that a builder can bring its own.
-ARG RUST_IMAGE=docker.io/library/rust:1.95.0-slim-bookworm
+ARG RUST_IMAGE=rust:1.95.0-slim-bookworm
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src

@@ -43,7 +43,11 @@ def run(service: Service, document: Path, *options: str) -> subprocess.Completed
             *options,
         ],
         cwd=HERE,
-        env=os.environ | {"PYTHONPATH": str(HERE)},
+        env=os.environ
+        | {
+            "PYTHONPATH": str(HERE),
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(service.directory / "hypothesis"),
+        },
         capture_output=True,
         text=True,
         timeout=RUN_SECONDS,
