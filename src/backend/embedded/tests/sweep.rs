@@ -157,8 +157,8 @@ async fn a_journal_cut_short_is_named() {
     let original = original().await;
     let scratch = tempfile::tempdir().unwrap();
     let is_journal = |path: &Path| path.extension().is_some_and(|extension| extension == "jnl");
-    let journals = original.files.iter().filter(|(path, _)| is_journal(path));
-    let (journal, used) = journals.last().expect("there is a journal").clone();
+    let mut journals = original.files.iter().filter(|(path, _)| is_journal(path));
+    let (journal, used) = journals.next_back().expect("there is a journal").clone();
     for cut in (1..4096).step_by(151) {
         let what = format!("{cut} bytes cut off");
         let root = scratch.path().join(cut.to_string());
