@@ -68,6 +68,13 @@ class Connection:
             pass
         return self.received
 
+    def until(self, mark: bytes) -> bool:
+        """Whether these bytes come before the peer closes."""
+        while mark not in self.received:
+            if not self._receive():
+                return False
+        return True
+
     def _receive(self) -> bool:
         try:
             data = self.socket.recv(65536)
