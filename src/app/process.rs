@@ -24,6 +24,8 @@ pub fn serve(sources: Sources) -> Result<ExitCode, Problems> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    // What is kept is nobody else's business, whatever the engine asks for when it makes a file.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let workers = std::thread::available_parallelism().map_or(2, usize::from) * WORKERS_PER_CORE;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();

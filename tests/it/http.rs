@@ -2,7 +2,6 @@
 
 pub mod client;
 mod conditional;
-mod damage;
 mod errors;
 mod headers;
 mod listing;

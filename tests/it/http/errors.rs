@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proof_storage::backend::Backend;
+use proof_storage::backend::faulty::{Chance, Fault, Faulty, Operation};
 use proof_storage::backend::memory::Memory;
 use proof_storage::config::Config;
 
@@ -77,9 +77,10 @@ async fn readiness_goes_first_when_draining() {
 
 #[tokio::test]
 async fn damage_at_rest_is_never_served() {
-    let memory = Arc::new(Memory::new());
-    let backend: Arc<dyn Backend> = Arc::new(super::damage::Damaged::new(memory));
-    let client = Client::over(backend, Config::default()).await;
+    let faulty = Faulty::new(Memory::new(), 1);
+    let fault = Fault::FlipBit;
+    faulty.set_chances([Chance { operation: Operation::Get, fault, probability: 1.0 }]);
+    let client = Client::over(Arc::new(faulty), Config::default()).await;
     for (path, size) in [("/v1/proofs/small", 1000), ("/v1/proofs/large", 12 << 20)] {
         client.put(path, vec![7; size]).await;
         let got = client.get(path).await;
