@@ -227,8 +227,11 @@ impl From<StoreError> for Problem {
             ErrorKind::Indeterminate => Code::BackendError,
             ErrorKind::Timeout => Code::BackendTimeout,
         };
-        if code.spec().1.is_server_error() {
-            tracing::error!(?error, "backend failure");
+        match code {
+            // A request that asked for too much, and a disk that an alert watches: no failure.
+            Code::Unsupported | Code::QuotaExceeded => tracing::debug!(?error, "backend refusal"),
+            _ if code.spec().1.is_server_error() => tracing::error!(?error, "backend failure"),
+            _ => {}
         }
         let mut problem = Self::new(code, error.detail().to_owned());
         problem.provider = Some(error.provider());
