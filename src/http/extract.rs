@@ -54,6 +54,11 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for StrictQuery<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
+        // The decoder below would put replacement characters where the bytes are no text.
+        let query = parts.uri.query().unwrap_or_default();
+        if percent_decode_str(query).decode_utf8().is_err() {
+            return Err(Problem::invalid("query: not UTF-8 after percent-decoding"));
+        }
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(value)) => Ok(Self(value)),
             Err(error) => Err(Problem::invalid(format!("query: {}", innermost(&error)))),

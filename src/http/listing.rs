@@ -57,7 +57,8 @@ impl ListQuery {
         let limit = match self.limit.as_deref() {
             None => MAX_LIMIT,
             Some(text) => match text.parse() {
-                Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => limit,
+                // The parser of numbers takes a sign, the contract does not.
+                Ok(limit) if (1..=MAX_LIMIT).contains(&limit) && !text.starts_with('+') => limit,
                 _ => {
                     let detail = format!("limit: '{text}' is not a number from 1 to {MAX_LIMIT}");
                     return Err(Problem::invalid(detail));
@@ -135,6 +136,7 @@ mod tests {
             ("1001", false),
             ("-1", false),
             ("x", false),
+            ("+5", false),
             ("", false),
         ] {
             let query = ListQuery { limit: Some(limit.to_owned()), ..ListQuery::default() };

@@ -86,6 +86,8 @@ async fn what_is_out_of_range_is_named() {
         ("limit=0", "limit"),
         ("limit=1001", "limit"),
         ("limit=ten", "limit"),
+        ("limit=%2B5", "limit"),
+        ("prefix=%FF", "UTF-8"),
         ("cursor=%20", "cursor"),
         ("cursor=AAAA", "cursor"),
         (foreign.as_str(), "cursor"),
