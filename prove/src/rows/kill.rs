@@ -82,7 +82,8 @@ pub(crate) fn run(context: &Context) -> Result<Outcome> {
     if acknowledged < enough {
         amiss.push(format!("only {acknowledged} acknowledged, {enough} wanted"));
     }
-    if slowest > READY_GOAL {
+    // A goal for a quiet machine: what CI has to spare is not known, so the cut only reports it.
+    if slowest > READY_GOAL && !context.is_cut() {
         amiss.push(format!("ready only after {slowest:.2?} once"));
     }
     let counts = format!(
