@@ -92,6 +92,13 @@ fn main() -> ExitCode {
     }
 }
 
+/// The folder of this package in the checkout that `cargo run` was typed in; checkouts that share
+/// a target folder share this binary, so the path it was compiled with may be another's.
+fn project() -> std::path::PathBuf {
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR");
+    folder.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), std::path::PathBuf::from)
+}
+
 fn run(arguments: Arguments) -> Result<()> {
     let scenarios: &[scenario::Name] = match arguments.command {
         Command::Bare(options) => return bare::serve(&options),

@@ -1,7 +1,6 @@
 //! The report: one section per scenario, each replaced by itself in bench/RESULTS.md.
 
 use std::fs;
-use std::path::PathBuf;
 
 use crate::Result;
 
@@ -48,7 +47,7 @@ impl Report {
 
     /// Replaces the sections measured now, and leaves the others as they are.
     pub(crate) fn write(&self) -> Result<()> {
-        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md");
+        let file = crate::project().join("RESULTS.md");
         let mut text = fs::read_to_string(&file).unwrap_or_default();
         for section in &self.sections {
             text = replaced(&text, section);

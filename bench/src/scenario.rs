@@ -142,7 +142,7 @@ fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--release", "--package", "proof-storage", "--bin", "proof-storage"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(crate::project())
         .status()?;
     if !status.success() {
         return Err("the service does not build".into());

@@ -14,8 +14,9 @@ pub(crate) fn describe(work: &Path) -> String {
     let disk =
         or_unknown(run("findmnt", &["--noheadings", "--output=FSTYPE", "--target", &folder]));
     let date = or_unknown(run("date", &["--utc", "+%Y-%m-%d %H:%M UTC"]));
-    let project = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let git = |arguments: &[&str]| run("git", &[&["-C", project], arguments].concat());
+    let project = crate::project();
+    let project = project.to_string_lossy();
+    let git = |arguments: &[&str]| run("git", &[&["-C", &project], arguments].concat());
     let commit = or_unknown(git(&["rev-parse", "--short=12", "HEAD"]));
     let changed = git(&["status", "--porcelain", "--untracked-files=no"]);
     let changed = if changed.is_ok_and(|text| text.is_empty()) { "" } else { " with changes" };

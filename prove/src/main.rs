@@ -28,7 +28,7 @@ mod verify;
 mod wire;
 mod workload;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
@@ -131,8 +131,11 @@ fn prove(arguments: &Arguments) -> Result<bool> {
     Ok(true)
 }
 
-fn project() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+/// The checkout that `cargo run` was typed in; checkouts that share a target folder share this
+/// binary, so the path it was compiled with may be another's.
+fn project() -> PathBuf {
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR");
+    folder.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from).join("..")
 }
 
 /// Builds the service, so that the table is never about yesterday's binary.

@@ -99,6 +99,8 @@ impl Embedded {
             opening::open(&directory, &options)?;
         let reserve = options.disk_reserve_bytes;
         let shared = Arc::new(Shared::new(engine, counters, directory, witness, reserve));
+        // Before anything is acknowledged: what follows depends on these files.
+        shared.refresh_shadow();
         let (sender, commands) = mpsc::channel(IN_FLIGHT_OPERATIONS);
         let queue = Arc::new(Queue::new(sender));
         let (orphans, orphaned) = Orphans::channel();

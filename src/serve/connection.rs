@@ -32,9 +32,13 @@ const LINGER: Duration = Duration::from_millis(500);
 
 /// Above these hyper refuses a head by itself; the service's own, lower limits answer with a
 /// problem that says why.
-const PARSER_HEADER_BYTES: usize = 4 * MAX_HEADER_BYTES;
-const PARSER_HEADERS: usize = 4 * MAX_HEADERS;
+const PARSER_HEADER_BYTES: usize = 2 * MAX_HEADER_BYTES;
+const PARSER_HEADERS: usize = 2 * MAX_HEADERS;
 const MAX_STREAMS: u32 = 256;
+
+/// What hyper may read ahead on a connection, and collect of an answer; it has to hold a head.
+/// Its own default of 400 KiB is more than an upload needs, times the number of connections.
+const BUFFER_BYTES: usize = PARSER_HEADER_BYTES;
 
 /// Serves a connection to its end. Errors are the client's and only logged for debugging.
 pub(super) async fn serve(
@@ -73,6 +77,7 @@ pub(super) async fn serve(
             // The watch knows better: see `activity`.
             .header_read_timeout(None)
             .max_header_size(PARSER_HEADER_BYTES)
+            .max_buf_size(BUFFER_BYTES)
             .max_headers(PARSER_HEADERS)
             .serve_connection(io, answer);
         drive(connection, http1::Connection::graceful_shutdown, &activity, limits, draining).await;

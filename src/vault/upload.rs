@@ -20,7 +20,7 @@ pub const MEMORY_BYTES: u64 = 8 << 20;
 /// Memory that one spooled upload takes: a buffer that fills while another is written.
 pub const SPOOL_MEMORY_BYTES: u64 = 2 * SPOOL_BUFFER_BYTES as u64;
 
-pub(super) const SPOOL_BUFFER_BYTES: usize = 256 * 1024;
+pub(super) const SPOOL_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Work below this size is done in place: handing it to another thread would cost more.
 const INLINE_BYTES: u64 = 64 * 1024;

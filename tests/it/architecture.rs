@@ -149,7 +149,7 @@ fn read_folder(folder: &Path, name: &str, sources: &mut Vec<Source>) {
 #[test]
 fn every_import_is_allowed() {
     let mut sources = Vec::new();
-    read_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "src", &mut sources);
+    read_folder(&crate::project_file("src"), "src", &mut sources);
     let found = violations(&sources);
     assert!(found.is_empty(), "{} broken rules:\n{}", found.len(), found.join("\n"));
 

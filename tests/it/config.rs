@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use proof_storage::config::{Config, CorsOrigins, Loaded, LogFormat, Problems, SETTINGS, Sources};
@@ -55,10 +55,6 @@ fn mistakes(result: Result<Loaded, Problems>) -> Vec<String> {
             format!("{place}: {}", problem.text)
         })
         .collect()
-}
-
-fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 #[test]
@@ -359,7 +355,7 @@ fn no_secret_is_ever_shown() {
 
 #[test]
 fn default_toml_is_the_default_and_shows_every_setting() {
-    let path = shipped("config/default.toml");
+    let path = crate::project_file("config/default.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     let loaded = Config::load(Sources { environment: vec![], file: Some(path) }).unwrap();
     assert_eq!(loaded.config, Config::default());
@@ -381,7 +377,7 @@ fn default_toml_is_the_default_and_shows_every_setting() {
 
 #[test]
 fn a_setting_missing_from_default_toml_is_noticed() {
-    let text = std::fs::read_to_string(shipped("config/default.toml")).unwrap();
+    let text = std::fs::read_to_string(crate::project_file("config/default.toml")).unwrap();
     for (from, to) in [
         ("\ndrain_delay = 0\n", "\n"),
         ("drain_timeout = 30000", "drain_timeout = 30001"),
@@ -441,7 +437,7 @@ fn assignment(line: &str) -> Option<(&str, &str)> {
 
 #[test]
 fn docker_toml_is_sound() {
-    let file = Some(shipped("config/docker.toml"));
+    let file = Some(crate::project_file("config/docker.toml"));
     let loaded = Config::load(Sources { environment: vec![], file }).unwrap();
     assert!(loaded.config.server.listen.ip().is_unspecified());
     assert_eq!(loaded.config.log.format, LogFormat::Json);
@@ -450,7 +446,7 @@ fn docker_toml_is_sound() {
 
 #[test]
 fn readme_shows_every_setting() {
-    let readme = std::fs::read_to_string(shipped("README.md")).unwrap();
+    let readme = std::fs::read_to_string(crate::project_file("README.md")).unwrap();
     let table = proof_storage::cli::settings_table();
     assert_eq!(table.lines().count(), SETTINGS.len() + 2);
     for row in table.lines() {

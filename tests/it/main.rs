@@ -10,3 +10,10 @@ mod planted;
 mod sequences;
 mod telemetry;
 mod torn;
+
+/// A file of the checkout that is tested now. Asked for at run time: checkouts that share a target
+/// folder share this binary too.
+fn project_file(name: &str) -> std::path::PathBuf {
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR");
+    folder.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), std::path::PathBuf::from).join(name)
+}

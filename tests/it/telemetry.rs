@@ -1,7 +1,6 @@
 //! What Prometheus gets: its text format, names, units, labels, and the files that use them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -368,8 +367,7 @@ fn unknown_series(text: &str, families: &Families) -> BTreeSet<String> {
 #[test]
 fn alerts_and_dashboard_use_series_and_labels_that_exist() {
     let families = scrape(&exercised());
-    let read =
-        |name| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let read = |name| std::fs::read_to_string(crate::project_file(name)).unwrap();
     let alerts = read("config/prometheus/alerts.yml");
     let dashboard = read("config/grafana/proof-storage.json");
     for text in [&alerts, &dashboard] {
@@ -405,8 +403,7 @@ fn alerts_and_dashboard_use_series_and_labels_that_exist() {
 
 #[test]
 fn prometheus_and_grafana_files_are_well_formed() {
-    let read =
-        |name| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let read = |name| std::fs::read_to_string(crate::project_file(name)).unwrap();
     let scrape: serde_norway::Value =
         serde_norway::from_str(&read("config/prometheus/prometheus.yml")).unwrap();
     assert_eq!(scrape["rule_files"][0], "alerts.yml");

@@ -112,7 +112,7 @@ impl Walk<'_> {
     ///
     /// Whole batches behind it do not show that by being there: pages of one sync reach the disk
     /// in any order, so that a power cut may keep the record of an upload and lose its chunks.
-    /// What they say of the syncs before them does.
+    /// What they say of the syncs before them does, and so does what is left of broken ones.
     fn is_acknowledged(&self, rest: &[u8]) -> bool {
         let mut known = self.witnessed;
         let mut at = 0;
@@ -121,11 +121,13 @@ impl Walk<'_> {
             known = known.max(frame.trailer.counters.synced);
             at = frame.end;
         }
-        if let Some(last) = self.report.last_sequence {
-            return last < known;
+        let salvaged = salvage::salvage(rest, self.salt);
+        let broken = || salvaged.batches.iter().filter_map(|batch| batch.counters);
+        known = broken().map(|counters| counters.synced).fold(known, u64::max);
+        match self.report.last_sequence {
+            Some(last) => last < known,
+            None => broken().any(|counters| counters.sequence <= known),
         }
-        let batches = salvage::salvage(rest, self.salt).batches;
-        batches.iter().filter_map(|batch| batch.sequence).any(|it| it <= known)
     }
 
     /// Takes a whole batch; `false` where its unprotected head has to be mended.
@@ -233,7 +235,8 @@ impl Walk<'_> {
                             last = seqno;
                             kept += batch.items.len();
                         }
-                        self.report.last_sequence = self.report.last_sequence.max(batch.sequence);
+                        let sequence = batch.counters.map(|counters| counters.sequence);
+                        self.report.last_sequence = self.report.last_sequence.max(sequence);
                     }
                     self.report.damage.push(format!(
                         "{} at byte {at}: {} damaged bytes, {kept} rows saved, {} lost",

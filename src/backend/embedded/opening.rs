@@ -24,9 +24,11 @@ pub(super) struct Opened {
 /// Opens the engine of a directory.
 pub(super) fn open(directory: &Directory, options: &Options) -> Result<Opened, OpenError> {
     let at_root = |cause| OpenError::io(directory.root(), cause);
-    let broken = |cause: StoreError| OpenError::Damaged {
-        path: directory.root().to_owned(),
-        detail: format!("{cause:?}"),
+    let broken = |damage: &[String], cause: StoreError| {
+        let mut found = damage.to_vec();
+        found.extend(shadow::diagnose(&directory.engine()));
+        found.push(format!("{cause:?}"));
+        OpenError::Damaged { path: directory.root().to_owned(), detail: found.join("; ") }
     };
     let mut damage = Vec::new();
     let witness_file = WitnessFile::new(directory.root(), directory.salt());
@@ -53,9 +55,10 @@ pub(super) fn open(directory: &Directory, options: &Options) -> Result<Opened, O
     .map_err(at_root)?;
     damage.extend(report.damage);
     let engine = fence(|| Engine::open(&directory.engine(), options.cache_bytes, directory.salt()))
-        .map_err(broken)?;
+        .map_err(|cause| broken(&damage, cause))?;
     let expected = witness.sequence.max(report.last_sequence.unwrap_or(0));
-    let recovered = engine.recover((witness.epoch, expected)).map_err(broken)?;
+    let recovered =
+        engine.recover((witness.epoch, expected)).map_err(|cause| broken(&damage, cause))?;
     let found = recovered.found;
     if let Some(cause) = recovered.unreadable {
         damage.push(format!("the counters are damaged and are counted anew: {cause}"));
@@ -66,7 +69,7 @@ pub(super) fn open(directory: &Directory, options: &Options) -> Result<Opened, O
     if !damage.is_empty() {
         counters = recount(&engine, counters, &mut damage);
     }
-    engine.begin(counters).map_err(broken)?;
+    engine.begin(counters).map_err(|cause| broken(&damage, cause))?;
     counters.synced = counters.sequence;
     witness_file
         .write(Witness { sequence: counters.sequence, epoch: counters.epoch, clean: false })

@@ -11,7 +11,7 @@ use super::group::{Operation, Outcome};
 use crate::model::{ErrorKind, StoreError};
 
 /// Bytes of bodies on their way to the committer, of all callers together.
-const IN_FLIGHT_BYTES: u64 = 16 << 20;
+const IN_FLIGHT_BYTES: u64 = 8 << 20;
 /// Granularity of that bound.
 const PERMIT_BYTES: u64 = 4 << 10;
 /// Operations on their way to the committer.

@@ -3,12 +3,13 @@
 //! The engine checks data when it is read, so a damaged block costs its rows only. But it trusts
 //! manifests, indexes and file footers when it opens, and one flipped bit there can refuse the
 //! store or, worse, make it ask for absurd amounts of memory. So those parts, about a hundredth
-//! of the data, are copied aside whenever a tree has changed ([`Shadow::refresh`], about once a
-//! second, off the path of the answers), and put back before the next opening where they differ
-//! ([`mend`]). A file is only mended if it then has the very checksum that its manifest names, so
-//! a stale copy can do no harm.
+//! of the data, are copied aside whenever a tree has changed ([`Shadow::refresh`], at every opening
+//! and then about once a second, off the path of the answers), and put back before the next
+//! opening where they differ ([`mend`]). A file is only mended if it then has the very checksum
+//! that its manifest names, so a stale copy can do no harm.
 //!
-//! Not covered: damage to a file that is younger than its copy would have been.
+//! Damage to a file that is younger than its copy would have been is not mended; if the engine
+//! then refuses to open, [`diagnose`] names the file.
 
 mod copy;
 mod manifest;
@@ -97,7 +98,7 @@ impl Shadow {
 
 /// Puts back what is damaged, before the engine opens. Says what was done.
 pub(super) fn mend(engine: &Path, folder: &Path, quarantine: &Path) -> io::Result<Vec<String>> {
-    let mut mending = Mending { folder, quarantine, done: Vec::new() };
+    let mut mending = Mending { engine, folder, quarantine, done: Vec::new() };
     let marker = engine.join("version");
     if !fs::read(&marker).is_ok_and(|bytes| bytes == ENGINE_VERSION) {
         mending.replace(&marker, ENGINE_VERSION)?;
@@ -111,7 +112,40 @@ pub(super) fn mend(engine: &Path, folder: &Path, quarantine: &Path) -> io::Resul
     Ok(mending.done)
 }
 
+/// Names every file of a store that is not what it should be. Reads all of it.
+pub(super) fn diagnose(engine: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for tree in TREES {
+        let root = tree_root(engine, tree);
+        if !root.is_dir() {
+            continue;
+        }
+        let pointer = root.join("current");
+        let Some(current) = fs::read(&pointer).ok().and_then(|bytes| Current::parse(&bytes)) else {
+            found.push(format!("{} is damaged", shown(engine, &pointer)));
+            continue;
+        };
+        let version = root.join(current.file_name());
+        let sound = fs::read(&version).is_ok_and(|bytes| current.is_of(&bytes));
+        let Some(manifest) = Manifest::parse(&version).filter(|_| sound) else {
+            let (version, pointer) = (shown(engine, &version), shown(engine, &pointer));
+            found.push(format!("{version} is damaged, or {pointer} that vouches for it"));
+            continue;
+        };
+        for (kind, id, checksum) in manifest.files() {
+            let path = kind.path(&root, id);
+            match copy::checksum(&path) {
+                Ok(sum) if sum == checksum => {}
+                Ok(_) => found.push(format!("{} is damaged", shown(engine, &path))),
+                Err(cause) => found.push(format!("{}: {cause}", shown(engine, &path))),
+            }
+        }
+    }
+    found
+}
+
 struct Mending<'a> {
+    engine: &'a Path,
     folder: &'a Path,
     quarantine: &'a Path,
     done: Vec<String>,
@@ -139,7 +173,8 @@ impl Mending<'_> {
             if let Some(bytes) = copy.applied_to(&path, checksum)? {
                 self.replace(&path, &bytes)?;
             } else {
-                self.done.push(format!("{}: damaged, and not to be mended", shown(&path)));
+                let path = shown(self.engine, &path);
+                self.done.push(format!("{path}: damaged, and not to be mended"));
             }
         }
         Ok(())
@@ -175,27 +210,28 @@ impl Mending<'_> {
             self.replace(&pointer_path, &known)?;
             return Ok(Some(version));
         }
-        self.done.push(format!("{}: damaged, and not to be mended", shown(&pointer_path)));
+        let path = shown(self.engine, &pointer_path);
+        self.done.push(format!("{path}: damaged, and not to be mended"));
         Ok(None)
     }
 
     /// Writes the right bytes; the damaged ones are kept.
     fn replace(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         fs::create_dir_all(self.quarantine)?;
-        let name = shown(path).replace('/', "-");
+        let name = shown(self.engine, path);
         if path.exists() {
-            fs::copy(path, self.quarantine.join(name))?;
+            fs::copy(path, self.quarantine.join(name.replace('/', "-")))?;
         }
         write_durably(path, bytes)?;
-        self.done.push(format!("{}: was damaged and is mended; nothing is lost", shown(path)));
+        self.done.push(format!("{name}: was damaged and is mended; nothing is lost"));
         Ok(())
     }
 }
 
-/// The number and the file's kind are in the last three names of the path.
-fn shown(path: &Path) -> String {
-    let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
-    parts[parts.len().saturating_sub(3)..].join("/")
+/// A file's path below the data directory.
+fn shown(engine: &Path, path: &Path) -> String {
+    let below = engine.parent().and_then(|root| path.strip_prefix(root).ok());
+    below.unwrap_or(path).to_string_lossy().into_owned()
 }
 
 fn tree_root(engine: &Path, tree: u64) -> PathBuf {

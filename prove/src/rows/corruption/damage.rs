@@ -94,6 +94,12 @@ impl Damage {
         first.or(self.length).unwrap_or_default()
     }
 
+    /// First byte behind what is written.
+    pub(super) fn end(&self) -> u64 {
+        let ends = self.writes.iter().map(|(offset, bytes)| offset + bytes.len() as u64);
+        ends.max().unwrap_or_default()
+    }
+
     /// Damages the file in a restored store.
     ///
     /// # Errors

@@ -87,6 +87,12 @@ impl Image {
         newest && self.age == Age::Young && offset >= self.last_record_at
     }
 
+    /// Whether a place is behind the last byte of the journal that is written to.
+    pub(super) fn is_end(&self, file: &Path, end: u64) -> bool {
+        let newest = self.newest_journal();
+        newest.is_ok_and(|j| j.path == file && end >= j.bytes.len() as u64)
+    }
+
     /// The journal that is written to.
     pub(super) fn newest_journal(&self) -> Result<&ImageFile> {
         let number = |file: &&ImageFile| {

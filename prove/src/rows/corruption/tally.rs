@@ -98,6 +98,8 @@ impl Verdict {
         }
         let end_is_hit = match damage.kind() {
             Kind::Truncate { .. } => true,
+            // Zeroes up to the end of the data are a truncation too.
+            Kind::Zero if image.is_end(damage.file(), damage.end()) => true,
             _ => image.is_last_record(damage.file(), damage.offset()),
         };
         let earlier = (history.len().saturating_sub(LAST_WRITES)..history.len()).rev();

@@ -8,15 +8,15 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use super::super::batch::{Space, Trailer};
+use super::super::batch::{Counters, Space, Trailer};
 use super::frame::{END_BYTES, Item, START_BYTES, end_at, item_at, start_at};
 
 /// Rows of one damaged batch.
 pub(super) struct Saved<'a> {
     /// Least number that the batch can have had.
     pub(super) floor: u64,
-    /// Its sequence, where its trailer is whole.
-    pub(super) sequence: Option<u64>,
+    /// Its counters, where its trailer is whole.
+    pub(super) counters: Option<Counters>,
     pub(super) items: Vec<Item<'a>>,
 }
 
@@ -114,8 +114,8 @@ impl<'a> Salvaged<'a> {
             }
         }
         self.named += named.len() + 1;
-        let sequence = Some(trailer.counters.sequence);
-        self.batches.push(Saved { floor: trailer.floor, sequence, items });
+        let counters = Some(trailer.counters);
+        self.batches.push(Saved { floor: trailer.floor, counters, items });
     }
 
     /// Rows that nobody vouches for. None is taken from behind bytes that nobody understands: it
@@ -124,7 +124,7 @@ impl<'a> Salvaged<'a> {
         self.unnamed = true;
         rows.retain(|item| item.space != Space::System);
         if !rows.is_empty() {
-            self.batches.push(Saved { floor: 0, sequence: None, items: rows });
+            self.batches.push(Saved { floor: 0, counters: None, items: rows });
         }
     }
 }

@@ -170,6 +170,19 @@ fn a_torn_end_is_normal_unless_it_was_acknowledged() {
     assert!(found.contains(&BATCHES), "its rows were whole: {found:?} {:?}", report.damage);
 }
 
+/// Whoever wrote the last batch had seen the one before it synced.
+#[test]
+fn damage_across_the_last_two_batches_is_named() {
+    let fixture = Fixture::new();
+    let boundary = fixture.starts[19];
+    let mut bytes = fixture.bytes.clone();
+    bytes[boundary - 20..boundary + 30].fill(0);
+    fs::write(fixture.engine().join("0.jnl"), bytes).unwrap();
+    let report = fixture.guard(0);
+    assert_eq!(report.damage.len(), 1, "{:?}", report.damage);
+    assert!(fixture.objects().contains(&(BATCHES - 2)));
+}
+
 #[test]
 fn a_removed_batch_is_named() {
     let fixture = Fixture::new();

@@ -1,11 +1,11 @@
 //! A copy of the end of a file: everything after its data blocks, or all of a small file.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
 /// A file up to this size is copied whole.
 const WHOLE_BYTES: u64 = 64 << 10;
@@ -82,6 +82,19 @@ impl Copy {
         bytes.resize(start, 0);
         bytes.extend_from_slice(&self.bytes);
         Ok((xxh3_128(&bytes) == checksum).then_some(bytes))
+    }
+}
+
+/// The checksum of a whole file, as manifests have it.
+pub(super) fn checksum(path: &Path) -> io::Result<u128> {
+    let mut file = File::open(path)?;
+    let mut hasher = Xxh3Default::new();
+    let mut block = vec![0; WHOLE_BYTES as usize];
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(hasher.digest128()),
+            count => hasher.update(&block[..count]),
+        }
     }
 }
 
