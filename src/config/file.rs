@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::problems::Problems;
-use super::settings::{Form, REFUSED_SECTIONS, RESERVED, Reserved, SECTIONS, SETTINGS, Setting};
+use super::settings::{Form, REFUSED_SECTIONS, RESERVED, SECTIONS, SETTINGS, Setting};
 use super::slip;
 
 /// What the file says of one setting.
@@ -103,13 +103,8 @@ impl Walk<'_> {
                     }
                     Err(text) => self.problems.push(place, text),
                 }
-            } else if let Some(reserved) = reserved(&key) {
-                match reserved.refused {
-                    true => self.problems.push(place, "is not in this version: remove it"),
-                    false => self
-                        .warnings
-                        .push(format!("{place} has no effect while the provider is `local`")),
-                }
+            } else if RESERVED.iter().any(|reserved| reserved.key == Some(key.as_str())) {
+                self.problems.push(place, "is not in this version: remove it");
             } else {
                 self.problems
                     .push(place, format!("is no key{}", meant_key(section, name.get_ref())));
@@ -125,10 +120,6 @@ fn in_order<'a, 'i>(
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
     entries
-}
-
-fn reserved(key: &str) -> Option<&'static Reserved> {
-    RESERVED.iter().find(|reserved| reserved.key == Some(key))
 }
 
 fn meant_section(name: &str) -> String {

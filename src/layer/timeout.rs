@@ -89,11 +89,15 @@ impl Backend for Timeout {
         self.within(Duration::ZERO, self.inner.head(key)).await
     }
 
-    async fn delete(&self, key: &ObjectKey, if_match: Option<&ETag>) -> Result<bool, StoreError> {
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        if_match: Option<&ETag>,
+    ) -> Result<Option<bool>, StoreError> {
         self.within(Duration::ZERO, self.inner.delete(key, if_match)).await
     }
 
-    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<bool, StoreError>> {
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
         match tokio::time::timeout(self.limit, self.inner.delete_many(keys)).await {
             Ok(results) => results,
             Err(_) => keys.iter().map(|_| Err(self.expired(self.limit))).collect(),

@@ -225,7 +225,7 @@ label! {
 }
 
 impl Label for Provider {
-    const ALL: &'static [Self] = &[Self::Local, Self::Memory];
+    const ALL: &'static [Self] = &[Self::Local, Self::S3, Self::R2, Self::Memory];
 
     fn as_str(self) -> &'static str {
         Self::as_str(self)
