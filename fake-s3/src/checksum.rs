@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use http::HeaderMap;
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256};
 use s3s::dto::{ChecksumType, StreamingBlob};
 use s3s::{Body, S3Error, S3Result, TrailingHeaders};
@@ -135,8 +136,7 @@ pub(crate) struct Incoming {
     pub(crate) length: Option<i64>,
     pub(crate) content_md5: Option<String>,
     pub(crate) claimed: Vec<(Algorithm, String)>,
-    /// `x-amz-sdk-checksum-algorithm`.
-    pub(crate) announced: Option<String>,
+    pub(crate) announced: bool,
     pub(crate) trailers: Option<TrailingHeaders>,
 }
 
@@ -181,7 +181,7 @@ impl Incoming {
             return Err(invalid_request(message));
         }
         let Some((algorithm, claim)) = self.claimed.first() else {
-            if aws && self.announced.is_some() {
+            if aws && self.announced {
                 let message = "x-amz-sdk-checksum-algorithm specified, but no corresponding \
                                x-amz-checksum-* or x-amz-trailer headers were found.";
                 return Err(invalid_request(message));
@@ -194,6 +194,13 @@ impl Incoming {
         }
         Ok(Some(found))
     }
+}
+
+/// Whether the headers promise a checksum, be it of a header or of a trailer.
+pub(crate) fn announced(headers: &HeaderMap) -> bool {
+    let trailers = headers.get("x-amz-trailer").and_then(|names| names.to_str().ok());
+    headers.contains_key("x-amz-sdk-checksum-algorithm")
+        || trailers.is_some_and(|names| names.contains("x-amz-checksum-"))
 }
 
 fn bad_digest(personality: Personality, of: &str) -> S3Error {

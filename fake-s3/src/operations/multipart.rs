@@ -6,7 +6,7 @@ use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
 
 use super::{Operations, sent_headers, strong, tell_encryption};
-use crate::checksum::{Algorithm, Checksum, Incoming, claimed_checksums, tell_checksum};
+use crate::checksum::{Algorithm, Checksum, Incoming, announced, claimed_checksums, tell_checksum};
 use crate::conditions::{Condition, ReadConditions};
 use crate::error::{error, invalid_argument, invalid_request, not_implemented};
 use crate::listing::url_encoded;
@@ -59,7 +59,7 @@ impl Operations {
         &self,
         request: S3Request<UploadPartInput>,
     ) -> S3Result<S3Response<UploadPartOutput>> {
-        let S3Request { mut input, trailing_headers, .. } = request;
+        let S3Request { mut input, trailing_headers, headers, .. } = request;
         let upload = self.store().upload(&input.bucket, &input.key, &input.upload_id)?;
         let claimed = claimed_checksums!(input);
         if let (Some(promised), Some((sent, _))) = (upload.algorithm, claimed.first())
@@ -73,7 +73,7 @@ impl Operations {
             length: input.content_length,
             content_md5: input.content_md5.take(),
             claimed,
-            announced: input.checksum_algorithm.take().map(|name| name.as_str().to_owned()),
+            announced: announced(&headers),
             trailers: trailing_headers,
         };
         let (bytes, checksum) = incoming.receive(self.personality()).await?;

@@ -4,7 +4,7 @@ use s3s::dto::{PutObjectInput, PutObjectOutput};
 use s3s::{S3Request, S3Response, S3Result};
 
 use super::{Operations, sent_headers, strong, tell_encryption};
-use crate::checksum::{Incoming, claimed_checksums, tell_checksum};
+use crate::checksum::{Incoming, announced, claimed_checksums, tell_checksum};
 use crate::conditions::Condition;
 use crate::error::not_implemented;
 use crate::object::Object;
@@ -14,7 +14,7 @@ impl Operations {
         &self,
         request: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
-        let S3Request { mut input, trailing_headers, .. } = request;
+        let S3Request { mut input, trailing_headers, headers: sent, .. } = request;
         let personality = self.personality();
         if input.write_offset_bytes.is_some() {
             return Err(not_implemented("appending"));
@@ -28,7 +28,7 @@ impl Operations {
             length: input.content_length,
             content_md5: input.content_md5.take(),
             claimed: claimed_checksums!(input),
-            announced: input.checksum_algorithm.take().map(|name| name.as_str().to_owned()),
+            announced: announced(&sent),
             trailers: trailing_headers,
         };
         let (bytes, checksum) = incoming.receive(personality).await?;

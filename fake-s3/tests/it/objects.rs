@@ -224,8 +224,10 @@ async fn trailers_are_verified() {
     let wrong = chunked(&client, "other", "hallo", &right).send().await;
     assert_eq!((wrong.status, wrong.code()), (400, "BadDigest"));
     assert!(server.raw("other").is_none());
-    let refused = start(Personality::R2).1;
-    let refused = chunked(&refused, "key", "hello", &right).send().await;
+    let missing = chunked(&client, "other", "hello", &right).body("5\r\nhello\r\n0\r\n\r\n");
+    assert_eq!(missing.send().await.code(), "InvalidRequest", "the trailer was promised");
+    let (_r2, client) = start(Personality::R2);
+    let refused = chunked(&client, "key", "hello", &right).send().await;
     assert_eq!((refused.status, refused.code()), (501, "NotImplemented"));
 }
 
