@@ -39,6 +39,8 @@ pub enum Effect {
     CloseAfter,
     /// Half of the answer's body comes, then the connection closes.
     CutBody,
+    /// Half of the answer's body comes, then nothing more, and the connection stays open.
+    StallBody,
     /// One bit in the middle of the answer's body is wrong; its length and headers are right.
     FlipBit,
     /// It succeeds, and the answer names no ETag, neither as a header nor in its XML.
@@ -46,6 +48,14 @@ pub enum Effect {
     /// It is executed, and the answer has status 200 and an `<Error>` of this code as its body, which
     /// AWS does on Copy and Complete.
     ErrorIn200(String),
+    /// Of a `DeleteObjects`, the keys that contain `part` stay and are answered with this code; the
+    /// others are deleted.
+    RefuseKeys {
+        /// Part of the keys.
+        part: String,
+        /// S3's error code.
+        code: String,
+    },
     /// It is never executed and never answered.
     Hang,
 }
@@ -211,6 +221,14 @@ impl Slot {
     pub(crate) fn take(&self) -> Option<Effect> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+
+    /// The code with which a batch delete refuses this key, if it does.
+    pub(crate) fn refusal_of(&self, key: &str) -> Option<String> {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Effect::RefuseKeys { part, code }) if key.contains(part) => Some(code.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// The answer with the fault in it; `None` closes the connection. Errors are left as they are.
@@ -218,16 +236,19 @@ pub(crate) async fn spoil(response: HttpResponse, effect: Effect) -> Option<Http
     if matches!(effect, Effect::CloseBefore | Effect::CloseAfter) {
         return None;
     }
-    if !response.status().is_success() {
+    if !response.status().is_success() || matches!(effect, Effect::RefuseKeys { .. }) {
         return Some(response);
     }
     let (mut parts, body) = response.into_parts();
     let bytes = body.collect().await.ok()?.to_bytes();
+    if bytes.is_empty() && effect == Effect::CutBody {
+        return None;
+    }
     let body = match effect {
-        Effect::CutBody if bytes.is_empty() => return None,
-        Effect::CutBody => {
-            let half = bytes.slice(..bytes.len() / 2);
-            Body::http_body(Cut { half: Some(half), length: bytes.len() as u64, pause: None })
+        Effect::CutBody | Effect::StallBody => {
+            let ends = effect == Effect::CutBody;
+            let half = Some(bytes.slice(..bytes.len() / 2));
+            Body::http_body(Half { half, length: bytes.len() as u64, ends, pause: None })
         }
         Effect::FlipBit => {
             let mut bytes = bytes.to_vec();
@@ -264,15 +285,16 @@ fn without_etag(xml: Bytes) -> Bytes {
     Bytes::from(format!("{before}{after}"))
 }
 
-/// A body that ends with an error after its first half.
-struct Cut {
+/// The first half of a body, and then an error or nothing.
+struct Half {
     half: Option<Bytes>,
     length: u64,
+    ends: bool,
     /// Time for the half to leave: on an error the rest of the send buffer is thrown away.
     pause: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
-impl HttpBody for Cut {
+impl HttpBody for Half {
     type Data = Bytes;
     type Error = std::io::Error;
 
@@ -284,6 +306,9 @@ impl HttpBody for Cut {
             && !half.is_empty()
         {
             return Poll::Ready(Some(Ok(Frame::data(half))));
+        }
+        if !self.ends {
+            return Poll::Pending;
         }
         let pause = self
             .pause

@@ -75,7 +75,7 @@ impl Personality {
                 if let Some(prefix) = HEADERS.into_iter().find(|prefix| named(prefix).is_some()) {
                     return Err(not_implemented(&format!("Header '{prefix}'")));
                 }
-                let payload = headers.get("x-amz-content-sha256").map(|v| v.as_bytes());
+                let payload = headers.get("x-amz-content-sha256").map(http::HeaderValue::as_bytes);
                 if payload.is_some_and(|value| value.starts_with(b"STREAMING-")) {
                     return Err(not_implemented("a streaming payload"));
                 }

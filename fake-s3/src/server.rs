@@ -122,7 +122,7 @@ impl FakeS3 {
 
     /// The object under a key of [`Self::BUCKET`].
     pub fn raw(&self, key: &str) -> Option<Arc<Object>> {
-        self.objects().remove(key)
+        self.gate.store.find(Self::BUCKET, key)
     }
 
     /// Puts an object into [`Self::BUCKET`] past all checks, limits and vendors' rules.

@@ -125,6 +125,11 @@ impl Store {
         objects.get(key).cloned().ok_or_else(missing)
     }
 
+    /// The object, whoever may see it.
+    pub(crate) fn find(&self, bucket: &str, key: &str) -> Option<Arc<Object>> {
+        self.lock().buckets.get(bucket)?.get(key).cloned()
+    }
+
     pub(crate) fn objects(&self, bucket: &str) -> Bucket {
         self.lock().buckets.get(bucket).cloned().unwrap_or_default()
     }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use s3s::dto::{
-    BucketLocationConstraint, CommonPrefix, CreateBucketInput, CreateBucketOutput,
+    BucketLocationConstraint, CommonPrefix, CreateBucketInput, CreateBucketOutput, EncodingType,
     GetBucketLocationInput, GetBucketLocationOutput, HeadBucketInput, HeadBucketOutput,
     ListObjectsV2Input, ListObjectsV2Output, Object, ObjectStorageClass, Timestamp,
 };
@@ -34,7 +34,7 @@ impl Operations {
     ) -> S3Result<S3Response<CreateBucketOutput>> {
         self.store().create_bucket(&request.input.bucket)?;
         let location = Some(format!("/{}", request.input.bucket));
-        Ok(S3Response::new(CreateBucketOutput { location, ..Default::default() }))
+        Ok(S3Response::new(CreateBucketOutput { location }))
     }
 
     pub(super) async fn get_bucket_location(
@@ -67,7 +67,7 @@ impl Operations {
         let delimiter = input.delimiter.as_deref();
         let Page { objects, prefixes, next } =
             self.store().list(&input.bucket, &prefix, delimiter, after, count)?;
-        let url = match input.encoding_type.as_ref().map(|kind| kind.as_str()) {
+        let url = match input.encoding_type.as_ref().map(EncodingType::as_str) {
             None => false,
             Some("url") => true,
             Some(_) => {

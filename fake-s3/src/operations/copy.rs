@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, header};
 use s3s::dto::{
-    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETagCondition, Timestamp,
+    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETagCondition,
+    MetadataDirective, TaggingDirective, Timestamp,
 };
 use s3s::{S3Request, S3Response, S3Result};
 
@@ -38,8 +39,10 @@ impl Operations {
             Some("REPLACE") => Ok(true),
             Some(_) => Err(invalid_argument("Unknown directive.")),
         };
-        let replaces_headers = replaces(input.metadata_directive.as_ref().map(|d| d.as_str()))?;
-        let replaces_tags = replaces(input.tagging_directive.as_ref().map(|d| d.as_str()))?;
+        let replaces_headers =
+            replaces(input.metadata_directive.as_ref().map(MetadataDirective::as_str))?;
+        let replaces_tags =
+            replaces(input.tagging_directive.as_ref().map(TaggingDirective::as_str))?;
         let itself = (from_bucket, from_key) == (input.bucket.as_str(), input.key.as_str());
         let mut sent = sent_headers!(input);
         let changes = replaces_headers || sent.storage_class.is_some() || sent.encryption.is_some();
@@ -67,7 +70,7 @@ impl Operations {
         let mut result = CopyObjectResult {
             e_tag: strong(&object.etag),
             last_modified: Some(Timestamp::from(object.last_modified)),
-            checksum_type: object.checksum.as_ref().map(|checksum| checksum.kind()),
+            checksum_type: object.checksum.as_ref().map(Checksum::kind),
             ..Default::default()
         };
         tell_checksum!(result, &object.checksum);

@@ -9,6 +9,7 @@ use s3s::{S3Request, S3Response, S3Result};
 use super::Operations;
 use crate::conditions::Condition;
 use crate::error::{error, not_implemented};
+use crate::fault::Slot;
 
 impl Operations {
     pub(super) async fn delete_object(
@@ -29,7 +30,9 @@ impl Operations {
         &self,
         request: S3Request<DeleteObjectsInput>,
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
-        let DeleteObjectsInput { bucket, delete, .. } = request.input;
+        let S3Request { input: DeleteObjectsInput { bucket, delete, .. }, extensions, .. } =
+            request;
+        let refusal_of = |key: &str| extensions.get::<Slot>().and_then(|slot| slot.refusal_of(key));
         let personality = self.personality();
         self.store().has_bucket(&bucket)?;
         if delete.objects.is_empty() || delete.objects.len() > personality.batch_limit() {
@@ -42,12 +45,15 @@ impl Operations {
         for object in delete.objects {
             let condition =
                 Condition::of_delete(personality, object.e_tag.map(ETagCondition::ETag));
-            let done = versionless(object.version_id.as_deref())
-                .and_then(|()| self.store().delete(&bucket, &object.key, &condition));
+            let done = match refusal_of(&object.key) {
+                Some(code) => Err(error(500, &code, "refused by a fault")),
+                None => versionless(object.version_id.as_deref())
+                    .and_then(|()| self.store().delete(&bucket, &object.key, &condition)),
+            };
             match done {
                 Ok(_) if quiet => {}
                 Ok(_) => {
-                    deleted.push(DeletedObject { key: Some(object.key), ..Default::default() })
+                    deleted.push(DeletedObject { key: Some(object.key), ..Default::default() });
                 }
                 Err(failure) => errors.push(Error {
                     code: Some(failure.code().as_str().to_owned()),

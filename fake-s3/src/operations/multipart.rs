@@ -28,7 +28,7 @@ impl Operations {
             Some(name) => Some(Algorithm::named(name.as_str())?),
             None => None,
         };
-        let full = match input.checksum_type.as_ref().map(|kind| kind.as_str()) {
+        let full = match input.checksum_type.as_ref().map(ChecksumType::as_str) {
             Some("FULL_OBJECT") => true,
             Some("COMPOSITE") => false,
             Some(_) => return Err(invalid_argument("Unknown checksum type.")),
@@ -156,7 +156,7 @@ impl Operations {
             key: Some(input.key.clone()),
             location: Some(format!("/{}/{}", input.bucket, input.key)),
             e_tag: strong(&object.etag),
-            checksum_type: object.checksum.as_ref().map(|checksum| checksum.kind()),
+            checksum_type: object.checksum.as_ref().map(Checksum::kind),
             ..Default::default()
         };
         tell_checksum!(output, &object.checksum);
@@ -254,11 +254,11 @@ fn part(bytes: Bytes, checksum: Option<Checksum>) -> Part {
 }
 
 /// The parts that a completion names, where they are what they have to be.
-fn chosen<'a>(
+fn chosen(
     personality: Personality,
-    upload: &'a Upload,
+    upload: &Upload,
     named: Vec<CompletedPart>,
-) -> S3Result<Vec<&'a Part>> {
+) -> S3Result<Vec<&Part>> {
     let invalid = || {
         let message = "One or more of the specified parts could not be found.";
         error(400, "InvalidPart", message)

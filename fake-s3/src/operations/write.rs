@@ -4,7 +4,7 @@ use s3s::dto::{PutObjectInput, PutObjectOutput};
 use s3s::{S3Request, S3Response, S3Result};
 
 use super::{Operations, sent_headers, strong, tell_encryption};
-use crate::checksum::{Incoming, announced, claimed_checksums, tell_checksum};
+use crate::checksum::{Checksum, Incoming, announced, claimed_checksums, tell_checksum};
 use crate::conditions::Condition;
 use crate::error::not_implemented;
 use crate::object::Object;
@@ -34,7 +34,7 @@ impl Operations {
         let (bytes, checksum) = incoming.receive(personality).await?;
         let object = Object::new(bytes, headers, checksum);
         let mut output = PutObjectOutput { e_tag: strong(&object.etag), ..Default::default() };
-        output.checksum_type = object.checksum.as_ref().map(|checksum| checksum.kind());
+        output.checksum_type = object.checksum.as_ref().map(Checksum::kind);
         tell_checksum!(output, &object.checksum);
         tell_encryption!(output, object.headers);
         self.store().put(&input.bucket, &input.key, &condition, object)?;

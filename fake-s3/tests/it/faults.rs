@@ -88,6 +88,26 @@ async fn bodies_are_spoilt() {
 }
 
 #[tokio::test]
+async fn bodies_stall() {
+    let (_server, client) = faulty(Fault::new(Effect::StallBody).on("GetObject"));
+    assert!(timeout(Duration::from_millis(300), client.get("key")).await.is_err());
+    assert_eq!(client.get("key").await.text(), "0123456789");
+}
+
+#[tokio::test]
+async fn some_keys_of_a_batch_are_refused() {
+    let effect = Effect::RefuseKeys { part: "new/".into(), code: "InternalError".into() };
+    let (server, client) = faulty(Fault::new(effect).on("DeleteObjects"));
+    client.put("new/1", "a").await;
+    let object = |key: &str| format!("<Object><Key>{key}</Key></Object>");
+    let body = format!("<Delete>{}{}</Delete>", object("key"), object("new/1"));
+    let answer = client.call("POST", "").query("delete", "").body(body).send().await;
+    assert_eq!((answer.status, answer.code()), (200, "InternalError"));
+    assert_eq!(answer.all("Key"), ["key", "new/1"], "the deleted one, the refused one");
+    assert_eq!(server.objects().into_keys().collect::<Vec<_>>(), ["new/1"]);
+}
+
+#[tokio::test]
 async fn etags_are_left_out() {
     let (server, client) = faulty(Fault::new(Effect::NoETag).times(2));
     let put = client.put("new", "a").await;

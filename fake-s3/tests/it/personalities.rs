@@ -226,7 +226,7 @@ async fn garage_has_other_errors() {
 
 #[test]
 fn personalities_have_names() {
-    let named = ["aws", "r2", "garage"].map(|name| name.parse::<Personality>());
+    let named = ["aws", "r2", "garage"].map(str::parse::<Personality>);
     assert_eq!(named.map(Result::unwrap), Personality::ALL);
     assert!("minio".parse::<Personality>().is_err());
     assert!(FakeS3::SECRET_KEY.len() == 40 && FakeS3::ACCESS_KEY.len() == 20, "as AWS's are");
