@@ -3,18 +3,15 @@
 //! A fault is spent by the gate, when the signature is already checked and the operation known. What
 //! concerns the answer is left in a slot among the request's extensions, where the server finds it.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
-use hyper::body::{Body as HttpBody, Frame};
 use s3s::{Body, HttpResponse, S3Error};
 
+use crate::bodies::Half;
 use crate::error::error;
 
 /// What happens to a request that a [`Fault`] matches.
@@ -246,9 +243,7 @@ pub(crate) async fn spoil(response: HttpResponse, effect: Effect) -> Option<Http
     }
     let body = match effect {
         Effect::CutBody | Effect::StallBody => {
-            let ends = effect == Effect::CutBody;
-            let half = Some(bytes.slice(..bytes.len() / 2));
-            Body::http_body(Half { half, length: bytes.len() as u64, ends, pause: None })
+            Body::http_body(Half::of(&bytes, effect == Effect::CutBody))
         }
         Effect::FlipBit => {
             let mut bytes = bytes.to_vec();
@@ -283,56 +278,4 @@ fn without_etag(xml: Bytes) -> Bytes {
     let Some((before, rest)) = text.split_once("<ETag>") else { return xml };
     let Some((_, after)) = rest.split_once("</ETag>") else { return xml };
     Bytes::from(format!("{before}{after}"))
-}
-
-/// The first half of a body, and then an error or nothing.
-struct Half {
-    half: Option<Bytes>,
-    length: u64,
-    ends: bool,
-    /// Time for the half to leave: on an error the rest of the send buffer is thrown away.
-    pause: Option<Pin<Box<tokio::time::Sleep>>>,
-}
-
-impl HttpBody for Half {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        if let Some(half) = self.half.take()
-            && !half.is_empty()
-        {
-            return Poll::Ready(Some(Ok(Frame::data(half))));
-        }
-        if !self.ends {
-            return Poll::Pending;
-        }
-        let pause = self
-            .pause
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(10))));
-        std::task::ready!(pause.as_mut().poll(cx));
-        Poll::Ready(Some(Err(std::io::Error::other("cut by a fault"))))
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        hyper::body::SizeHint::with_exact(self.length)
-    }
-}
-
-/// A body that does not tell its length.
-pub(crate) struct Unmeasured(pub(crate) Option<Bytes>);
-
-impl HttpBody for Unmeasured {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
-    }
 }

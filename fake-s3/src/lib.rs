@@ -12,6 +12,7 @@
 //! a write is seen by every later read. What is not simulated is refused with 501, never ignored:
 //! versions, object lock, keys of customers (SSE-C), ranges by part number. `Expires` is not kept.
 
+mod bodies;
 mod checksum;
 mod conditions;
 mod error;

@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::bodies::Lender;
 use crate::fault::{Fault, Slot, spoil};
 use crate::gate::{Counts, Gate, Keeper, OneKey};
 use crate::object::{Headers, Object};
@@ -293,9 +294,12 @@ async fn answer(
 ) -> Result<HttpResponse, Closes> {
     let slot = Slot::default();
     request.extensions_mut().insert(slot.clone());
-    let response = service.call(request.map(Body::from)).await.map_err(|_| Closes)?;
-    match slot.take() {
-        None => Ok(response),
-        Some(effect) => spoil(response, effect).await.ok_or(Closes),
+    let lender = Lender::default();
+    let request = request.map(|body| Body::http_body(lender.lend(body)));
+    let mut response = service.call(request).await.map_err(|_| Closes)?;
+    if let Some(effect) = slot.take() {
+        response = spoil(response, effect).await.ok_or(Closes)?;
     }
+    lender.drain().await;
+    Ok(response)
 }

@@ -13,10 +13,10 @@ use s3s::dto::{
 use s3s::{Body, S3Request, S3Response, S3Result};
 
 use super::{Operations, strong, tell_encryption};
+use crate::bodies::Unmeasured;
 use crate::checksum::tell_checksum;
 use crate::conditions::ReadConditions;
 use crate::error::{error, not_implemented};
-use crate::fault::Unmeasured;
 use crate::object::Object;
 use crate::personality::Personality;
 

@@ -44,6 +44,16 @@ async fn errors() {
 }
 
 #[tokio::test]
+async fn errors_arrive_however_large_the_body() {
+    let (server, client) = start(Personality::Aws);
+    server.fault(Fault::new(Effect::slow_down()).times(20));
+    for _ in 0..20 {
+        let put = client.call("PUT", "key").payload("UNSIGNED-PAYLOAD").body(vec![0; 4 << 20]);
+        assert_eq!(put.send().await.status, 503);
+    }
+}
+
+#[tokio::test]
 async fn faults_are_aimed() {
     let (server, client) = start(Personality::Aws);
     server.fault(Fault::new(Effect::internal_error()).key("b/").times(2).after(1));
@@ -120,9 +130,10 @@ async fn etags_are_left_out() {
 #[tokio::test]
 async fn an_error_with_status_200() {
     let effect = Effect::ErrorIn200("InternalError".into());
-    let (_server, client) = faulty(Fault::new(effect).on("CopyObject"));
+    let (server, client) = faulty(Fault::new(effect).on("CopyObject"));
     let copy = client.call("PUT", "to").header("x-amz-copy-source", "proofs/key").send().await;
     assert_eq!((copy.status, copy.code()), (200, "InternalError"));
+    assert!(server.raw("to").is_some(), "executed");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The simulation as a caller sees it, through a socket and with signatures of its own.
 
+mod buckets;
 mod client;
 mod faults;
 mod objects;
