@@ -14,9 +14,10 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY prove/Cargo.toml prove/
 COPY bench/Cargo.toml bench/
-RUN mkdir -p src prove/src bench/src \
+COPY fake-s3/Cargo.toml fake-s3/
+RUN mkdir -p src prove/src bench/src fake-s3/src \
     && echo 'fn main() {}' | tee src/main.rs prove/src/main.rs > bench/src/main.rs \
-    && touch src/lib.rs \
+    && touch src/lib.rs fake-s3/src/lib.rs \
     && cargo build --release --locked --package proof-storage --bin proof-storage
 
 COPY src src

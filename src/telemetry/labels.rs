@@ -185,6 +185,8 @@ label! {
         Corrupt = "corrupt",
         /// Did not happen.
         Unavailable = "unavailable",
+        /// Credentials, bucket or clock are refused.
+        Misconfigured = "misconfigured",
         /// No answer in time.
         Timeout = "timeout",
         /// May have happened.
@@ -206,6 +208,7 @@ impl From<&StoreError> for Outcome {
             ErrorKind::Unsupported => Self::Unsupported,
             ErrorKind::Corrupt => Self::Corrupt,
             ErrorKind::Unavailable => Self::Unavailable,
+            ErrorKind::Misconfigured => Self::Misconfigured,
             ErrorKind::Indeterminate => Self::Indeterminate,
             ErrorKind::Timeout => Self::Timeout,
         }
@@ -234,7 +237,9 @@ impl Label for Provider {
     fn index(self) -> usize {
         match self {
             Self::Local => 0,
-            Self::Memory => 1,
+            Self::S3 => 1,
+            Self::R2 => 2,
+            Self::Memory => 3,
         }
     }
 }

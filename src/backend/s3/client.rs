@@ -10,7 +10,8 @@ use aws_config::BehaviorVersion;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{
     Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
+    SharedCredentialsProvider, StalledStreamProtectionConfig, retry::RetryConfig,
+    timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::tls;
 use secrecy::ExposeSecret as _;
@@ -28,6 +29,8 @@ const DEFAULT_REGION: &str = "us-east-1";
 pub(super) struct Clients {
     pub(super) calls: Client,
     pub(super) presigning: Client,
+    /// For how long what signs is good.
+    pub(super) credentials: Option<SharedCredentialsProvider>,
 }
 
 /// Makes the clients. Reads the environment where no credentials or region are given; sends
@@ -72,6 +75,7 @@ pub(super) async fn connect(options: &Options) -> Clients {
         Client::from_conf(config)
     };
     Clients {
+        credentials: shared.credentials_provider(),
         calls: at(options.endpoint.as_ref()),
         presigning: at(options.presign_endpoint.as_ref().or(options.endpoint.as_ref())),
     }

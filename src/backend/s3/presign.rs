@@ -61,10 +61,9 @@ impl S3 {
 
     /// The time asked for, or what is left of the credentials' life.
     async fn lifetime(&self, now: SystemTime, wanted: Duration) -> Result<Duration, StoreError> {
-        let config = self.shared.clients.presigning.config();
         let unknown =
             || self.error(ErrorKind::Misconfigured, "there are no credentials to sign with");
-        let provider = config.credentials_provider().ok_or_else(unknown)?;
+        let provider = self.shared.clients.credentials.as_ref().ok_or_else(unknown)?;
         let credentials = provider.provide_credentials().await.map_err(|_| unknown())?;
         let Some(end) = credentials.expiry() else { return Ok(wanted) };
         let left = end.duration_since(now).unwrap_or_default();

@@ -86,7 +86,8 @@ impl S3 {
     ) -> Vec<Result<Option<bool>, StoreError>> {
         let distinct: BTreeSet<&ObjectKey> = keys.iter().collect();
         let distinct: Vec<ObjectKey> = distinct.into_iter().cloned().collect();
-        let pages = distinct.chunks(PAGE).map(|page| self.remove_page(page.to_vec()));
+        let pages: Vec<Vec<ObjectKey>> = distinct.chunks(PAGE).map(<[_]>::to_vec).collect();
+        let pages = pages.into_iter().map(|page| self.remove_page(page));
         let results: Vec<_> = stream::iter(pages).buffer_unordered(PAGES_AT_ONCE).collect().await;
         let failed: HashMap<ObjectKey, StoreError> = results.into_iter().flatten().collect();
         keys.iter().map(|key| failed.get(key).map_or(Ok(None), |e| Err(e.clone()))).collect()
