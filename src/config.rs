@@ -110,7 +110,7 @@ impl Config {
         if let Some(path) = &path {
             let name = path.display().to_string();
             match std::fs::read_to_string(path) {
-                Ok(text) => file = FileValues::read(&text, &name, &mut problems, &mut warnings),
+                Ok(text) => file = FileValues::read(&text, &name, &mut problems),
                 Err(error) => problems.push(name, format!("cannot be read: {error}")),
             }
         }

@@ -38,14 +38,9 @@ impl FileValues {
         self.0.get(key)
     }
 
-    pub(super) fn read(
-        text: &str,
-        name: &str,
-        problems: &mut Problems,
-        warnings: &mut Vec<String>,
-    ) -> Self {
+    pub(super) fn read(text: &str, name: &str, problems: &mut Problems) -> Self {
         let (document, errors) = DeTable::parse_recoverable(text);
-        let mut walk = Walk { text, name, problems, warnings, values: BTreeMap::new() };
+        let mut walk = Walk { text, name, problems, values: BTreeMap::new() };
         for error in &errors {
             let line = error.span().map_or(1, |span| walk.line(span.start));
             walk.problems.push(format!("{name}:{line}"), format!("not TOML: {}", error.message()));
@@ -62,7 +57,6 @@ struct Walk<'a> {
     text: &'a str,
     name: &'a str,
     problems: &'a mut Problems,
-    warnings: &'a mut Vec<String>,
     values: BTreeMap<&'static str, FileValue>,
 }
 

@@ -7,6 +7,7 @@ mod histories;
 mod http;
 mod openapi;
 mod planted;
+mod s3;
 mod sequences;
 mod telemetry;
 mod torn;

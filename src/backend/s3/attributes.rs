@@ -7,13 +7,12 @@
 //! x-amz-meta-proof-storage-stored-sha256    of the bytes at rest, where they are others
 //! x-amz-meta-proof-storage-tags             tags, where the backend has none of its own
 //! ```
-//! A value that is no plain ASCII is written as RFC 2047 has it, which is what S3 itself gives
-//! back for such values. So any S3 client sees the same content and can read what is said of it.
+//! A value that is no plain ASCII is written as RFC 8187 has it. (RFC 2047, which S3 gives back for
+//! such values, is decoded on the way by some servers, and what it protected is lost.) So any S3
+//! client sees the same content and can read what is said of it.
 
 use std::collections::{BTreeMap, HashMap};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::model::{Attributes, Digest, Encoding, Representation};
@@ -27,9 +26,8 @@ const SIZE: &str = "proof-storage-size";
 const STORED_SHA256: &str = "proof-storage-stored-sha256";
 const TAGS: &str = "proof-storage-tags";
 
-/// RFC 2047 §2, with base64.
-const WORD_START: &str = "=?UTF-8?B?";
-const WORD_END: &str = "?=";
+/// RFC 8187 §3.2.1: character set, no language.
+const EXTENDED: &str = "UTF-8''";
 
 /// What form data leaves as it is.
 const FORM: &AsciiSet =
@@ -40,7 +38,7 @@ pub(super) fn to_metadata(attributes: &Attributes, tags: bool) -> HashMap<String
     let mut metadata = HashMap::new();
     for (name, value) in &attributes.metadata {
         let name = if name.starts_with(OWN) { format!("{ESCAPED}{name}") } else { name.clone() };
-        metadata.insert(name, encode_word(value));
+        metadata.insert(name, encode_value(value));
     }
     if let Some(known) = attributes.representation {
         metadata.insert(SHA256.to_owned(), known.sha256.to_hex());
@@ -65,11 +63,11 @@ pub(super) fn read_metadata(attributes: &mut Attributes, metadata: &HashMap<Stri
     for (name, value) in metadata {
         let name = name.to_ascii_lowercase();
         if let Some(escaped) = name.strip_prefix(ESCAPED) {
-            attributes.metadata.insert(escaped.to_owned(), decode_word(value));
+            attributes.metadata.insert(escaped.to_owned(), decode_value(value));
         } else if name == TAGS {
             attributes.tags = tags_from_form(value);
         } else if !name.starts_with(OWN) {
-            attributes.metadata.insert(name, decode_word(value));
+            attributes.metadata.insert(name, decode_value(value));
         }
     }
     attributes.representation = representation(metadata);
@@ -115,25 +113,25 @@ fn tags_from_form(form: &str) -> BTreeMap<String, String> {
 }
 
 /// A value as a header can carry it. Signing folds spaces, so only single inner ones stay.
-fn encode_word(value: &str) -> String {
+fn encode_value(value: &str) -> String {
     let plain = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
         && !value.is_empty()
         && !value.starts_with(' ')
         && !value.ends_with(' ')
         && !value.contains("  ")
-        && !value.contains("=?");
-    if plain {
-        value.to_owned()
-    } else {
-        format!("{WORD_START}{}{WORD_END}", STANDARD.encode(value))
+        && !value.contains("=?")
+        && !value.starts_with(EXTENDED);
+    match plain {
+        true => value.to_owned(),
+        false => format!("{EXTENDED}{}", utf8_percent_encode(value, FORM)),
     }
 }
 
-/// Reads a value; what is no encoded word of ours stays as it is.
-fn decode_word(value: &str) -> String {
-    let word = value.strip_prefix(WORD_START).and_then(|rest| rest.strip_suffix(WORD_END));
-    let bytes = word.and_then(|word| STANDARD.decode(word).ok());
-    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| value.to_owned())
+/// Reads a value; what is not in that form stays as it is.
+fn decode_value(value: &str) -> String {
+    let encoded = value.strip_prefix(EXTENDED);
+    let decoded = encoded.and_then(|text| percent_decode_str(text).decode_utf8().ok());
+    decoded.map_or_else(|| value.to_owned(), std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -159,6 +157,7 @@ mod tests {
             ("tab", "a\tb"),
             ("unicode", "Beweis für 写真"),
             ("imitation", "=?UTF-8?B?eA==?="),
+            ("another imitation", "UTF-8''%41"),
             ("proof-storage-sha256", "not ours"),
             ("proof-storage-meta-x", "not ours either"),
         ] {

@@ -99,8 +99,9 @@ impl Examination<'_> {
     }
 
     pub(super) async fn conditions(&mut self) {
-        let tried = self.put("first", b"second").if_none_match("*").send().await;
-        let kept = self.bytes_of("first").await.is_some_and(|found| found == "first");
+        let _ = self.put("create", b"first").send().await;
+        let tried = self.put("create", b"second").if_none_match("*").send().await;
+        let kept = self.bytes_of("create").await.is_some_and(|found| found == "first");
         self.condition("create-only", "If-None-Match: *", tried.map(drop), kept);
         let _ = self.put("replace", b"first").send().await;
         let tried = self.put("replace", b"second").if_match("\"no-such-etag\"").send().await;
