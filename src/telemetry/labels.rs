@@ -227,6 +227,34 @@ label! {
     }
 }
 
+label! {
+    /// What became of a further call that the retrier had cause for.
+    pub Retried {
+        /// Made, and answered.
+        Answered = "answered",
+        /// Made, and failed again.
+        Failed = "failed",
+        /// Not needed: a look showed that the call with the lost answer had taken effect.
+        Settled = "settled",
+        /// Not made: the budget of retries was spent.
+        NoBudget = "no_budget",
+        /// Not made: it would have come too late for the caller.
+        TooLate = "too_late",
+    }
+}
+
+label! {
+    /// Whether calls reach a backend. The place is the gauge's value.
+    pub BreakerState {
+        /// They do.
+        Closed = "closed",
+        /// One does, to see whether the backend is well again.
+        HalfOpen = "half_open",
+        /// None does.
+        Open = "open",
+    }
+}
+
 impl Label for Provider {
     const ALL: &'static [Self] = &[Self::Local, Self::S3, Self::R2, Self::Memory];
 

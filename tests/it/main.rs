@@ -5,6 +5,7 @@ mod config;
 mod conformance;
 mod histories;
 mod http;
+mod layers;
 mod openapi;
 mod planted;
 mod s3;

@@ -49,6 +49,8 @@ impl Backend for Script {
             encryption_kms: Support::No,
             versions: Support::No,
             presign: Support::No,
+            unique_etags: Support::Native,
+            exact_times: Support::Native,
         }
     }
 
