@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 use self::store::Store;
 pub use process::serve;
 use secrecy::SecretSlice;
+pub use store::examine;
 use tokio::task::JoinHandle;
 
 use crate::backend::Backend;
@@ -69,7 +70,7 @@ pub struct App {
     drain: DrainPolicy,
     store: Store,
     metrics: Metrics,
-    background: [JoinHandle<()>; 2],
+    background: [JoinHandle<()>; 3],
 }
 
 impl App {
@@ -110,7 +111,7 @@ impl App {
         )
         .await;
         let upkeep = tokio::spawn(metrics.clone().upkeep());
-        let background = [task, upkeep];
+        let background = [task, upkeep, store.learn()];
         let state =
             assemble(config, backend, monitor, metrics.clone(), signer, settings, spool_folder);
         let drain =

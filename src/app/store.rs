@@ -5,19 +5,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::task::JoinHandle;
 
 use super::StartError;
 use crate::backend::Backend;
 use crate::backend::embedded::{self, CommitGroup, CommitObserver, Embedded};
 use crate::backend::s3::{self, S3};
 use crate::config::{RemoteConfig, StorageConfig};
-use crate::layer::{Metered, Timeout};
+use crate::layer::{
+    Breaker, BreakerPolicy, Limit, LimitPolicy, Metered, Retry, RetryPolicy, Timeout,
+};
+use crate::model::StoreError;
 use crate::telemetry::Metrics;
 
 /// The embedded store's probe reads two flags and the free space: often costs nothing.
 const LOCAL_PROBE: Duration = Duration::from_secs(1);
 /// A remote one's is a request that somebody counts.
 const REMOTE_PROBE: Duration = Duration::from_secs(10);
+
+/// Until a store that did not answer is examined again; doubles up to the second.
+const FIRST_EXAMINATION_AGAIN: Duration = Duration::from_secs(1);
+const EXAMINATION_AGAIN: Duration = Duration::from_secs(60);
+
+/// Between two walks over the bucket's names.
+const COUNT_AGAIN: Duration = Duration::from_secs(3600);
 
 /// What keeps the proofs.
 pub(super) enum Store {
@@ -54,8 +65,55 @@ impl Store {
             Self::Local(store) => store.clone(),
             Self::Remote(store) => Arc::new(store.clone()),
         };
-        let backend = Arc::new(Timeout::new(backend, config.timeout));
+        let mut backend: Arc<dyn Backend> = Arc::new(Timeout::new(backend, config.timeout));
+        // A disk on this machine is not mended by another try, and cannot be away.
+        if let Some(remote) = &config.remote {
+            let limit = LimitPolicy { in_flight: remote.max_in_flight, ..LimitPolicy::default() };
+            backend = Arc::new(Limit::new(backend, limit, metrics));
+            let name = config.provider.as_str();
+            let policy = BreakerPolicy::default();
+            backend = Arc::new(Breaker::new(backend, name, policy, metrics));
+            let policy = RetryPolicy::new(config.max_retries);
+            backend = Arc::new(Retry::new(backend, policy, metrics.clone()));
+        }
         Arc::new(Metered::new(backend, metrics.clone()))
+    }
+
+    /// Finds out what a remote store can do, and goes on trying until it answers: a store that is
+    /// down at start-up comes back some time. Then counts it, every hour.
+    pub(super) fn learn(&self) -> JoinHandle<()> {
+        let remote = match self {
+            Self::Local(_) => None,
+            Self::Remote(store) => Some(store.clone()),
+        };
+        tokio::spawn(async move {
+            let Some(store) = remote else { return };
+            let mut wait = FIRST_EXAMINATION_AGAIN;
+            loop {
+                match store.examine().await {
+                    Ok(report) => {
+                        for finding in &report.findings {
+                            let (verdict, feature) = (finding.verdict, finding.feature);
+                            tracing::info!(feature, ?verdict, detail = finding.detail, "examined");
+                        }
+                        store.learn(report.capabilities);
+                        break;
+                    }
+                    Err(error) => {
+                        tracing::warn!(?error, "the backend cannot be examined yet");
+                        tokio::time::sleep(wait).await;
+                        wait = (wait * 2).min(EXAMINATION_AGAIN);
+                    }
+                }
+            }
+            loop {
+                match store.count().await {
+                    Ok(usage) => tracing::debug!(objects = usage.objects, "counted the bucket"),
+                    Err(error) => tracing::warn!(?error, "the bucket cannot be counted"),
+                }
+                tokio::time::sleep(COUNT_AGAIN).await;
+            }
+        })
     }
 
     /// Standing defects.
@@ -82,7 +140,8 @@ impl Store {
     }
 }
 
-fn options(config: &StorageConfig, remote: &RemoteConfig) -> s3::Options {
+/// How the configured bucket is reached.
+pub(super) fn options(config: &StorageConfig, remote: &RemoteConfig) -> s3::Options {
     let url = |url: &crate::config::BaseUrl| url.as_str().to_owned();
     s3::Options {
         provider: config.provider,
@@ -110,4 +169,13 @@ impl CommitObserver for CommitMetrics {
     fn committed(&self, group: CommitGroup) {
         self.0.commit_group(group.operations, group.bytes, group.elapsed);
     }
+}
+
+/// Examines the configured remote backend; `None` where it is the embedded store.
+///
+/// # Errors
+/// The first write failed.
+pub async fn examine(config: &StorageConfig) -> Option<Result<s3::Report, StoreError>> {
+    let remote = config.remote.as_ref()?;
+    Some(S3::connect(options(config, remote)).await.examine().await)
 }

@@ -14,6 +14,7 @@ mod attributes;
 mod client;
 mod error;
 mod examine;
+mod inventory;
 mod list;
 mod meta;
 mod multipart;
@@ -25,7 +26,7 @@ mod remove;
 mod write;
 mod writers;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -62,6 +63,8 @@ struct Shared {
     writers: Writers,
     parts: Arc<Semaphore>,
     capabilities: RwLock<Capabilities>,
+    /// What the last walk counted.
+    counted: Mutex<Option<Usage>>,
 }
 
 impl S3 {
@@ -73,7 +76,8 @@ impl S3 {
             dialect: Dialect::of(options.provider),
             writers: Writers::new(),
             parts: Arc::new(Semaphore::new(PARTS_IN_MEMORY)),
-            capabilities: RwLock::new(assumed(options.provider)),
+            capabilities: RwLock::new(assumed(&options)),
+            counted: Mutex::new(None),
             options,
         };
         Self { shared: Arc::new(shared) }
@@ -106,17 +110,21 @@ impl S3 {
     }
 }
 
-/// Before anything was tried: what may be wrong is checked on every answer.
-fn assumed(provider: Provider) -> Capabilities {
-    let of_aws = if provider == Provider::R2 { Support::No } else { Support::Native };
+/// Before anything was tried: of an endpoint that may be anybody's the least that can be. A
+/// condition of ours is sent all the same, so that a backend that knows it decides.
+fn assumed(options: &Options) -> Capabilities {
+    let provider = options.provider;
+    let is_aws = provider == Provider::S3 && options.endpoint.is_none();
+    let of_aws = if is_aws { Support::Native } else { Support::No };
+    let conditions =
+        if is_aws || provider == Provider::R2 { Support::Native } else { Support::Gateway };
     Capabilities {
-        create_only: Support::Native,
-        replace_if_match: Support::Native,
-        // Refused with an error, or ignored: neither can be told from the outside at first.
+        create_only: conditions,
+        replace_if_match: conditions,
         delete_if_match: Support::Gateway,
         atomic_move: Support::No,
         range: Support::Native,
-        tags: if provider == Provider::R2 { Support::Gateway } else { Support::Native },
+        tags: if is_aws { Support::Native } else { Support::Gateway },
         storage_class: of_aws,
         encryption_aes256: of_aws,
         encryption_kms: of_aws,
@@ -190,13 +198,7 @@ impl Backend for S3 {
     }
 
     async fn usage(&self) -> Result<Usage, StoreError> {
-        Ok(Usage {
-            objects: 0,
-            bytes: 0,
-            stored_bytes: 0,
-            exact: false,
-            as_of: std::time::SystemTime::now(),
-        })
+        self.counted()
     }
 
     /// One HEAD of a record of ours; that there is none is an answer as good as any.

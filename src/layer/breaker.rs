@@ -166,8 +166,9 @@ impl Backend for Breaker {
         self.guard(self.inner.rename(source, destination, mode)).await
     }
 
+    /// Passed by: what was counted before is no call, and says nothing of how the backend is.
     async fn usage(&self) -> Result<Usage, StoreError> {
-        self.guard(self.inner.usage()).await
+        self.inner.usage().await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -347,8 +347,9 @@ impl Backend for Retry {
         }
     }
 
+    /// Once: it is what was counted before, and another try would not count.
     async fn usage(&self) -> Result<Usage, StoreError> {
-        self.begin(Operation::Usage).repeat(|| self.inner.usage()).await
+        self.inner.usage().await
     }
 
     /// Once: a health check asks how the backend is now, and comes again by itself.

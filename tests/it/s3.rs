@@ -23,7 +23,7 @@ async fn connect(server: &FakeS3, provider: Provider) -> S3 {
             secret_access_key: FakeS3::SECRET_KEY.into(),
         }),
         path_style: true,
-        prefix: "proofs/".to_owned(),
+        prefix: String::new(),
         encryption: Encryption::None,
         kms_key_id: None,
         timeout: Duration::from_secs(10),
@@ -36,6 +36,7 @@ async fn examined(server: &FakeS3, provider: Provider) -> (S3, Report) {
     let store = connect(server, provider).await;
     let report = store.examine().await.expect("the server can be examined");
     store.learn(report.capabilities);
+    store.count().await.expect("the bucket can be counted");
     (store, report)
 }
 
