@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::backend::Backend;
 use crate::backend::embedded::OpenError;
 use crate::config::{self, Config, SigningKey};
-use crate::http::{AppState, Budget, CorsOrigins, Inner, Service, Settings, Signer};
+use crate::http::{AppState, BreakerView, Budget, CorsOrigins, Inner, Service, Settings, Signer};
 use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server};
 use crate::telemetry::Metrics;
 use crate::vault::{Monitor, Policy, Vault};
@@ -102,7 +102,7 @@ impl App {
             server.local_addr().map_err(|cause| StartError::Listen { address: listen, cause })?;
 
         let settings = settings(config, address);
-        let backend = store.layered(&config.storage, &metrics);
+        let (backend, breaker) = store.layered(&config.storage, &metrics);
         let (monitor, task) = Monitor::start(
             Arc::clone(&backend),
             store.damage(),
@@ -112,8 +112,16 @@ impl App {
         .await;
         let upkeep = tokio::spawn(metrics.clone().upkeep());
         let background = [task, upkeep, store.learn()];
-        let state =
-            assemble(config, backend, monitor, metrics.clone(), signer, settings, spool_folder);
+        let state = assemble(
+            config,
+            backend,
+            monitor,
+            metrics.clone(),
+            signer,
+            settings,
+            spool_folder,
+            breaker,
+        );
         let drain =
             DrainPolicy { delay: config.server.drain_delay, timeout: config.server.drain_timeout };
         Ok(Self { service: Service::new(state), server, drain, store, metrics, background })
@@ -144,6 +152,7 @@ impl App {
 }
 
 /// The state of a service over any backend.
+#[expect(clippy::too_many_arguments, reason = "each is another part")]
 pub fn assemble(
     config: &Config,
     backend: Arc<dyn Backend>,
@@ -152,6 +161,7 @@ pub fn assemble(
     signer: Signer,
     settings: Settings,
     spool_folder: std::path::PathBuf,
+    breaker: Option<BreakerView>,
 ) -> AppState {
     let policy = Policy {
         namespace: config.storage.namespace.clone(),
@@ -166,6 +176,7 @@ pub fn assemble(
         metrics,
         signer,
         settings,
+        breaker,
         draining: AtomicBool::new(false),
     })
 }

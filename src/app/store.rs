@@ -12,6 +12,7 @@ use crate::backend::Backend;
 use crate::backend::embedded::{self, CommitGroup, CommitObserver, Embedded};
 use crate::backend::s3::{self, S3};
 use crate::config::{RemoteConfig, StorageConfig};
+use crate::http::BreakerView;
 use crate::layer::{
     Breaker, BreakerPolicy, Limit, LimitPolicy, Metered, Retry, RetryPolicy, Timeout,
 };
@@ -60,23 +61,31 @@ impl Store {
     }
 
     /// The store behind its layers.
-    pub(super) fn layered(&self, config: &StorageConfig, metrics: &Metrics) -> Arc<dyn Backend> {
+    pub(super) fn layered(
+        &self,
+        config: &StorageConfig,
+        metrics: &Metrics,
+    ) -> (Arc<dyn Backend>, Option<BreakerView>) {
         let backend: Arc<dyn Backend> = match self {
             Self::Local(store) => store.clone(),
             Self::Remote(store) => Arc::new(store.clone()),
         };
         let mut backend: Arc<dyn Backend> = Arc::new(Timeout::new(backend, config.timeout));
+        let mut view: Option<BreakerView> = None;
         // A disk on this machine is not mended by another try, and cannot be away.
         if let Some(remote) = &config.remote {
             let limit = LimitPolicy { in_flight: remote.max_in_flight, ..LimitPolicy::default() };
             backend = Arc::new(Limit::new(backend, limit, metrics));
             let name = config.provider.as_str();
             let policy = BreakerPolicy::default();
-            backend = Arc::new(Breaker::new(backend, name, policy, metrics));
+            let breaker = Breaker::new(backend, name, policy, metrics);
+            let handle = breaker.handle();
+            view = Some(Box::new(move || handle.status().state));
+            backend = Arc::new(breaker);
             let policy = RetryPolicy::new(config.max_retries);
             backend = Arc::new(Retry::new(backend, policy, metrics.clone()));
         }
-        Arc::new(Metered::new(backend, metrics.clone()))
+        (Arc::new(Metered::new(backend, metrics.clone())), view)
     }
 
     /// Finds out what a remote store can do, and goes on trying until it answers: a store that is

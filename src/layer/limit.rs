@@ -59,7 +59,7 @@ struct Saturated;
 
 /// Whether an error is this layer's own refusal, and so no sign of the backend's health.
 pub(super) fn is_saturation(error: &StoreError) -> bool {
-    error.source().is_some_and(|source| source.is::<Saturated>())
+    error.source().is_some_and(<dyn std::error::Error>::is::<Saturated>)
 }
 
 impl Limit {

@@ -31,6 +31,7 @@ impl Likeness {
 }
 
 /// What follows from a look.
+#[expect(clippy::large_enum_variant, reason = "made once for a failed call, and gone at once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// It happened; this is there.

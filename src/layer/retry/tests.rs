@@ -471,7 +471,9 @@ async fn in_an_outage_retries_stay_within_their_budget() {
                 Op::Delete => bench.retry.delete(&a, None).await.is_err(),
                 Op::Rename => bench.retry.rename(&a, &b, PutMode::Create).await.is_err(),
                 Op::Copy => bench.retry.copy(&a, &b, PutMode::Create).await.is_err(),
-                Op::DeleteMany => bench.retry.delete_many(&[a.clone()]).await[0].is_err(),
+                Op::DeleteMany => {
+                    bench.retry.delete_many(std::slice::from_ref(&a)).await[0].is_err()
+                }
                 _ => bench.retry.head(&a).await.is_err(),
             };
             assert!(failed);

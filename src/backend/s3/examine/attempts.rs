@@ -3,7 +3,7 @@
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{AggregatedBytes, ByteStream};
 use aws_sdk_s3::types::{
     CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier, ServerSideEncryption,
     StorageClass,
@@ -52,7 +52,7 @@ impl Examination<'_> {
             request.headers_mut().insert("accept-encoding", "gzip");
         };
         let answer = request.customize().mutate_request(ask).send().await.ok()?;
-        answer.body.collect().await.ok().map(|whole| whole.into_bytes())
+        answer.body.collect().await.ok().map(AggregatedBytes::into_bytes)
     }
 
     async fn exists(&self, name: &str) -> Option<bool> {
@@ -218,7 +218,7 @@ impl Examination<'_> {
         let request = self.s3.client().get_object().bucket(self.s3.bucket());
         let answer = request.key(self.key("first")).range("bytes=1-3").send().await;
         let found = match answer {
-            Ok(answer) => answer.body.collect().await.ok().map(|whole| whole.into_bytes()),
+            Ok(answer) => answer.body.collect().await.ok().map(AggregatedBytes::into_bytes),
             Err(_) => None,
         };
         let exact = found.as_deref() == Some(b"irs");
