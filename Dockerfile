@@ -14,9 +14,10 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY prove/Cargo.toml prove/
 COPY bench/Cargo.toml bench/
-RUN mkdir -p src prove/src bench/src \
+COPY fake-s3/Cargo.toml fake-s3/
+RUN mkdir -p src prove/src bench/src fake-s3/src \
     && echo 'fn main() {}' | tee src/main.rs prove/src/main.rs > bench/src/main.rs \
-    && touch src/lib.rs \
+    && touch src/lib.rs fake-s3/src/lib.rs \
     && cargo build --release --locked --package proof-storage --bin proof-storage
 
 COPY src src
@@ -26,11 +27,13 @@ COPY config config
 RUN find src -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --package proof-storage --bin proof-storage
 
-# The root of the final image: the binary, and the shared libraries that it names.
+# The root of the final image: the binary, the shared libraries that it names, and the authorities
+# that S3's certificates are signed by.
 RUN install -D --strip target/release/proof-storage /image/usr/bin/proof-storage \
     && ldd target/release/proof-storage \
         | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p; s/^\t\(\/[^ ]*\) (.*/\1/p' \
         | xargs -I{} cp --dereference --parents {} /image \
+    && install -D --mode=0644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
     && install -D --mode=0644 config/docker.toml /image/etc/proof-storage/config.toml \
     && install --directory --mode=0750 /data
 

@@ -1,29 +1,27 @@
 //! Puts the parts together: the one place that sees them all.
 
 mod process;
+mod store;
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
+use self::store::Store;
 pub use process::serve;
 use secrecy::SecretSlice;
+pub use store::examine;
 use tokio::task::JoinHandle;
 
 use crate::backend::Backend;
-use crate::backend::embedded::{self, CommitGroup, CommitObserver, Embedded, OpenError};
+use crate::backend::embedded::OpenError;
 use crate::config::{self, Config, SigningKey};
-use crate::http::{AppState, Budget, CorsOrigins, Inner, Service, Settings, Signer};
-use crate::layer::{Metered, Timeout};
+use crate::http::{AppState, BreakerView, Budget, CorsOrigins, Inner, Service, Settings, Signer};
 use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server};
 use crate::telemetry::Metrics;
 use crate::vault::{Monitor, Policy, Vault};
-
-/// The embedded store's probe reads two flags and the free space: often costs nothing.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 const SIGNING_KEY_FILE: &str = "signing.key";
 const SPOOL_FOLDER: &str = "spool";
@@ -70,9 +68,9 @@ pub struct App {
     service: Service,
     server: Server,
     drain: DrainPolicy,
-    store: Arc<Embedded>,
+    store: Store,
     metrics: Metrics,
-    background: [JoinHandle<()>; 2],
+    background: [JoinHandle<()>; 3],
 }
 
 impl App {
@@ -85,17 +83,7 @@ impl App {
         create_folder(data_dir)?;
         let spool_folder = data_dir.join(SPOOL_FOLDER);
         let metrics = Metrics::new();
-        let options = embedded::Options {
-            data_dir: data_dir.clone(),
-            cache_bytes: config.storage.cache_bytes,
-            disk_reserve_bytes: config.storage.disk_reserve_bytes,
-            observer: Arc::new(CommitMetrics(metrics.clone())),
-        };
-        let opening = tokio::task::spawn_blocking(move || Embedded::open(options));
-        let store = Arc::new(opening.await.map_err(|error| StartError::DataDirectory {
-            path: data_dir.display().to_string(),
-            cause: io::Error::other(error),
-        })??);
+        let store = Store::open(&config.storage, &metrics).await?;
         // After the store: it refuses a folder that holds something else, and locks it.
         create_folder(&spool_folder)?;
         let signer = signer(config, data_dir)?;
@@ -114,20 +102,26 @@ impl App {
             server.local_addr().map_err(|cause| StartError::Listen { address: listen, cause })?;
 
         let settings = settings(config, address);
-        let backend: Arc<dyn Backend> = store.clone();
-        let backend = Arc::new(Timeout::new(backend, config.storage.timeout));
-        let backend: Arc<dyn Backend> = Arc::new(Metered::new(backend, metrics.clone()));
+        let (backend, breaker) = store.layered(&config.storage, &metrics);
         let (monitor, task) = Monitor::start(
             Arc::clone(&backend),
             store.damage(),
-            PROBE_INTERVAL,
+            store.probe_interval(),
             config.storage.timeout,
         )
         .await;
         let upkeep = tokio::spawn(metrics.clone().upkeep());
-        let background = [task, upkeep];
-        let state =
-            assemble(config, backend, monitor, metrics.clone(), signer, settings, spool_folder);
+        let background = [task, upkeep, store.learn()];
+        let state = assemble(
+            config,
+            backend,
+            monitor,
+            metrics.clone(),
+            signer,
+            settings,
+            spool_folder,
+            breaker,
+        );
         let drain =
             DrainPolicy { delay: config.server.drain_delay, timeout: config.server.drain_timeout };
         Ok(Self { service: Service::new(state), server, drain, store, metrics, background })
@@ -152,16 +146,13 @@ impl App {
         for task in self.background {
             task.abort();
         }
-        let store = self.store;
-        let closing = tokio::task::spawn_blocking(move || store.close());
-        if let Err(error) = closing.await {
-            tracing::error!(%error, "closing the store failed");
-        }
+        self.store.close().await;
         drained
     }
 }
 
 /// The state of a service over any backend.
+#[expect(clippy::too_many_arguments, reason = "each is another part")]
 pub fn assemble(
     config: &Config,
     backend: Arc<dyn Backend>,
@@ -170,6 +161,7 @@ pub fn assemble(
     signer: Signer,
     settings: Settings,
     spool_folder: std::path::PathBuf,
+    breaker: Option<BreakerView>,
 ) -> AppState {
     let policy = Policy {
         namespace: config.storage.namespace.clone(),
@@ -184,6 +176,7 @@ pub fn assemble(
         metrics,
         signer,
         settings,
+        breaker,
         draining: AtomicBool::new(false),
     })
 }
@@ -262,14 +255,4 @@ fn create_folder(path: &Path) -> Result<(), StartError> {
     builder
         .create(path)
         .map_err(|cause| StartError::DataDirectory { path: path.display().to_string(), cause })
-}
-
-/// Tells the metrics about the embedded store's commits.
-#[derive(Debug)]
-struct CommitMetrics(Metrics);
-
-impl CommitObserver for CommitMetrics {
-    fn committed(&self, group: CommitGroup) {
-        self.0.commit_group(group.operations, group.bytes, group.elapsed);
-    }
 }

@@ -8,6 +8,7 @@ pub mod conformance;
 pub mod embedded;
 pub mod faulty;
 pub mod memory;
+pub mod s3;
 
 use std::fmt;
 
@@ -66,15 +67,20 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// `NotFound`, `Corrupt`, or a failure.
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError>;
 
-    /// Deletes; `Ok(false)` where nothing was. With `if_match` only exactly that version.
+    /// Deletes; `Ok(Some(false))` where nothing was, `Ok(None)` where the backend does not say.
+    /// With `if_match` only exactly that version.
     ///
     /// # Errors
     /// `PreconditionFailed` where another version is there, or a failure. A missing object is
     /// no error, with `if_match` either.
-    async fn delete(&self, key: &ObjectKey, if_match: Option<&ETag>) -> Result<bool, StoreError>;
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        if_match: Option<&ETag>,
+    ) -> Result<Option<bool>, StoreError>;
 
     /// Deletes many, each on its own: answers in the order asked, one for each key.
-    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<bool, StoreError>>;
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>>;
 
     /// One page of names in byte order. Costs the page, not the store.
     ///

@@ -4,6 +4,7 @@
 //! here. They alone write to the terminal; the service writes only its log.
 
 mod check;
+mod doctor;
 mod healthcheck;
 mod reference;
 
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand};
 use crate::config::Sources;
 
 pub use check::{report_problems, run_check_config};
+pub use doctor::run_doctor;
 pub use healthcheck::run_healthcheck;
 pub use reference::{run_reference, settings_table};
 
@@ -49,6 +51,15 @@ pub enum Command {
     /// Shows each setting with the place it came from, never a secret. Exits with 0 where the
     /// configuration is sound and with 2 where it is not; starts nothing and touches no data.
     CheckConfig {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try what the configured S3 or R2 backend can do, and print it.
+    ///
+    /// Writes, reads and removes throw-away objects below .proof-storage/doctor/ in the bucket.
+    /// Exits with 0 where it could be examined, with 1 where it could not.
+    Doctor {
         /// Print JSON.
         #[arg(long)]
         json: bool,

@@ -14,6 +14,7 @@ mod log;
 mod parse;
 mod problems;
 mod reader;
+mod remote;
 mod secret;
 mod server;
 mod settings;
@@ -29,7 +30,8 @@ pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use problems::{Problem, Problems};
 pub use reader::{Effective, Source};
-pub use secret::{MIN_SIGNING_KEY_BYTES, SigningKey};
+pub use remote::{Credentials, RemoteConfig};
+pub use secret::{MIN_SIGNING_KEY_BYTES, Secret, SigningKey};
 pub use server::ServerConfig;
 pub use settings::{Form, SETTINGS, Setting};
 pub use storage::StorageConfig;
@@ -108,7 +110,7 @@ impl Config {
         if let Some(path) = &path {
             let name = path.display().to_string();
             match std::fs::read_to_string(path) {
-                Ok(text) => file = FileValues::read(&text, &name, &mut problems, &mut warnings),
+                Ok(text) => file = FileValues::read(&text, &name, &mut problems),
                 Err(error) => problems.push(name, format!("cannot be read: {error}")),
             }
         }

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
             app::serve(cli.sources()).unwrap_or_else(|problems| cli::report_problems(&problems))
         }
         Command::CheckConfig { json } => cli::run_check_config(cli.sources(), json),
+        Command::Doctor { json } => cli::run_doctor(cli.sources(), json),
         Command::Healthcheck { url } => cli::run_healthcheck(cli.sources(), url),
         Command::Reference => cli::run_reference(),
     }

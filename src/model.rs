@@ -19,5 +19,7 @@ pub use object::{
     Attributes, Body, BodyStream, Encoding, Encryption, ListItem, ListPage, ObjectMeta, Provider,
     Representation, Retrieved, Stored, Usage,
 };
-pub use options::{ByteRange, ETag, GetOptions, ListRequest, PutMode, WriteMode};
+pub use options::{
+    ByteRange, ETag, GetOptions, ListRequest, PresignMethod, Presigned, PutMode, WriteMode,
+};
 pub use payload::{Payload, Spool, SpoolWriter};

@@ -10,6 +10,6 @@ mod metrics;
 mod registry;
 mod series;
 
-pub use labels::{Label, Method, Operation, Outcome, Refusal, Route};
+pub use labels::{BreakerState, Label, Method, Operation, Outcome, Refusal, Retried, Route};
 pub use logging::{LogGuard, init_logging};
-pub use metrics::{ConnectionGuard, InFlight, Metrics};
+pub use metrics::{BackendCall, BreakerSeries, ConnectionGuard, InFlight, LimitSeries, Metrics};

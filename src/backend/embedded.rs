@@ -171,6 +171,8 @@ impl Backend for Embedded {
             encryption_kms: Support::No,
             versions: Support::No,
             presign: Support::No,
+            unique_etags: Support::Native,
+            exact_times: Support::Native,
         }
     }
 
@@ -222,15 +224,19 @@ impl Backend for Embedded {
         self.lookup(&snapshot, key).map(|record| record.into_meta(key.clone()))
     }
 
-    async fn delete(&self, key: &ObjectKey, if_match: Option<&ETag>) -> Result<bool, StoreError> {
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        if_match: Option<&ETag>,
+    ) -> Result<Option<bool>, StoreError> {
         check_key(key)?;
         let condition =
             if_match.map_or(Condition::Always, |etag| Condition::Version(version_of(etag)));
         let operation = Operation::Delete { key: key.clone(), condition };
-        self.queue.apply(operation).await.map(|outcome| outcome.found)
+        self.queue.apply(operation).await.map(|outcome| Some(outcome.found))
     }
 
-    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<bool, StoreError>> {
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
         let deletes = keys.iter().map(|key| self.delete(key, None));
         futures_util::future::join_all(deletes).await
     }

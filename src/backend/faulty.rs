@@ -186,13 +186,17 @@ impl<B: Backend> Backend for Faulty<B> {
         self.call(fault, self.inner.head(key)).await
     }
 
-    async fn delete(&self, key: &ObjectKey, if_match: Option<&ETag>) -> Result<bool, StoreError> {
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        if_match: Option<&ETag>,
+    ) -> Result<Option<bool>, StoreError> {
         self.remember(&[key]).await;
         let fault = self.draw(Operation::Delete);
         self.call(fault, self.inner.delete(key, if_match)).await
     }
 
-    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<bool, StoreError>> {
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
         self.remember(&keys.iter().collect::<Vec<_>>()).await;
         let fault = self.draw(Operation::DeleteMany);
         let call = async { Ok(self.inner.delete_many(keys).await) };

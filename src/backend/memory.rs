@@ -127,6 +127,8 @@ impl Backend for Memory {
             encryption_kms: Support::No,
             versions: Support::No,
             presign: Support::No,
+            unique_etags: Support::Native,
+            exact_times: Support::Native,
         }
     }
 
@@ -162,19 +164,23 @@ impl Backend for Memory {
         Ok(self.lock().find(key)?.meta.clone())
     }
 
-    async fn delete(&self, key: &ObjectKey, if_match: Option<&ETag>) -> Result<bool, StoreError> {
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        if_match: Option<&ETag>,
+    ) -> Result<Option<bool>, StoreError> {
         let mut state = self.lock();
-        let Some(object) = state.objects.get(key) else { return Ok(false) };
+        let Some(object) = state.objects.get(key) else { return Ok(Some(false)) };
         if if_match.is_some_and(|wanted| *wanted != object.meta.etag) {
             return Err(other_version());
         }
         state.objects.remove(key);
-        Ok(true)
+        Ok(Some(true))
     }
 
-    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<bool, StoreError>> {
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
         let mut state = self.lock();
-        keys.iter().map(|key| Ok(state.objects.remove(key).is_some())).collect()
+        keys.iter().map(|key| Ok(Some(state.objects.remove(key).is_some()))).collect()
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {

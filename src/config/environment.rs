@@ -48,8 +48,11 @@ impl Environment {
 
     /// The text of one of our variables.
     pub(super) fn setting(&self, variable: &str) -> Option<&str> {
-        let name = variable.strip_prefix(PREFIX)?.to_ascii_lowercase();
-        self.ours.get(&name).map(String::as_str)
+        match variable.strip_prefix(PREFIX) {
+            Some(name) => self.ours.get(&name.to_ascii_lowercase()).map(String::as_str),
+            // Those of R2 have a prefix of their own.
+            None => self.any(variable),
+        }
     }
 
     /// The text of any variable.
@@ -68,11 +71,8 @@ fn is_known(name: &str) -> bool {
 }
 
 fn check_name(name: &str, problems: &mut Problems, warnings: &mut Vec<String>) {
-    if let Some(reserved) = RESERVED.iter().find(|reserved| reserved.variable == name) {
-        match reserved.refused {
-            true => problems.push(name, "is not in this version: remove it"),
-            false => warnings.push(format!("{name} has no effect while the provider is `local`")),
-        }
+    if RESERVED.iter().any(|reserved| reserved.variable == name) {
+        problems.push(name, "is not in this version: remove it");
         return;
     }
     let upper = name.to_ascii_uppercase();

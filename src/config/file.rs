@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::problems::Problems;
-use super::settings::{Form, REFUSED_SECTIONS, RESERVED, Reserved, SECTIONS, SETTINGS, Setting};
+use super::settings::{Form, REFUSED_SECTIONS, RESERVED, SECTIONS, SETTINGS, Setting};
 use super::slip;
 
 /// What the file says of one setting.
@@ -38,14 +38,9 @@ impl FileValues {
         self.0.get(key)
     }
 
-    pub(super) fn read(
-        text: &str,
-        name: &str,
-        problems: &mut Problems,
-        warnings: &mut Vec<String>,
-    ) -> Self {
+    pub(super) fn read(text: &str, name: &str, problems: &mut Problems) -> Self {
         let (document, errors) = DeTable::parse_recoverable(text);
-        let mut walk = Walk { text, name, problems, warnings, values: BTreeMap::new() };
+        let mut walk = Walk { text, name, problems, values: BTreeMap::new() };
         for error in &errors {
             let line = error.span().map_or(1, |span| walk.line(span.start));
             walk.problems.push(format!("{name}:{line}"), format!("not TOML: {}", error.message()));
@@ -62,7 +57,6 @@ struct Walk<'a> {
     text: &'a str,
     name: &'a str,
     problems: &'a mut Problems,
-    warnings: &'a mut Vec<String>,
     values: BTreeMap<&'static str, FileValue>,
 }
 
@@ -103,13 +97,8 @@ impl Walk<'_> {
                     }
                     Err(text) => self.problems.push(place, text),
                 }
-            } else if let Some(reserved) = reserved(&key) {
-                match reserved.refused {
-                    true => self.problems.push(place, "is not in this version: remove it"),
-                    false => self
-                        .warnings
-                        .push(format!("{place} has no effect while the provider is `local`")),
-                }
+            } else if RESERVED.iter().any(|reserved| reserved.key == Some(key.as_str())) {
+                self.problems.push(place, "is not in this version: remove it");
             } else {
                 self.problems
                     .push(place, format!("is no key{}", meant_key(section, name.get_ref())));
@@ -125,10 +114,6 @@ fn in_order<'a, 'i>(
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
     entries
-}
-
-fn reserved(key: &str) -> Option<&'static Reserved> {
-    RESERVED.iter().find(|reserved| reserved.key == Some(key))
 }
 
 fn meant_section(name: &str) -> String {

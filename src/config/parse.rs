@@ -71,9 +71,29 @@ fn within(value: u64, allowed: &RangeInclusive<u64>) -> Result<u64, String> {
 pub(super) fn provider(text: &str) -> Result<Provider, String> {
     match text {
         "local" => Ok(Provider::Local),
-        "s3" | "r2" => Err(format!("`{text}` is not in this version: only `local` is built yet")),
-        _ => Err(format!("`{text}` is no provider: write `local`")),
+        "s3" => Ok(Provider::S3),
+        "r2" => Ok(Provider::R2),
+        _ => Err(format!("`{text}` is no provider: write `local`, `s3` or `r2`")),
     }
+}
+
+/// A name that a vendor gave: letters, digits and a few marks.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:".contains(&byte);
+    if text.is_empty() || !text.bytes().all(fits) {
+        return Err(format!("`{text}` is no name: letters, digits and -_./: only"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A bucket's name (3 to 63 of lower-case letters, digits, dots and hyphens; older ones have
+/// upper-case letters and underscores too).
+pub(super) fn bucket(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if !(3..=255).contains(&text.len()) || !text.bytes().all(fits) {
+        return Err(format!("`{text}` is no bucket: give its name alone, such as my-proofs"));
+    }
+    Ok(text.to_owned())
 }
 
 pub(super) fn namespace(text: &str) -> Result<Namespace, String> {

@@ -102,6 +102,32 @@ impl Reader<'_> {
         }
     }
 
+    /// Reports a setting that something else makes necessary.
+    pub(super) fn missing(&mut self, setting: &'static Setting, why: &str) {
+        // Where it was given and is mistaken, that is reported already.
+        if self.find(setting).is_none() {
+            self.problems.push(setting.variable, format!("is not set: {why}"));
+        }
+    }
+
+    /// Reports a setting that does not go with another.
+    pub(super) fn mistake(&mut self, setting: &'static Setting, text: &str) {
+        self.problems.push(setting.variable, text.to_owned());
+    }
+
+    /// Warns of settings that are set and mean nothing.
+    pub(super) fn warn_unused(&mut self, settings: &[&'static Setting], when: &str) {
+        for setting in settings {
+            let shown = self.effective.iter().find(|shown| shown.variable == setting.variable);
+            let place = match shown.map(|shown| &shown.source) {
+                Some(Source::Variable) => setting.variable.to_owned(),
+                Some(Source::File(place)) => place.clone(),
+                _ => continue,
+            };
+            self.warnings.push(format!("{place} has no effect {when}"));
+        }
+    }
+
     pub(super) fn warn(&mut self, text: &str) {
         self.warnings.push(text.to_owned());
     }

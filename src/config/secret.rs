@@ -1,8 +1,8 @@
-//! The signing key: bytes that cannot print themselves.
+//! Secrets: what cannot print itself.
 
 use std::fmt;
 
-use secrecy::{ExposeSecret, SecretSlice};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use subtle::ConstantTimeEq;
 
 /// Fewest bytes of a signing key: the block of HMAC-SHA256's security level.
@@ -31,6 +31,36 @@ impl SigningKey {
     /// The bytes, for the one who signs.
     pub fn expose(&self) -> &[u8] {
         self.0.expose_secret()
+    }
+}
+
+/// A text that cannot print itself.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Takes the text as it is.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one who signs.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
     }
 }
 

@@ -93,9 +93,9 @@ settings! {
         "bytes of bodies held in memory at once; above it requests get 503 (64MiB is a form too)";
 
     PROVIDER = "STORAGE_PROVIDER", Some("storage.provider"), Some("local"), Text,
-        "where proofs are kept: `local`, the embedded store, is the only one built yet";
+        "where proofs are kept: `local` (the embedded store), `s3` or `r2`";
     DATA_DIR = "STORAGE_DATA_DIR", Some("storage.data_dir"), Some("./data"), Text,
-        "folder of the embedded store, made where it is missing";
+        "folder of the embedded store and of temporary files, made where it is missing";
     KEY_PREFIX = "STORAGE_KEY_PREFIX", Some("storage.key_prefix"), Some("proofs/"), Text,
         "put before every key in the backend; services with different prefixes may share one";
     WRITE_MODE = "STORAGE_WRITE_MODE", Some("storage.write_mode"), Some("write-once"), Text,
@@ -114,41 +114,79 @@ settings! {
         "bytes of the embedded store's block cache";
     DISK_RESERVE = "STORAGE_DISK_RESERVE", Some("storage.disk_reserve"), Some("268435456"), Text,
         "bytes of disk that stay free: writes get 507 before the disk is full";
+
+    BUCKET = "STORAGE_BUCKET", Some("storage.bucket"), None, Text, "bucket of `s3`";
+    REGION = "STORAGE_REGION", Some("storage.region"), None, Text,
+        "region of `s3`; else what AWS_REGION or a profile says, else us-east-1";
+    ENDPOINT = "STORAGE_ENDPOINT", Some("storage.endpoint"), None, Text,
+        "URL of an S3-compatible cluster; else Amazon's own for the region";
+    PRESIGN_ENDPOINT = "STORAGE_PRESIGN_ENDPOINT", Some("storage.presign_endpoint"), None, Text,
+        "URL under which callers reach the bucket, for presigned URLs; else the endpoint";
+    PATH_STYLE = "STORAGE_PATH_STYLE", Some("storage.path_style"), None, Text,
+        "`true`: bucket in the path, `false`: in the host name; else `true` with an endpoint";
+    ACCESS_KEY_ID = "STORAGE_ACCESS_KEY_ID", Some("storage.access_key_id"), None, Secret,
+        "key id for `s3`; else AWS_ACCESS_KEY_ID, a profile, web identity or instance metadata";
+    SECRET_ACCESS_KEY = "STORAGE_SECRET_ACCESS_KEY", Some("storage.secret_access_key"), None,
+        Secret, "its secret";
+    ENCRYPTION = "STORAGE_ENCRYPTION", Some("storage.encryption"), Some("none"), Text,
+        "of proofs that ask for none: `none`, `AES256` or `aws:kms`";
+    KMS_KEY_ID = "STORAGE_KMS_KEY_ID", Some("storage.kms_key_id"), None, Text,
+        "key for `aws:kms`; else the account's own";
+    MAX_IN_FLIGHT = "STORAGE_MAX_IN_FLIGHT", Some("storage.max_in_flight"), Some("256"), Text,
+        "calls to a remote backend under way at once";
+    R2_ACCOUNT_ID = "R2_ACCOUNT_ID", None, None, Text,
+        "account of `r2`; makes the endpoint https://<account>.r2.cloudflarestorage.com";
+    R2_ACCESS_KEY_ID = "R2_ACCESS_KEY_ID", None, None, Secret,
+        "key id of an R2 token; else STORAGE_ACCESS_KEY_ID";
+    R2_SECRET_ACCESS_KEY = "R2_SECRET_ACCESS_KEY", None, None, Secret,
+        "its secret; else STORAGE_SECRET_ACCESS_KEY";
+    R2_BUCKET = "R2_BUCKET", None, None, Text, "bucket of `r2`; else STORAGE_BUCKET";
+    R2_ENDPOINT = "R2_ENDPOINT", None, None, Text,
+        "URL of `r2` in place of the account's, for its jurisdictions and for tests";
+    R2_CDN_URL = "R2_CDN_URL", None, None, Text,
+        "URL of the bucket's own domain, used for `url` in results; else STORAGE_CDN_URL";
 }
+
+/// Settings that mean nothing to the embedded store.
+pub(super) static OF_REMOTE: [&Setting; 15] = [
+    &BUCKET,
+    &REGION,
+    &ENDPOINT,
+    &PRESIGN_ENDPOINT,
+    &PATH_STYLE,
+    &ACCESS_KEY_ID,
+    &SECRET_ACCESS_KEY,
+    &KMS_KEY_ID,
+    &MAX_IN_FLIGHT,
+    &R2_ACCOUNT_ID,
+    &R2_ACCESS_KEY_ID,
+    &R2_SECRET_ACCESS_KEY,
+    &R2_BUCKET,
+    &R2_ENDPOINT,
+    &R2_CDN_URL,
+];
+
+/// Settings that mean nothing to any provider but `r2`.
+pub(super) static OF_R2: [&Setting; 6] = [
+    &R2_ACCOUNT_ID,
+    &R2_ACCESS_KEY_ID,
+    &R2_SECRET_ACCESS_KEY,
+    &R2_BUCKET,
+    &R2_ENDPOINT,
+    &R2_CDN_URL,
+];
 
 /// A name of the contract whose feature is not built in this version.
 #[derive(Debug)]
 pub(super) struct Reserved {
     pub(super) variable: &'static str,
     pub(super) key: Option<&'static str>,
-    /// Whether setting it is a mistake; else it only has no effect while the provider is local.
-    pub(super) refused: bool,
-}
-
-const fn unused(variable: &'static str, key: Option<&'static str>) -> Reserved {
-    Reserved { variable, key, refused: false }
 }
 
 /// Names that later versions give a meaning. A fallback that is silently missing would be a
-/// promise broken, so that one is refused.
-pub(super) static RESERVED: &[Reserved] = &[
-    Reserved {
-        variable: "STORAGE_FALLBACK_PROVIDER",
-        key: Some("storage.fallback_provider"),
-        refused: true,
-    },
-    unused("STORAGE_REGION", Some("storage.region")),
-    unused("STORAGE_BUCKET", Some("storage.bucket")),
-    unused("STORAGE_ENDPOINT", Some("storage.endpoint")),
-    unused("STORAGE_ACCESS_KEY_ID", Some("storage.access_key_id")),
-    unused("STORAGE_SECRET_ACCESS_KEY", Some("storage.secret_access_key")),
-    unused("R2_ACCOUNT_ID", None),
-    unused("R2_ACCESS_KEY_ID", None),
-    unused("R2_SECRET_ACCESS_KEY", None),
-    unused("R2_BUCKET", None),
-    unused("R2_CDN_URL", None),
-    unused("R2_ENDPOINT", None),
-];
+/// promise broken, so it is refused.
+pub(super) static RESERVED: &[Reserved] =
+    &[Reserved { variable: "STORAGE_FALLBACK_PROVIDER", key: Some("storage.fallback_provider") }];
 
 /// Sections of the TOML file that have settings.
 pub(super) const SECTIONS: &[&str] = &["server", "limits", "storage"];

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::parse;
 use super::reader::Reader;
+use super::remote::RemoteConfig;
 use super::settings as name;
 use super::url::BaseUrl;
 use super::{DAY_MS, TIB};
@@ -13,8 +14,10 @@ use crate::model::{Namespace, Provider, WriteMode};
 /// Where proofs are kept and how they may be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageConfig {
-    /// `STORAGE_PROVIDER`: kind of backend. Default `local`, the only one of this version.
+    /// `STORAGE_PROVIDER`: kind of backend. Default `local`.
     pub provider: Provider,
+    /// The bucket, where the provider is `s3` or `r2`.
+    pub remote: Option<RemoteConfig>,
     /// `STORAGE_DATA_DIR`: folder of the embedded store. Default `./data`.
     pub data_dir: PathBuf,
     /// `STORAGE_KEY_PREFIX`: put before every key in the backend. Default `proofs/`.
@@ -41,14 +44,18 @@ pub struct StorageConfig {
 impl StorageConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let modes = &[("write-once", WriteMode::WriteOnce), ("overwrite", WriteMode::Overwrite)];
+        let provider = reader.value(&name::PROVIDER, parse::provider);
+        let cdn_url = reader.option(&name::CDN_URL, BaseUrl::parse);
+        let of_r2 = reader.option(&name::R2_CDN_URL, BaseUrl::parse);
         Self {
-            provider: reader.value(&name::PROVIDER, parse::provider),
+            provider,
+            remote: RemoteConfig::read(reader, provider),
             data_dir: reader.value(&name::DATA_DIR, parse::path),
             namespace: reader.value(&name::KEY_PREFIX, parse::namespace),
             write_mode: reader.value(&name::WRITE_MODE, parse::word(modes)),
             default_cache_control: reader
                 .option(&name::DEFAULT_CACHE_CONTROL, parse::cache_control),
-            cdn_url: reader.option(&name::CDN_URL, BaseUrl::parse),
+            cdn_url: of_r2.filter(|_| provider == Provider::R2).or(cdn_url),
             max_retries: reader.value(&name::MAX_RETRIES, parse::count(0..=100)),
             timeout: reader.value(&name::TIMEOUT, parse::milliseconds(1..=DAY_MS)),
             cache_bytes: reader.value(&name::CACHE_BYTES, parse::bytes(0..=TIB)),

@@ -9,6 +9,7 @@ use super::extract::NoQuery;
 use super::problem::Problem;
 use super::render::timestamp;
 use super::state::AppState;
+use crate::telemetry::BreakerState;
 use crate::vault::Status;
 
 /// `GET /health`: always 200 while the process serves; touches no backend.
@@ -62,8 +63,11 @@ pub async fn backends(State(state): State<AppState>, _: NoQuery) -> impl IntoRes
             "role": "read-write",
             "status": health.status,
             "capabilities": backend.capabilities(),
-            // The store is in this process: there is no breaker before it and nothing to repair.
-            "breaker": null,
+            "breaker": state.breaker.as_ref().map(|stands| match stands() {
+                BreakerState::Closed => "closed",
+                BreakerState::HalfOpen => "half-open",
+                BreakerState::Open => "open",
+            }),
             "latency": milliseconds(health.latency),
             "pending_repairs": 0,
             "last_error": health.error,

@@ -224,7 +224,7 @@ impl From<StoreError> for Problem {
             ErrorKind::Unsupported => Code::Unsupported,
             ErrorKind::Corrupt => Code::Corrupt,
             ErrorKind::Unavailable => Code::Unavailable,
-            ErrorKind::Indeterminate => Code::BackendError,
+            ErrorKind::Indeterminate | ErrorKind::Misconfigured => Code::BackendError,
             ErrorKind::Timeout => Code::BackendTimeout,
         };
         match code {

@@ -53,7 +53,8 @@ pub struct Metadata {
 #[derive(Serialize)]
 pub struct Item {
     key: String,
-    size: u64,
+    /// Absent where the listing tells the bytes at rest only.
+    size: Option<u64>,
     stored_size: u64,
     etag: Option<String>,
     sha256: Option<Digest>,
@@ -112,7 +113,7 @@ pub fn item(provider: Provider, key: &Key, entry: ListItem) -> Item {
     });
     Item {
         key: key.as_str().to_owned(),
-        size: meta.as_ref().map_or(entry.stored_size, ObjectMeta::size),
+        size: meta.as_ref().map(ObjectMeta::size),
         stored_size: entry.stored_size,
         etag: meta.as_ref().map(|meta| etag_of(meta, Encoding::Identity)),
         sha256: meta.as_ref().and_then(|meta| meta.attributes.representation).map(|r| r.sha256),

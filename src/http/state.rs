@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use crate::http::admission::Budget;
 use crate::http::signing::Signer;
-use crate::telemetry::Metrics;
+use crate::telemetry::{BreakerState, Metrics};
 use crate::vault::{Monitor, Vault};
 
 /// Shared by all requests. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState(Arc<Inner>);
+
+/// Asks a breaker how it stands.
+pub type BreakerView = Box<dyn Fn() -> BreakerState + Send + Sync>;
 
 /// The parts; made once by the application.
 pub struct Inner {
@@ -27,6 +30,8 @@ pub struct Inner {
     pub signer: Signer,
     /// What the configuration says of the HTTP side.
     pub settings: Settings,
+    /// How the breaker before the backend stands, where there is one.
+    pub breaker: Option<BreakerView>,
     /// Set once when the service begins to stop.
     pub draining: AtomicBool,
 }

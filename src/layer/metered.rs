@@ -111,11 +111,15 @@ impl Backend for Metered {
         self.measure(Operation::Head, self.inner.head(key)).await
     }
 
-    async fn delete(&self, key: &ObjectKey, if_match: Option<&ETag>) -> Result<bool, StoreError> {
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        if_match: Option<&ETag>,
+    ) -> Result<Option<bool>, StoreError> {
         self.measure(Operation::Delete, self.inner.delete(key, if_match)).await
     }
 
-    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<bool, StoreError>> {
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
         let mut timer = self.start(Operation::DeleteMany);
         let results = self.inner.delete_many(keys).await;
         let failure = results.iter().find_map(|result| result.as_ref().err());

@@ -1,17 +1,22 @@
-//! A limit on how long one call to a backend may take.
+//! A limit on how long one call to a backend may take, and how long a body may pause.
 //!
-//! Innermost of the layers: what is above sees a slow backend as an error of a known kind. Large
-//! uploads and copies get more time, so that a limit which suits small calls does not cut them off.
-//! Streams of a body are not covered: whoever reads them has limits of its own.
+//! Innermost of the layers: what is above sees a slow backend as an error of a known kind. It is of
+//! one attempt, so a retrier above gives each its own time. Large uploads and copies get more time,
+//! so that a limit which suits small calls does not cut them off. A streamed body may take as long
+//! as it likes but must give bytes: one that gives none for the limit ends in a `Timeout`. Only the
+//! time in which its reader waits counts, so a slow reader is not taken for a slow backend.
+
+mod body;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use self::body::TimedBody;
 use crate::backend::Backend;
 use crate::model::{
-    Attributes, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
+    Attributes, Body, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
     ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError, Stored, Usage,
 };
 
@@ -26,7 +31,8 @@ pub struct Timeout {
 }
 
 impl Timeout {
-    /// Limits calls to `limit`, and uploads to that and a second for each MiB.
+    /// Limits calls, and pauses of streamed bodies, to `limit`; uploads and copies get a second
+    /// for each MiB beyond it.
     pub fn new(inner: Arc<dyn Backend>, limit: Duration) -> Self {
         Self { inner, limit }
     }
@@ -82,18 +88,29 @@ impl Backend for Timeout {
     }
 
     async fn get(&self, key: &ObjectKey, options: GetOptions) -> Result<Retrieved, StoreError> {
-        self.within(Duration::ZERO, self.inner.get(key, options)).await
+        let found = self.within(Duration::ZERO, self.inner.get(key, options)).await?;
+        let body = match found.body {
+            Body::Bytes(bytes) => Body::Bytes(bytes),
+            Body::Stream(stream) => {
+                Body::Stream(Box::pin(TimedBody::new(stream, self.limit, self.inner.provider())))
+            }
+        };
+        Ok(Retrieved { meta: found.meta, body })
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
         self.within(Duration::ZERO, self.inner.head(key)).await
     }
 
-    async fn delete(&self, key: &ObjectKey, if_match: Option<&ETag>) -> Result<bool, StoreError> {
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        if_match: Option<&ETag>,
+    ) -> Result<Option<bool>, StoreError> {
         self.within(Duration::ZERO, self.inner.delete(key, if_match)).await
     }
 
-    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<bool, StoreError>> {
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
         match tokio::time::timeout(self.limit, self.inner.delete_many(keys)).await {
             Ok(results) => results,
             Err(_) => keys.iter().map(|_| Err(self.expired(self.limit))).collect(),
@@ -132,3 +149,6 @@ impl Backend for Timeout {
         self.within(Duration::ZERO, self.inner.probe()).await
     }
 }
+
+#[cfg(test)]
+mod tests;

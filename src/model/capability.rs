@@ -44,4 +44,9 @@ pub struct Capabilities {
     pub versions: Support,
     /// URLs signed by the backend itself.
     pub presign: Support,
+    /// Every write has an ETag of its own, also of the same bytes. Else, as on S3, the ETag tells
+    /// bytes apart and not writes.
+    pub unique_etags: Support,
+    /// The answer to a write has the time that later reads have. Else it may be seconds off.
+    pub exact_times: Support,
 }

@@ -20,6 +20,8 @@ pub enum ErrorKind {
     PreconditionFailed,
     /// The backend refused this object to us.
     AccessDenied,
+    /// The backend refuses our credentials, bucket or clock: an operator must act.
+    Misconfigured,
     /// The backend is full; nothing was written.
     QuotaExceeded,
     /// The request can never succeed as it stands.
@@ -109,7 +111,7 @@ impl StoreError {
             | ErrorKind::QuotaExceeded
             | ErrorKind::Invalid
             | ErrorKind::Unsupported => Class::Answer,
-            ErrorKind::Corrupt | ErrorKind::Unavailable => Class::Failed,
+            ErrorKind::Corrupt | ErrorKind::Unavailable | ErrorKind::Misconfigured => Class::Failed,
             ErrorKind::Indeterminate | ErrorKind::Timeout => Class::Unknown,
         }
     }

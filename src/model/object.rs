@@ -19,6 +19,10 @@ use super::options::ETag;
 pub enum Provider {
     /// The embedded store on this machine's disk.
     Local,
+    /// Amazon S3, or what speaks its language.
+    S3,
+    /// Cloudflare R2.
+    R2,
     /// The in-memory model, for tests: keeps nothing.
     Memory,
 }
@@ -28,6 +32,8 @@ impl Provider {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",
+            Self::S3 => "s3",
+            Self::R2 => "r2",
             Self::Memory => "memory",
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// A backend's own version token of an object: opaque, different for every write.
 ///
@@ -68,6 +69,33 @@ impl ByteRange {
     pub fn is_empty(self) -> bool {
         self.end <= self.start
     }
+}
+
+/// What a URL that the backend signs is good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PresignMethod {
+    /// Reading.
+    Get,
+    /// Reading the headers.
+    Head,
+    /// Storing.
+    Put {
+        /// Only where nothing is.
+        create_only: bool,
+        /// Media type that the caller must send.
+        content_type: Option<String>,
+    },
+}
+
+/// A URL that the backend itself honours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presigned {
+    /// With the signature in its query.
+    pub url: String,
+    /// Headers that must be sent with it.
+    pub headers: Vec<(String, String)>,
+    /// When it stops working; earlier than asked for where the credentials end earlier.
+    pub expires_at: SystemTime,
 }
 
 /// How to read.

@@ -185,6 +185,8 @@ label! {
         Corrupt = "corrupt",
         /// Did not happen.
         Unavailable = "unavailable",
+        /// Credentials, bucket or clock are refused.
+        Misconfigured = "misconfigured",
         /// No answer in time.
         Timeout = "timeout",
         /// May have happened.
@@ -206,6 +208,7 @@ impl From<&StoreError> for Outcome {
             ErrorKind::Unsupported => Self::Unsupported,
             ErrorKind::Corrupt => Self::Corrupt,
             ErrorKind::Unavailable => Self::Unavailable,
+            ErrorKind::Misconfigured => Self::Misconfigured,
             ErrorKind::Indeterminate => Self::Indeterminate,
             ErrorKind::Timeout => Self::Timeout,
         }
@@ -224,8 +227,36 @@ label! {
     }
 }
 
+label! {
+    /// What became of a further call that the retrier had cause for.
+    pub Retried {
+        /// Made, and answered.
+        Answered = "answered",
+        /// Made, and failed again.
+        Failed = "failed",
+        /// Not needed: a look showed that the call with the lost answer had taken effect.
+        Settled = "settled",
+        /// Not made: the budget of retries was spent.
+        NoBudget = "no_budget",
+        /// Not made: it would have come too late for the caller.
+        TooLate = "too_late",
+    }
+}
+
+label! {
+    /// Whether calls reach a backend. The place is the gauge's value.
+    pub BreakerState {
+        /// They do.
+        Closed = "closed",
+        /// One does, to see whether the backend is well again.
+        HalfOpen = "half_open",
+        /// None does.
+        Open = "open",
+    }
+}
+
 impl Label for Provider {
-    const ALL: &'static [Self] = &[Self::Local, Self::Memory];
+    const ALL: &'static [Self] = &[Self::Local, Self::S3, Self::R2, Self::Memory];
 
     fn as_str(self) -> &'static str {
         Self::as_str(self)
@@ -234,7 +265,9 @@ impl Label for Provider {
     fn index(self) -> usize {
         match self {
             Self::Local => 0,
-            Self::Memory => 1,
+            Self::S3 => 1,
+            Self::R2 => 2,
+            Self::Memory => 3,
         }
     }
 }

@@ -5,6 +5,8 @@
 //! enums: counting is a lookup and an atomic add. A set of series appears when its route or
 //! operation is first used, with all its outcomes, so that a rate sees the first failure.
 
+mod policy;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,7 +14,8 @@ use ::metrics::{Counter, Gauge, Histogram};
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 use tracing_appender::non_blocking::ErrorCounter;
 
-use super::labels::{Label, Method, Operation, Outcome, Refusal, Route, StatusClass};
+pub use self::policy::{BackendCall, BreakerSeries, LimitSeries};
+use super::labels::{Label, Method, Operation, Outcome, Refusal, Retried, Route, StatusClass};
 use super::logging::LogGuard;
 use super::registry::{Register, Table, recorder};
 use super::series;
@@ -32,6 +35,7 @@ struct Inner {
     requests: Table<[Counter; StatusClass::ALL.len()]>,
     routes: Table<RouteHandles>,
     operations: Table<OperationHandles>,
+    retries: Table<[Counter; Retried::ALL.len()]>,
     refused: Vec<Counter>,
     in_flight: Gauge,
     connections: Gauge,
@@ -77,6 +81,7 @@ impl Metrics {
             requests: Table::new(Route::ALL.len() * Method::ALL.len()),
             routes: Table::new(Route::ALL.len()),
             operations: Table::new(Provider::ALL.len() * Operation::ALL.len()),
+            retries: Table::new(Provider::ALL.len() * Operation::ALL.len()),
             refused: refused.collect(),
             in_flight: register.gauge(&series::IN_FLIGHT, &[]),
             connections: register.gauge(&series::CONNECTIONS, &[]),

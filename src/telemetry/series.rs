@@ -67,6 +67,16 @@ series! {
     OPERATION_DURATION = Histogram(LATENCY), Some(Unit::Seconds),
         "backend_operation_duration_seconds",
         "Time that an operation of a backend took, by backend and operation.";
+    RETRIES = Counter, None, "backend_retries_total",
+        "Further calls that failed ones gave cause for, by backend, operation and outcome.";
+    BREAKER_STATE = Gauge, None, "backend_breaker_state",
+        "Whether calls reach a backend: 0 closed (they do), 1 half-open (one does), 2 open.";
+    BREAKER_TRANSITIONS = Counter, None, "backend_breaker_transitions_total",
+        "Changes of a breaker's state, by backend and new state.";
+    BACKEND_IN_FLIGHT = Gauge, None, "backend_calls_in_flight",
+        "Calls and streamed bodies that hold a place at a backend now.";
+    LIMITED = Counter, None, "backend_limit_refusals_total",
+        "Calls refused because too many were in flight at a backend, by backend.";
     GROUP_OPERATIONS = Histogram(GROUP), None, "commit_group_operations",
         "Writes that were made durable together by one commit.";
     GROUP_BYTES = Histogram(SIZE), Some(Unit::Bytes), "commit_group_bytes",

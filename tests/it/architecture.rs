@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "backend",
             "backend::embedded",
+            "backend::s3",
             "codec",
             "config",
             "http",
@@ -44,6 +45,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "app",
             "backend",
             "backend::embedded",
+            "backend::s3",
             "codec",
             "config",
             "http",

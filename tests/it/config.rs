@@ -118,21 +118,87 @@ fn every_variable_and_every_key_takes_effect() {
         "STORAGE_DEFAULT_CACHE_CONTROL" => "no-cache",
         "STORAGE_MAX_RETRIES" => "4",
         "STORAGE_MEMORY_BUDGET" => "10MiB",
+        "STORAGE_ENDPOINT" | "STORAGE_PRESIGN_ENDPOINT" => "https://s3.example",
+        "R2_ENDPOINT" | "R2_CDN_URL" => "https://r2.example",
+        "STORAGE_PATH_STYLE" => "true",
+        "STORAGE_ENCRYPTION" => "aws:kms",
         _ => "12345",
     };
-    let default = Config::default();
+    // What a bucket needs, so that its settings mean something.
+    let s3 = [
+        ("STORAGE_PROVIDER", "s3"),
+        ("STORAGE_BUCKET", "some-bucket"),
+        ("STORAGE_ACCESS_KEY_ID", "some-id"),
+        ("STORAGE_SECRET_ACCESS_KEY", "some-secret"),
+    ];
+    let r2 = [
+        ("STORAGE_PROVIDER", "r2"),
+        ("R2_ACCOUNT_ID", "account"),
+        ("R2_BUCKET", "some-bucket"),
+        ("R2_ACCESS_KEY_ID", "some-id"),
+        ("R2_SECRET_ACCESS_KEY", "some-secret"),
+    ];
     for setting in SETTINGS {
-        let Some(key) = setting.key else { continue };
-        if setting.variable == "STORAGE_PROVIDER" {
-            continue; // has one legal value only
-        }
+        let base: &[_] = match setting.variable {
+            "STORAGE_PROVIDER" | "STORAGE_CONFIG" => continue, // shown by what comes with them
+            name if name.starts_with("R2_") => &r2,
+            _ => &s3,
+        };
+        let others: Vec<_> =
+            base.iter().copied().filter(|(name, _)| *name != setting.variable).collect();
         let value = other(setting.variable);
-        let by_variable = load(&[(setting.variable, value)]).unwrap().config;
-        assert_ne!(by_variable, default, "{} is dropped", setting.variable);
-        let (section, name) = key.split_once('.').unwrap();
-        let by_file = load_file(&format!("[{section}]\n{name} = '{value}'\n"), &[]).unwrap().config;
-        assert_eq!(by_file, by_variable, "{key} differs from {}", setting.variable);
+        let with = [&others[..], &[(setting.variable, value)]].concat();
+        let by_variable = load(&with).unwrap().config;
+        assert_ne!(by_variable, load(base).unwrap().config, "{} is dropped", setting.variable);
+        let Some((section, name)) = setting.key.and_then(|key| key.split_once('.')) else {
+            continue;
+        };
+        let file = format!("[{section}]\n{name} = '{value}'\n");
+        let by_file = load_file(&file, &others).unwrap().config;
+        assert_eq!(by_file, by_variable, "{section}.{name} differs from {}", setting.variable);
     }
+}
+
+#[test]
+fn a_bucket_needs_all_that_reaches_it() {
+    let found = mistakes(load(&[("STORAGE_PROVIDER", "s3")]));
+    assert_eq!(found, ["STORAGE_BUCKET: is not set: the provider `s3` needs a bucket"]);
+    let half = [
+        ("STORAGE_PROVIDER", "s3"),
+        ("STORAGE_BUCKET", "some-bucket"),
+        ("STORAGE_ACCESS_KEY_ID", CANARY),
+    ];
+    let wanted = "STORAGE_SECRET_ACCESS_KEY: is not set: a key id is given without its secret";
+    assert_eq!(mistakes(load(&half)), [wanted]);
+    let r2 = [("STORAGE_PROVIDER", "r2"), ("STORAGE_ENCRYPTION", "AES256")];
+    insta::assert_snapshot!(mistakes(load(&r2)).join("\n"), @r"
+    R2_BUCKET: is not set: the provider `r2` needs a bucket
+    R2_ACCOUNT_ID: is not set: the provider `r2` needs the account's id, or R2_ENDPOINT
+    STORAGE_ENCRYPTION: R2 encrypts everything by itself and takes no such request: remove it
+    R2_ACCESS_KEY_ID: is not set: the provider `r2` needs an API token's key id and secret
+    ");
+    let wrong = [("STORAGE_PROVIDER", "s3"), ("STORAGE_BUCKET", "s3://some-bucket/x")];
+    assert_eq!(mistakes(load(&wrong)).len(), 1);
+}
+
+#[test]
+fn the_account_of_r2_makes_its_endpoint() {
+    let base = [
+        ("STORAGE_PROVIDER", "r2"),
+        ("R2_BUCKET", "some-bucket"),
+        ("R2_ACCOUNT_ID", "abc"),
+        ("R2_ACCESS_KEY_ID", "some-id"),
+        ("R2_SECRET_ACCESS_KEY", CANARY),
+    ];
+    let endpoint = |settings: &[(&str, &str)]| {
+        let remote = load(settings).unwrap().config.storage.remote.unwrap();
+        assert_eq!(remote.region.as_deref(), Some("auto"));
+        assert!(!format!("{remote:?}").contains(CANARY));
+        remote.endpoint.unwrap().as_str().to_owned()
+    };
+    assert_eq!(endpoint(&base), "https://abc.r2.cloudflarestorage.com");
+    let eu = ("R2_ENDPOINT", "https://abc.eu.r2.cloudflarestorage.com");
+    assert_eq!(endpoint(&[&base[..], &[eu]].concat()), eu.1);
 }
 
 #[test]
@@ -222,31 +288,24 @@ fn slips_are_mistakes_and_strangers_only_warn() {
 
 #[test]
 fn what_is_not_built_is_refused_or_said_to_have_no_effect() {
-    for (name, value) in [
-        ("STORAGE_PROVIDER", "s3"),
-        ("STORAGE_PROVIDER", "r2"),
-        ("STORAGE_FALLBACK_PROVIDER", "s3"),
-    ] {
-        let found = mistakes(load(&[(name, value)]));
-        assert!(found[0].contains("not in this version"), "{found:?}");
-    }
+    let found = mistakes(load(&[("STORAGE_FALLBACK_PROVIDER", "s3")]));
+    assert!(found[0].contains("not in this version"), "{found:?}");
     for file in [
         "[pool]\nmode = 'mirror'\n",
         "[[backend]]\nname = 'a'\n",
         "[auth]\n",
         "[storage]\nfallback_provider = 's3'\n",
-        "[storage]\nprovider = 's3'\n",
     ] {
         let found = mistakes(load_file(file, &[]));
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("not in this version"), "{found:?}");
     }
-    let unused = ["STORAGE_BUCKET", "STORAGE_SECRET_ACCESS_KEY", "R2_BUCKET", "R2_ENDPOINT"];
+    let unused = ["STORAGE_BUCKET", "STORAGE_SECRET_ACCESS_KEY", "R2_BUCKET", "R2_ACCOUNT_ID"];
     for name in unused {
         let warnings = load(&[(name, CANARY)]).unwrap().warnings;
         assert_eq!(warnings, [format!("{name} has no effect while the provider is `local`")]);
     }
-    let warnings = load_file("[storage]\nbucket = 'b'\n", &[]).unwrap().warnings;
+    let warnings = load_file("[storage]\nbucket = 'bucket'\n", &[]).unwrap().warnings;
     assert!(warnings[0].starts_with("storage.bucket "), "{warnings:?}");
 }
 
@@ -371,7 +430,7 @@ fn default_toml_is_the_default_and_shows_every_setting() {
         .collect();
     let examples = examples.replace("/run/secrets/", "/no/such/folder/");
     let found = mistakes(load_file(&examples, &[]));
-    assert_eq!(found.len(), 2, "only the two secret files are missing: {found:?}");
+    assert_eq!(found.len(), 4, "only the four secret files are missing: {found:?}");
     assert!(found.iter().all(|text| text.contains("cannot read /no/such/folder/")), "{found:?}");
 }
 

@@ -135,7 +135,10 @@ async fn make(store: &Store, history: usize, call: &Call, value: u32) -> Result<
             let stored = store.rename(&from, &to, mode(create)).await;
             stored.map(|stored| Answer::Wrote { replaced: stored.replaced })
         }
-        Call::Delete { name } => store.delete(&key(history, name), None).await.map(Answer::Deleted),
+        Call::Delete { name } => store
+            .delete(&key(history, name), None)
+            .await
+            .map(|found| Answer::Deleted(found == Some(true))),
         Call::Get { name } => read(store, &key(history, name)).await.map(Answer::Read),
         Call::List => list(store, history).await.map(Answer::Listed),
     };

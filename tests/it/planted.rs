@@ -273,12 +273,16 @@ impl Backend for Planted {
         Ok(self.meta(self.inner.head(&self.key(key)).await?))
     }
 
-    async fn delete(&self, key: &ObjectKey, if_match: Option<&ETag>) -> Result<bool, StoreError> {
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        if_match: Option<&ETag>,
+    ) -> Result<Option<bool>, StoreError> {
         let if_match = if_match.filter(|_| !self.has(Bug::DeleteIgnoresVersion));
         self.inner.delete(&self.key(key), if_match).await
     }
 
-    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<bool, StoreError>> {
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
         let mut keys: Vec<ObjectKey> = keys.iter().map(|key| self.key(key)).collect();
         if self.has(Bug::DeleteManySorts) {
             keys.sort();
@@ -291,7 +295,7 @@ impl Backend for Planted {
                 self.has(Bug::DeleteForgets) && deletes.is_multiple_of(11)
             };
             answers.push(match forget {
-                true => self.inner.head(&key).await.map(|_| true).or(Ok(false)),
+                true => self.inner.head(&key).await.map(|_| Some(true)).or(Ok(Some(false))),
                 false => self.inner.delete(&key, None).await,
             });
         }

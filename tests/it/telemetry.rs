@@ -7,7 +7,8 @@ use http::StatusCode;
 use proof_storage::config::Config;
 use proof_storage::model::Provider;
 use proof_storage::telemetry::{
-    Label as _, Method, Metrics, Operation, Outcome, Refusal, Route, init_logging,
+    BreakerState, Label as _, Method, Metrics, Operation, Outcome, Refusal, Retried, Route,
+    init_logging,
 };
 
 /// One series' name with everything scraped under it.
@@ -97,6 +98,7 @@ fn faults(families: &Families) -> Vec<String> {
         "operation",
         "outcome",
         "reason",
+        "state",
         "version",
         "rustc",
         "le",
@@ -171,7 +173,17 @@ fn exercised() -> Metrics {
             let elapsed = Duration::from_millis(700);
             metrics.backend_operation(Provider::Local, *operation, *outcome, elapsed);
         }
+        for outcome in Retried::ALL {
+            metrics.retried(Provider::Local, *operation, *outcome);
+        }
     }
+    let mut breaker = metrics.breaker(Provider::Local);
+    for state in BreakerState::ALL {
+        breaker.moved(*state);
+    }
+    let limit = metrics.limit(Provider::Local);
+    limit.refused();
+    drop(limit.entered());
     for reason in Refusal::ALL {
         metrics.refused(*reason);
     }
@@ -294,12 +306,54 @@ fn figures_are_those_that_were_counted() {
 }
 
 #[test]
+fn policy_figures_are_those_that_were_counted() {
+    let metrics = Metrics::new();
+    let local = [("backend", "local")];
+    let figure = |name: &str, labels: &[_]| {
+        let name = format!("proof_storage_backend_{name}");
+        value(&scrape(&metrics), &name, labels)
+    };
+    assert_eq!(figure("breaker_state", &local), None, "without a breaker there is no series");
+
+    // Two members of one kind: their figures add up.
+    let (mut one, mut two) = (metrics.breaker(Provider::Local), metrics.breaker(Provider::Local));
+    assert_eq!(figure("breaker_state", &local), Some(0.0));
+    let opened = [("backend", "local"), ("state", "open")];
+    assert_eq!(figure("breaker_transitions_total", &opened), Some(0.0));
+    one.moved(BreakerState::Open);
+    assert_eq!(figure("breaker_state", &local), Some(2.0));
+    two.moved(BreakerState::Open);
+    one.moved(BreakerState::HalfOpen);
+    assert_eq!(figure("breaker_state", &local), Some(3.0));
+    one.moved(BreakerState::Closed);
+    drop(two);
+    assert_eq!(figure("breaker_state", &local), Some(0.0), "a breaker that is gone counts no more");
+    assert_eq!(figure("breaker_transitions_total", &opened), Some(2.0));
+
+    let limit = metrics.limit(Provider::Local);
+    assert_eq!(figure("calls_in_flight", &local), Some(0.0));
+    let calls = [limit.entered(), limit.entered()];
+    limit.refused();
+    assert_eq!(figure("calls_in_flight", &local), Some(2.0));
+    assert_eq!(figure("limit_refusals_total", &local), Some(1.0));
+    drop(calls);
+    assert_eq!(figure("calls_in_flight", &local), Some(0.0));
+
+    metrics.retried(Provider::Local, Operation::Put, Retried::Settled);
+    let put = |outcome| [("backend", "local"), ("operation", "put"), ("outcome", outcome)];
+    assert_eq!(figure("retries_total", &put("settled")), Some(1.0));
+    assert_eq!(figure("retries_total", &put("no_budget")), Some(0.0));
+}
+
+#[test]
 fn every_label_value_is_of_an_enum() {
     let known: BTreeSet<&str> = (Route::ALL.iter().map(|l| l.as_str()))
         .chain(Method::ALL.iter().map(|l| l.as_str()))
         .chain(Operation::ALL.iter().map(|l| l.as_str()))
         .chain(Outcome::ALL.iter().map(|l| l.as_str()))
         .chain(Refusal::ALL.iter().map(|l| l.as_str()))
+        .chain(Retried::ALL.iter().map(|l| l.as_str()))
+        .chain(BreakerState::ALL.iter().map(|l| l.as_str()))
         .chain(["local", "1xx", "2xx", "3xx", "4xx", "5xx"])
         .collect();
     let metrics = exercised();
@@ -332,6 +386,8 @@ fn enums_agree_with_their_places() {
     check::<Operation>();
     check::<Outcome>();
     check::<Refusal>();
+    check::<Retried>();
+    check::<BreakerState>();
     check::<Provider>();
 }
 

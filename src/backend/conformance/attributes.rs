@@ -1,7 +1,8 @@
 //! Attributes: kept to the letter, or refused before anything is written.
 
 use super::fixture::{
-    Store, accept, available, expect, expect_absent, key, noise, plain, put_with, refuse, rich,
+    Store, accept, assert_kept, available, expect, expect_absent, key, noise, plain, put_with,
+    refuse, rich,
 };
 use crate::model::{Attributes, Encryption, ErrorKind, ObjectKey, PutMode, Support};
 
@@ -14,7 +15,7 @@ pub(super) async fn all_travel_with_the_object(store: Store) {
     accept(store.rename(&second, &third, PutMode::Overwrite).await, "a rename succeeds");
     for key in [first, third] {
         let meta = expect(&store, &key, &bytes, "copies and moves keep the bytes").await;
-        assert_eq!(meta.attributes, wanted, "attributes travel with the object");
+        assert_kept(&meta.attributes, &wanted, "attributes travel with the object");
         assert_eq!(meta.size(), 1507, "the caller's size is the representation's");
     }
 }
@@ -31,7 +32,7 @@ pub(super) async fn long_and_unicode_values_survive(store: Store) {
     let key = key("proofs/a");
     put_with(&store, &key, &bytes, wanted.clone()).await;
     let meta = expect(&store, &key, &bytes, "bytes come back").await;
-    assert_eq!(meta.attributes, wanted, "long and non-ascii values survive");
+    assert_kept(&meta.attributes, &wanted, "long and non-ascii values survive");
 }
 
 pub(super) async fn storage_class_is_kept_or_refused(store: Store) {
@@ -53,7 +54,7 @@ pub(super) async fn encryption_is_kept_or_refused(store: Store) {
     let (key, bytes) = (key("envelope"), noise(1, 10));
     let wanted = Attributes { encryption: Encryption::Envelope, ..plain() };
     match store.put(&key, bytes.clone().into(), wanted.clone(), PutMode::Overwrite).await {
-        Ok(stored) => assert_eq!(stored.meta.attributes, wanted, "what is accepted is kept"),
+        Ok(stored) => assert_kept(&stored.meta.attributes, &wanted, "what is accepted is kept"),
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Unsupported, "refused as unsupported: {error:?}");
             expect_absent(&store, &key, "a refused attribute writes nothing").await;
@@ -90,7 +91,8 @@ async fn kept_or_refused(store: &Store, wanted: Attributes, support: Support, na
         }
         accept(tried, feature);
         let meta = expect(store, key, &new, "the bytes are kept with the attribute").await;
-        assert_eq!(meta.attributes, wanted, "a supported attribute is kept: {feature}");
+        let rule = format!("a supported attribute is kept: {feature}");
+        assert_kept(&meta.attributes, &wanted, &rule);
     }
     if !support.is_available() {
         unchanged(store, &fresh, &present, &old).await;
@@ -100,7 +102,7 @@ async fn kept_or_refused(store: &Store, wanted: Attributes, support: Support, na
 async fn unchanged(store: &Store, fresh: &ObjectKey, present: &ObjectKey, old: &bytes::Bytes) {
     expect_absent(store, fresh, "a refused attribute writes nothing").await;
     let meta = expect(store, present, old, "a refused attribute replaces nothing").await;
-    assert_eq!(meta.attributes, plain(), "a refused attribute replaces nothing");
+    assert_kept(&meta.attributes, &plain(), "a refused attribute replaces nothing");
     let tried = store.head(fresh).await;
     refuse(tried, ErrorKind::NotFound, "a refused attribute writes nothing");
 }

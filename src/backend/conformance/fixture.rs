@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -11,11 +12,14 @@ use tokio::sync::Barrier;
 
 use crate::backend::Backend;
 use crate::model::{
-    Attributes, Body, Digest, Encoding, ErrorKind, GetOptions, ListRequest, ObjectKey, ObjectMeta,
-    Payload, PutMode, Representation, SpoolWriter, StoreError, Stored, Support,
+    Attributes, Body, Digest, Encoding, Encryption, ErrorKind, GetOptions, ListRequest, ObjectKey,
+    ObjectMeta, Payload, PutMode, Representation, SpoolWriter, StoreError, Stored, Support,
 };
 
 pub(super) type Store = Arc<dyn Backend>;
+
+/// How far a remote store's clock may be from ours.
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
 pub(super) fn key(name: impl AsRef<str>) -> ObjectKey {
     ObjectKey::new(name.as_ref())
@@ -144,6 +148,32 @@ pub(super) async fn expect_absent(store: &Store, key: &ObjectKey, rule: &str) {
     let page = accept(store.list(&request).await, "a list answers");
     let listed = page.items.first().is_some_and(|item| item.key == *key);
     assert!(!listed, "{rule}: {key:?} is still listed");
+}
+
+/// What was answered to a write, and what is read later. Where times are not exact they may differ
+/// by the seconds that a backend's clock is off.
+pub(super) fn assert_same_meta(store: &Store, found: &ObjectMeta, wanted: &ObjectMeta, rule: &str) {
+    let mut wanted = wanted.clone();
+    if !store.capabilities().exact_times.is_available() {
+        let (a, b) = (found.last_modified, wanted.last_modified);
+        let apart = a.duration_since(b).or_else(|_| b.duration_since(a)).unwrap_or_default();
+        assert!(apart < CLOCK_SLACK, "{rule}: times are {apart:?} apart");
+        wanted.last_modified = found.last_modified;
+    }
+    assert_eq!(*found, wanted, "{rule}");
+}
+
+/// Attributes as they were given. A store may encrypt what asked for no encryption, and gives no
+/// name to the class that everything has.
+pub(super) fn assert_kept(found: &Attributes, wanted: &Attributes, rule: &str) {
+    let mut wanted = wanted.clone();
+    if wanted.encryption == Encryption::None {
+        wanted.encryption = found.encryption;
+    }
+    if wanted.storage_class.as_deref() == Some("STANDARD") && found.storage_class.is_none() {
+        wanted.storage_class = None;
+    }
+    assert_eq!(*found, wanted, "{rule}");
 }
 
 /// Compares without printing megabytes.

@@ -1,7 +1,8 @@
 //! Reads of a part, and reads of exactly one version.
 
 use super::fixture::{
-    Store, accept, assert_same, available, collect, expect, key, noise, plain, put, refuse, spooled,
+    Store, accept, assert_same, assert_same_meta, available, collect, expect, key, noise, plain,
+    put, refuse, spooled,
 };
 use crate::model::{ByteRange, ErrorKind, GetOptions, ObjectKey, PutMode, Retrieved, StoreError};
 
@@ -43,7 +44,8 @@ pub(super) async fn any_part_is_exact(store: Store) {
     ranges.extend([(65_535, 262_145), (65_536, 131_072), (262_144, 1_048_576), (1_000, 1_100_000)]);
     for (start, end) in ranges {
         let found = accept(part(&store, &large, start, end).await, "a range inside is read");
-        assert_eq!(found.meta, meta, "a range comes with the whole object's metadata");
+        let rule = "a range comes with the whole object's metadata";
+        assert_same_meta(&store, &found.meta, &meta, rule);
         let found = accept(collect(found.body).await, "a range comes without an error");
         let rule = format!("the range {start}..{end} gives exactly its bytes");
         assert_same(&found, &many[start..end], &rule);

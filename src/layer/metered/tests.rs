@@ -49,6 +49,8 @@ impl Backend for Script {
             encryption_kms: Support::No,
             versions: Support::No,
             presign: Support::No,
+            unique_etags: Support::Native,
+            exact_times: Support::Native,
         }
     }
 
@@ -88,12 +90,12 @@ impl Backend for Script {
         self.answer().await
     }
 
-    async fn delete(&self, _: &ObjectKey, _: Option<&ETag>) -> Result<bool, StoreError> {
+    async fn delete(&self, _: &ObjectKey, _: Option<&ETag>) -> Result<Option<bool>, StoreError> {
         self.answer().await
     }
 
-    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<bool, StoreError>> {
-        let mut results = vec![Ok(true); keys.len()];
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
+        let mut results = vec![Ok(Some(true)); keys.len()];
         results.push(self.answer().await);
         results
     }

@@ -50,7 +50,8 @@ impl Client {
         let settings = app::settings(&config, ([127, 0, 0, 1], 8080).into());
         let folder = spool.path().to_owned();
         let metrics = Metrics::new();
-        let state = app::assemble(&config, backend, monitor, metrics, signer, settings, folder);
+        let state =
+            app::assemble(&config, backend, monitor, metrics, signer, settings, folder, None);
         Self { service: Service::new(state), _spool: spool }
     }
 

@@ -27,7 +27,7 @@ async fn original() -> Original {
         put(&store, &name, &bytes, PutMode::Create).await.unwrap();
         if n % 10 == 9 {
             let gone = format!("o/{:03}", n - 4);
-            assert!(store.delete(&key(&gone), None).await.unwrap());
+            assert!(store.delete(&key(&gone), None).await.unwrap() == Some(true));
             objects.remove(&gone);
             deleted.push(gone);
         }

@@ -1,0 +1,24 @@
+//! The simulation as a caller sees it, through a socket and with signatures of its own.
+
+mod buckets;
+mod client;
+mod faults;
+mod objects;
+mod personalities;
+mod uploads;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use fake_s3::{FakeS3, Personality};
+
+use self::client::Client;
+
+fn start(personality: Personality) -> (FakeS3, Client) {
+    let server = FakeS3::start(personality).expect("a free port");
+    let client = Client::new(&server);
+    (server, client)
+}
+
+fn base64(bytes: impl AsRef<[u8]>) -> String {
+    BASE64.encode(bytes)
+}

@@ -1,0 +1,201 @@
+//! Attributes as S3 keeps them: native headers where there are any, metadata for the rest.
+//!
+//! ```text
+//! Content-Type, Content-Encoding, Cache-Control, x-amz-storage-class   native
+//! x-amz-meta-<name>                         Proof-Meta-<name>
+//! x-amz-meta-proof-storage-sha256, -size    of what the caller stored
+//! x-amz-meta-proof-storage-stored-sha256    of the bytes at rest, where they are others
+//! x-amz-meta-proof-storage-tags             tags, where the backend has none of its own
+//! ```
+//! A value that is no plain ASCII is written as RFC 8187 has it. (RFC 2047, which S3 gives back for
+//! such values, is decoded on the way by some servers, and what it protected is lost.) So any S3
+//! client sees the same content and can read what is said of it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::model::{Attributes, Digest, Encoding, Representation};
+
+/// Names below this are the service's own.
+const OWN: &str = "proof-storage-";
+/// A caller's name that begins like one of ours is kept behind this.
+const ESCAPED: &str = "proof-storage-meta-";
+const SHA256: &str = "proof-storage-sha256";
+const SIZE: &str = "proof-storage-size";
+const STORED_SHA256: &str = "proof-storage-stored-sha256";
+const TAGS: &str = "proof-storage-tags";
+
+/// RFC 8187 §3.2.1: character set, no language.
+const EXTENDED: &str = "UTF-8''";
+
+/// What form data leaves as it is.
+const FORM: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// The metadata of an object with these attributes. `tags` says whether tags go in here.
+pub(super) fn to_metadata(attributes: &Attributes, tags: bool) -> HashMap<String, String> {
+    let mut metadata = HashMap::new();
+    for (name, value) in &attributes.metadata {
+        let name = if name.starts_with(OWN) { format!("{ESCAPED}{name}") } else { name.clone() };
+        metadata.insert(name, encode_value(value));
+    }
+    if let Some(known) = attributes.representation {
+        metadata.insert(SHA256.to_owned(), known.sha256.to_hex());
+        metadata.insert(SIZE.to_owned(), known.size.to_string());
+        if known.stored_sha256 != known.sha256 {
+            metadata.insert(STORED_SHA256.to_owned(), known.stored_sha256.to_hex());
+        }
+    }
+    if tags && !attributes.tags.is_empty() {
+        metadata.insert(TAGS.to_owned(), tags_to_form(&attributes.tags));
+    }
+    metadata
+}
+
+/// Bytes that count against the backend's limit.
+pub(super) fn metadata_bytes(metadata: &HashMap<String, String>) -> usize {
+    metadata.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
+/// Puts what the metadata says into attributes that have the native part already.
+pub(super) fn read_metadata(attributes: &mut Attributes, metadata: &HashMap<String, String>) {
+    for (name, value) in metadata {
+        let name = name.to_ascii_lowercase();
+        if let Some(escaped) = name.strip_prefix(ESCAPED) {
+            attributes.metadata.insert(escaped.to_owned(), decode_value(value));
+        } else if name == TAGS {
+            attributes.tags = tags_from_form(value);
+        } else if !name.starts_with(OWN) {
+            attributes.metadata.insert(name, decode_value(value));
+        }
+    }
+    attributes.representation = representation(metadata);
+}
+
+/// Without a sound digest an object counts as one that others put there.
+fn representation(metadata: &HashMap<String, String>) -> Option<Representation> {
+    let digest = |name| metadata.get(name).and_then(|text| Digest::from_hex(text).ok());
+    let sha256 = digest(SHA256)?;
+    let size = metadata.get(SIZE)?.parse().ok()?;
+    let stored_sha256 = match metadata.contains_key(STORED_SHA256) {
+        true => digest(STORED_SHA256)?,
+        false => sha256,
+    };
+    Some(Representation { sha256, size, stored_sha256 })
+}
+
+/// `Content-Encoding` to what the vault knows; `Err` is a coding that it does not.
+pub(super) fn encoding(header: Option<&str>) -> Result<Encoding, String> {
+    // Some stores keep the transfer's own coding in the list.
+    let codings = header.unwrap_or_default().split(',').map(str::trim);
+    let mut known: Vec<_> =
+        codings.filter(|c| !c.is_empty() && *c != "aws-chunked" && *c != "identity").collect();
+    match (known.pop(), known.is_empty()) {
+        (None, _) => Ok(Encoding::Identity),
+        (Some("gzip" | "x-gzip"), true) => Ok(Encoding::Gzip),
+        _ => Err(header.unwrap_or_default().to_owned()),
+    }
+}
+
+/// Tags as the `x-amz-tagging` header has them.
+pub(super) fn tags_to_form(tags: &BTreeMap<String, String>) -> String {
+    let pair = |(name, value): (&String, &String)| {
+        format!("{}={}", utf8_percent_encode(name, FORM), utf8_percent_encode(value, FORM))
+    };
+    tags.iter().map(pair).collect::<Vec<_>>().join("&")
+}
+
+fn tags_from_form(form: &str) -> BTreeMap<String, String> {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let pairs = form.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
+}
+
+/// A value as a header can carry it. Signing folds spaces, so only single inner ones stay.
+fn encode_value(value: &str) -> String {
+    let plain = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        && !value.is_empty()
+        && !value.starts_with(' ')
+        && !value.ends_with(' ')
+        && !value.contains("  ")
+        && !value.contains("=?")
+        && !value.starts_with(EXTENDED);
+    match plain {
+        true => value.to_owned(),
+        false => format!("{EXTENDED}{}", utf8_percent_encode(value, FORM)),
+    }
+}
+
+/// Reads a value; what is not in that form stays as it is.
+fn decode_value(value: &str) -> String {
+    let encoded = value.strip_prefix(EXTENDED);
+    let decoded = encoded.and_then(|text| percent_decode_str(text).decode_utf8().ok());
+    decoded.map_or_else(|| value.to_owned(), std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there_and_back(attributes: &Attributes) -> Attributes {
+        let mut found = Attributes::new(attributes.content_type.clone());
+        found.encoding = attributes.encoding;
+        let metadata = to_metadata(attributes, true);
+        assert!(metadata.values().all(|v| v.is_ascii() && v.trim() == v), "{metadata:?}");
+        read_metadata(&mut found, &metadata);
+        found
+    }
+
+    #[test]
+    fn values_come_back_to_the_letter() {
+        let mut attributes = Attributes::new("text/plain");
+        for (name, value) in [
+            ("plain", "proofs inc."),
+            ("empty", ""),
+            ("spaces", "  inner  and outer  "),
+            ("tab", "a\tb"),
+            ("unicode", "Beweis für 写真"),
+            ("imitation", "=?UTF-8?B?eA==?="),
+            ("another imitation", "UTF-8''%41"),
+            ("proof-storage-sha256", "not ours"),
+            ("proof-storage-meta-x", "not ours either"),
+        ] {
+            attributes.metadata.insert(name.into(), value.into());
+        }
+        attributes.tags.insert("owner".into(), "größe + 1 = a/b&c".into());
+        attributes.representation = Some(Representation {
+            sha256: Digest::of(b"a"),
+            size: 7,
+            stored_sha256: Digest::of(b"b"),
+        });
+        assert_eq!(there_and_back(&attributes), attributes);
+    }
+
+    #[test]
+    fn a_damaged_digest_is_none() {
+        let mut attributes = Attributes::new("text/plain");
+        let digest = Digest::of(b"a");
+        attributes.representation =
+            Some(Representation { sha256: digest, size: 1, stored_sha256: digest });
+        let mut metadata = to_metadata(&attributes, false);
+        assert_eq!(representation(&metadata), attributes.representation);
+        metadata.insert(SHA256.into(), "abc".into());
+        assert_eq!(representation(&metadata), None);
+    }
+
+    #[test]
+    fn codings() {
+        for (header, wanted) in [
+            (None, Some(Encoding::Identity)),
+            (Some(""), Some(Encoding::Identity)),
+            (Some("gzip"), Some(Encoding::Gzip)),
+            (Some("aws-chunked"), Some(Encoding::Identity)),
+            (Some("gzip,aws-chunked"), Some(Encoding::Gzip)),
+            (Some("br"), None),
+            (Some("gzip, gzip"), None),
+        ] {
+            assert_eq!(encoding(header).ok(), wanted, "{header:?}");
+        }
+    }
+}

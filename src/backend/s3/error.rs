@@ -1,0 +1,232 @@
+//! From what S3 and its like answer to [`StoreError`]: one table for every call.
+//!
+//! What matters is whether a failed write may have happened. A refused connection and every clear
+//! refusal did not; a lost answer, an internal error and a time limit may have.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+
+use crate::model::{ErrorKind, Provider, StoreError};
+
+/// Whether a lost answer leaves anything in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    Read,
+    Write,
+}
+
+/// A backend that asks to slow down gets at least this long.
+const SLOW_DOWN: Duration = Duration::from_secs(1);
+
+/// A text for the log: the SDK's whole chain of causes.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Cause(String);
+
+/// Translates a failed call.
+pub(super) fn translate<E>(
+    provider: Provider,
+    effect: Effect,
+    error: SdkError<E, HttpResponse>,
+) -> StoreError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    let (kind, detail, retry_after) = judge(effect, &error);
+    let cause = Cause(DisplayErrorContext(&error).to_string());
+    let translated = StoreError::new(kind, provider, detail).with_source(cause);
+    match retry_after {
+        Some(after) => translated.with_retry_after(after),
+        None => translated,
+    }
+}
+
+/// One entry of an answer that has an outcome for each key.
+pub(super) fn of_code(provider: Provider, code: Option<&str>, message: Option<&str>) -> StoreError {
+    // Such entries have no status; the codes that matter are told apart without one.
+    let status = if code == Some("AccessDenied") { 403 } else { 500 };
+    let (kind, detail, after) = judge_answer(ErrorKind::Indeterminate, status, code, message, None);
+    let error = StoreError::new(kind, provider, detail);
+    after.map_or(error.clone(), |after| error.with_retry_after(after))
+}
+
+/// A body or an answer that broke off.
+pub(super) fn broken(provider: Provider, cause: impl std::fmt::Display) -> StoreError {
+    StoreError::new(ErrorKind::Unavailable, provider, "the backend's answer broke off")
+        .with_source(Cause(cause.to_string()))
+}
+
+type Judgement = (ErrorKind, String, Option<Duration>);
+
+fn judge<E>(effect: Effect, error: &SdkError<E, HttpResponse>) -> Judgement
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let lost = match effect {
+        Effect::Read => ErrorKind::Unavailable,
+        Effect::Write => ErrorKind::Indeterminate,
+    };
+    match error {
+        SdkError::ServiceError(refusal) => {
+            let status = refusal.raw().status().as_u16();
+            let header = refusal.raw().headers().get("retry-after");
+            let wait = header.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+            let meta = refusal.err();
+            judge_answer(lost, status, meta.code(), meta.message(), wait)
+        }
+        SdkError::TimeoutError(_) => {
+            (ErrorKind::Timeout, "the backend did not answer in time".into(), None)
+        }
+        SdkError::DispatchFailure(failure) => {
+            if failure.is_timeout() {
+                // Only connecting has a limit of its own down there: nothing was sent.
+                let unreached = never_sent(error) || effect == Effect::Read;
+                let kind = if unreached { ErrorKind::Unavailable } else { ErrorKind::Timeout };
+                return (kind, "the backend did not answer in time".into(), None);
+            }
+            let kind = if never_sent(error) { ErrorKind::Unavailable } else { lost };
+            (kind, "the backend cannot be reached".into(), None)
+        }
+        SdkError::ConstructionFailure(_) => (
+            ErrorKind::Misconfigured,
+            "the request to the backend cannot be made or signed: check credentials and endpoint"
+                .into(),
+            None,
+        ),
+        _ => (lost, "the backend's answer was not understood".into(), None),
+    }
+}
+
+/// What an answer of a status and a code means.
+fn judge_answer(
+    lost: ErrorKind,
+    status: u16,
+    code: Option<&str>,
+    message: Option<&str>,
+    wait: Option<Duration>,
+) -> Judgement {
+    let code = code.unwrap_or_default();
+    let message = message.unwrap_or_default();
+    let said = |text: &str| {
+        let code = if code.is_empty() { format!("status {status}") } else { code.to_owned() };
+        format!("{text} ({code})")
+    };
+    let slow = |text: &str| {
+        (ErrorKind::Unavailable, said(text), Some(wait.unwrap_or_default().max(SLOW_DOWN)))
+    };
+    match (status, code) {
+        (_, "NoSuchBucket") => {
+            (ErrorKind::Misconfigured, said("the backend has no such bucket"), None)
+        }
+        (_, "XMinioStorageFull") | (507, _) => {
+            (ErrorKind::QuotaExceeded, said("the backend is full"), None)
+        }
+        (403, _) if message.contains("quota") => {
+            (ErrorKind::QuotaExceeded, said("the backend's quota is reached"), None)
+        }
+        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken")
+        | (_, "AuthorizationHeaderMalformed" | "AccountProblem" | "AllAccessDisabled")
+        | (401, _) => (ErrorKind::Misconfigured, said("the backend refuses our credentials"), None),
+        (_, "RequestTimeTooSkewed" | "RequestExpired") => {
+            let text = "this machine's clock is too far from the backend's";
+            (ErrorKind::Misconfigured, said(text), None)
+        }
+        (403, _) => (ErrorKind::AccessDenied, said("the backend refuses access"), None),
+        (_, "NoSuchUpload") => (ErrorKind::Unavailable, said("the backend lost the upload"), None),
+        (404, _) => (ErrorKind::NotFound, "there is no such object".into(), None),
+        (412 | 304, _) => (ErrorKind::PreconditionFailed, "another version is there".into(), None),
+        (416, _) => (ErrorKind::Invalid, "the range is not within the object".into(), None),
+        (409, _) => slow("the backend is busy with another write of this key"),
+        (429 | 503, _) | (_, "SlowDown" | "TooManyRequests" | "ServiceUnavailable") => {
+            slow("the backend asks to slow down")
+        }
+        (_, "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "IncompleteBody") => {
+            (ErrorKind::Unavailable, said("the bytes arrived damaged at the backend"), None)
+        }
+        (_, "RequestTimeout") => {
+            (ErrorKind::Unavailable, said("the backend waited too long for the bytes"), None)
+        }
+        (501, _) | (_, "NotImplemented") => {
+            (ErrorKind::Unsupported, said("the backend does not support this"), None)
+        }
+        (301 | 307 | 308, _) => {
+            let text = "the bucket is in another region or under another endpoint";
+            (ErrorKind::Misconfigured, said(text), None)
+        }
+        (400..=499, _) => (ErrorKind::Invalid, said("the backend refuses the request"), None),
+        _ => (lost, said("the backend failed"), wait),
+    }
+}
+
+/// Whether the request certainly never left: the connection could not be made.
+fn never_sent(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<io::Error>()
+            && matches!(
+                io.kind(),
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::AddrNotAvailable
+                    | io::ErrorKind::NetworkDown
+            )
+        {
+            return true;
+        }
+        let text = cause.to_string();
+        if text.contains("dns error") || text.contains("tcp connect error") {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_has_its_meaning() {
+        let write = ErrorKind::Indeterminate;
+        for (status, code, message, kind) in [
+            (404, "NoSuchKey", "", ErrorKind::NotFound),
+            (404, "NoSuchBucket", "", ErrorKind::Misconfigured),
+            (403, "AccessDenied", "", ErrorKind::AccessDenied),
+            (403, "AccessDenied", "quota is reached", ErrorKind::QuotaExceeded),
+            (403, "SignatureDoesNotMatch", "", ErrorKind::Misconfigured),
+            (403, "RequestTimeTooSkewed", "", ErrorKind::Misconfigured),
+            (412, "PreconditionFailed", "", ErrorKind::PreconditionFailed),
+            (409, "ConditionalRequestConflict", "", ErrorKind::Unavailable),
+            (429, "TooManyRequests", "", ErrorKind::Unavailable),
+            (503, "SlowDown", "", ErrorKind::Unavailable),
+            (400, "BadDigest", "", ErrorKind::Unavailable),
+            (400, "KeyTooLongError", "", ErrorKind::Invalid),
+            (416, "InvalidRange", "", ErrorKind::Invalid),
+            (500, "InternalError", "", write),
+            (502, "", "", write),
+            (501, "NotImplemented", "", ErrorKind::Unsupported),
+            (507, "XMinioStorageFull", "", ErrorKind::QuotaExceeded),
+        ] {
+            let (found, ..) = judge_answer(write, status, Some(code), Some(message), None);
+            assert_eq!(found, kind, "{status} {code} {message}");
+        }
+        let (read, ..) = judge_answer(ErrorKind::Unavailable, 500, None, None, None);
+        assert_eq!(read, ErrorKind::Unavailable, "a failed read has no effect");
+    }
+
+    #[test]
+    fn a_hint_to_wait_is_kept_and_never_shorter_than_a_second() {
+        let wait = |seconds| {
+            let hint = Some(Duration::from_secs(seconds));
+            judge_answer(ErrorKind::Unavailable, 503, Some("SlowDown"), None, hint).2
+        };
+        assert_eq!(wait(0), Some(SLOW_DOWN));
+        assert_eq!(wait(7), Some(Duration::from_secs(7)));
+    }
+}

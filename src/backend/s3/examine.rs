@@ -1,0 +1,171 @@
+//! What the backend really does, found by doing it on throw-away keys.
+//!
+//! A feature counts only if its effect was seen: a condition that was given and not kept, a header
+//! that was taken and dropped, an answer that is well-formed and wrong are all found here. Keys
+//! are below `.proof-storage/doctor/`, each run under a name of its own, and removed at the end.
+//!
+//! Called by the `doctor` command and in the background at start-up.
+
+mod attempts;
+mod urls;
+
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
+
+use super::S3;
+use crate::model::{Capabilities, Provider, RESERVED, StoreError, Support};
+
+/// What was found of one feature.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// Such as `create-only`.
+    pub feature: &'static str,
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// What was seen, in words.
+    pub detail: String,
+}
+
+/// What a feature comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The backend does it.
+    Native,
+    /// This service does it on its behalf, within one process.
+    Gateway,
+    /// Nobody does.
+    No,
+    /// It could not be tried.
+    Unknown,
+}
+
+impl Verdict {
+    fn support(self) -> Support {
+        match self {
+            Self::Native => Support::Native,
+            Self::Gateway => Support::Gateway,
+            Self::No | Self::Unknown => Support::No,
+        }
+    }
+
+    fn of(native: bool, otherwise: Self) -> Self {
+        if native { Self::Native } else { otherwise }
+    }
+}
+
+/// Everything that one examination found.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Report {
+    /// Kind of backend.
+    pub provider: Provider,
+    /// Where it was asked; absent for Amazon's own.
+    pub endpoint: Option<String>,
+    /// Bucket.
+    pub bucket: String,
+    /// One for each feature, in the order in which they were tried.
+    pub findings: Vec<Finding>,
+    /// What follows for the service.
+    pub capabilities: Capabilities,
+    /// How far the backend's clock is from ours, in seconds; absent where it did not say.
+    pub clock_skew: Option<i64>,
+}
+
+impl Report {
+    /// The finding of a feature.
+    pub fn verdict(&self, feature: &str) -> Verdict {
+        let found = self.findings.iter().find(|finding| finding.feature == feature);
+        found.map_or(Verdict::Unknown, |finding| finding.verdict)
+    }
+}
+
+/// One examination under way.
+struct Examination<'a> {
+    s3: &'a S3,
+    /// Prefix of its keys.
+    folder: String,
+    findings: Vec<Finding>,
+    clock_skew: Option<i64>,
+}
+
+impl S3 {
+    /// Tries everything. Takes some thirty requests.
+    ///
+    /// # Errors
+    /// The very first write failed: there is nothing to be examined.
+    pub async fn examine(&self) -> Result<Report, StoreError> {
+        let folder = format!("{RESERVED}/doctor/{}", Uuid::new_v4());
+        let mut examination =
+            Examination { s3: self, folder, findings: Vec::new(), clock_skew: None };
+        let tried = examination.run().await;
+        examination.clean_up().await;
+        tried?;
+        let Examination { findings, clock_skew, .. } = examination;
+        let mut report = Report {
+            provider: self.shared.options.provider,
+            endpoint: self.shared.options.endpoint.clone(),
+            bucket: self.shared.options.bucket.clone(),
+            findings,
+            capabilities: self.can(),
+            clock_skew,
+        };
+        let support = |feature| report.verdict(feature).support();
+        report.capabilities = Capabilities {
+            create_only: support("create-only"),
+            replace_if_match: support("if-match"),
+            delete_if_match: support("delete-if-match"),
+            atomic_move: Support::No,
+            range: support("range"),
+            tags: support("tags"),
+            storage_class: support("storage-class"),
+            encryption_aes256: support("encryption-aes256"),
+            encryption_kms: support("encryption-kms"),
+            versions: support("versions"),
+            presign: support("presigned-get"),
+            unique_etags: Support::No,
+            exact_times: Support::No,
+        };
+        Ok(report)
+    }
+}
+
+impl Examination<'_> {
+    async fn run(&mut self) -> Result<(), StoreError> {
+        self.write().await?;
+        self.checksums().await;
+        self.conditions().await;
+        self.conditional_delete().await;
+        self.tags().await;
+        self.storage_class().await;
+        self.encryption().await;
+        self.encoding().await;
+        self.range().await;
+        self.copy().await;
+        self.multipart().await;
+        self.listing().await;
+        self.batch_delete().await;
+        self.presigned().await;
+        Ok(())
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}/{name}", self.folder)
+    }
+
+    fn note(&mut self, feature: &'static str, verdict: Verdict, detail: impl Into<String>) {
+        self.findings.push(Finding { feature, verdict, detail: detail.into() });
+    }
+
+    fn saw_date(&mut self, date: Option<&str>) {
+        let Some(theirs) = date.and_then(|text| httpdate::parse_http_date(text).ok()) else {
+            return;
+        };
+        let seconds = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
+        let ours = SystemTime::now();
+        self.clock_skew = Some(match theirs.duration_since(ours) {
+            Ok(ahead) => seconds(ahead),
+            Err(behind) => -seconds(behind.duration()),
+        });
+    }
+}

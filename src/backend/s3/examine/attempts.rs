@@ -1,0 +1,335 @@
+//! The attempts, one function for each feature or two.
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::primitives::{AggregatedBytes, ByteStream};
+use aws_sdk_s3::types::{
+    CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier, ServerSideEncryption,
+    StorageClass,
+};
+use bytes::Bytes;
+
+use super::super::error::{Effect, translate};
+use super::{Examination, Verdict};
+use crate::model::{Digest, StoreError};
+
+/// `{"doctor":true}` as gzip, without a time.
+const GZIP: &[u8] = &[
+    0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0xab, 0x56, 0x4a, 0xc9, 0x4f, 0x2e,
+    0xc9, 0x2f, 0x52, 0xb2, 0x2a, 0x29, 0x2a, 0x4d, 0xad, 0x05, 0x00, 0x8c, 0x97, 0x65, 0xb8, 0x0f,
+    0x00, 0x00, 0x00,
+];
+
+/// Why a call failed, in short.
+fn why<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
+    let status = error.raw_response().map(|answer| answer.status().as_u16());
+    match (status, error.as_service_error().and_then(ProvideErrorMetadata::code)) {
+        (Some(status), Some(code)) => format!("{status} {code}"),
+        (Some(status), None) => status.to_string(),
+        (None, _) => String::from("no answer"),
+    }
+}
+
+fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
+    error.raw_response().map(|answer| answer.status().as_u16())
+}
+
+impl Examination<'_> {
+    fn put(&self, name: &str, bytes: &'static [u8]) -> PutObjectFluentBuilder {
+        self.s3
+            .client()
+            .put_object()
+            .bucket(self.s3.bucket())
+            .key(self.key(name))
+            .checksum_sha256(Digest::of(bytes).to_base64())
+            .body(ByteStream::from(Bytes::from_static(bytes)))
+    }
+
+    async fn bytes_of(&self, name: &str) -> Option<Bytes> {
+        let request = self.s3.client().get_object().bucket(self.s3.bucket()).key(self.key(name));
+        let ask = |request: &mut aws_sdk_s3::config::http::HttpRequest| {
+            request.headers_mut().insert("accept-encoding", "gzip");
+        };
+        let answer = request.customize().mutate_request(ask).send().await.ok()?;
+        answer.body.collect().await.ok().map(AggregatedBytes::into_bytes)
+    }
+
+    async fn exists(&self, name: &str) -> Option<bool> {
+        let request = self.s3.client().head_object().bucket(self.s3.bucket()).key(self.key(name));
+        match request.send().await {
+            Ok(_) => Some(true),
+            Err(error) if status(&error) == Some(404) => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    /// The first write: everything else needs it.
+    pub(super) async fn write(&mut self) -> Result<(), StoreError> {
+        let answer = self.put("first", b"first").content_type("text/plain").send().await;
+        let provider = self.s3.shared.options.provider;
+        let answer = answer.map_err(|error| translate(provider, Effect::Write, error))?;
+        let read_back = self.bytes_of("first").await.is_some_and(|found| found == "first");
+        self.note(
+            "write-read",
+            Verdict::of(read_back, Verdict::No),
+            if read_back { "what was written is read back" } else { "it is not read back" },
+        );
+        let named = answer.version_id().filter(|version| *version != "null");
+        let detail = match named {
+            Some(_) => "every write is a version with a name",
+            None => "the bucket keeps no old versions",
+        };
+        self.note("versions", Verdict::of(named.is_some(), Verdict::No), detail);
+        Ok(())
+    }
+
+    pub(super) async fn checksums(&mut self) {
+        let wrong = Digest::of(b"other bytes").to_base64();
+        match self.put("checksum", b"these bytes").checksum_sha256(wrong).send().await {
+            Err(error) => {
+                let detail = format!("a wrong sha-256 is refused ({})", why(&error));
+                self.note("checksum-sha256", Verdict::Native, detail);
+            }
+            Ok(_) => {
+                let detail = "a wrong sha-256 is taken: damage on the way goes unnoticed there";
+                self.note("checksum-sha256", Verdict::No, detail);
+            }
+        }
+    }
+
+    pub(super) async fn conditions(&mut self) {
+        let _ = self.put("create", b"first").send().await;
+        let tried = self.put("create", b"second").if_none_match("*").send().await;
+        let kept = self.bytes_of("create").await.is_some_and(|found| found == "first");
+        self.condition("create-only", "If-None-Match: *", tried.map(drop), kept);
+        let _ = self.put("replace", b"first").send().await;
+        let tried = self.put("replace", b"second").if_match("\"no-such-etag\"").send().await;
+        let kept = self.bytes_of("replace").await.is_some_and(|found| found == "first");
+        self.condition("if-match", "a wrong If-Match", tried.map(drop), kept);
+    }
+
+    /// Refused and without effect is native; done all the same, or not known, is ours to do.
+    fn condition<E: ProvideErrorMetadata>(
+        &mut self,
+        feature: &'static str,
+        what: &str,
+        tried: Result<(), SdkError<E, HttpResponse>>,
+        kept: bool,
+    ) {
+        let (verdict, detail) = match tried {
+            Err(error) if status(&error) == Some(412) && kept => {
+                (Verdict::Native, format!("{what} is answered 412 and changes nothing"))
+            }
+            Err(error) => (Verdict::Gateway, format!("{what} is answered {}", why(&error))),
+            Ok(()) if kept => (Verdict::Gateway, format!("{what} is answered 200 and kept")),
+            Ok(()) => (Verdict::Gateway, format!("{what} is ignored: the object is overwritten")),
+        };
+        self.note(feature, verdict, detail);
+    }
+
+    pub(super) async fn conditional_delete(&mut self) {
+        let _ = self.put("delete", b"kept").send().await;
+        let request = self.s3.client().delete_object().bucket(self.s3.bucket());
+        let tried = request.key(self.key("delete")).if_match("\"no-such-etag\"").send().await;
+        let kept = self.exists("delete").await == Some(true);
+        let what = "DELETE with a wrong If-Match";
+        self.condition("delete-if-match", what, tried.map(drop), kept);
+    }
+
+    pub(super) async fn tags(&mut self) {
+        let tried = self.put("tags", b"tags").tagging("type=proof").send().await;
+        let (verdict, detail) = match tried {
+            Err(error) => {
+                (Verdict::Gateway, format!("refused ({}), kept as metadata", why(&error)))
+            }
+            Ok(_) => {
+                let request = self.s3.client().get_object_tagging().bucket(self.s3.bucket());
+                match request.key(self.key("tags")).send().await {
+                    Ok(found) if found.tag_set.iter().any(|tag| tag.value == "proof") => {
+                        (Verdict::Native, "tags are kept".to_owned())
+                    }
+                    Ok(_) => (Verdict::Gateway, "dropped, kept as metadata".to_owned()),
+                    Err(error) => {
+                        let text = format!("not to be read ({}), kept as metadata", why(&error));
+                        (Verdict::Gateway, text)
+                    }
+                }
+            }
+        };
+        self.note("tags", verdict, detail);
+    }
+
+    pub(super) async fn storage_class(&mut self) {
+        let class = StorageClass::StandardIa;
+        let tried = self.put("class", b"class").storage_class(class.clone()).send().await;
+        let (verdict, detail) = match tried {
+            Err(error) => (Verdict::No, format!("refused ({})", why(&error))),
+            Ok(_) => {
+                let request = self.s3.client().head_object().bucket(self.s3.bucket());
+                let head = request.key(self.key("class")).send().await;
+                match head.is_ok_and(|head| head.storage_class == Some(class)) {
+                    true => (Verdict::Native, "STANDARD_IA is kept".to_owned()),
+                    false => (Verdict::No, "taken and dropped".to_owned()),
+                }
+            }
+        };
+        self.note("storage-class", verdict, detail);
+    }
+
+    pub(super) async fn encryption(&mut self) {
+        for (feature, name, kind) in [
+            ("encryption-aes256", "aes256", ServerSideEncryption::Aes256),
+            ("encryption-kms", "kms", ServerSideEncryption::AwsKms),
+        ] {
+            let mut request = self.put(name, b"secret").server_side_encryption(kind.clone());
+            if kind == ServerSideEncryption::AwsKms {
+                request = request.set_ssekms_key_id(self.s3.shared.options.kms_key_id.clone());
+            }
+            let (verdict, detail) = match request.send().await {
+                Err(error) => (Verdict::No, format!("refused ({})", why(&error))),
+                Ok(answer) if answer.server_side_encryption.as_ref() == Some(&kind) => {
+                    (Verdict::Native, "kept and confirmed in the answer".to_owned())
+                }
+                Ok(_) => (Verdict::No, "taken and dropped: it would be plaintext".to_owned()),
+            };
+            self.note(feature, verdict, detail);
+        }
+    }
+
+    /// What is stored as gzip must come back as the same bytes, and be called gzip.
+    pub(super) async fn encoding(&mut self) {
+        let request =
+            self.put("gzip", GZIP).content_encoding("gzip").content_type("application/json");
+        let stored = request.send().await.is_ok();
+        let same = stored && self.bytes_of("gzip").await.is_some_and(|found| found == GZIP);
+        let request = self.s3.client().head_object().bucket(self.s3.bucket());
+        let head = request.key(self.key("gzip")).send().await;
+        let named = head.is_ok_and(|head| head.content_encoding.as_deref() == Some("gzip"));
+        let detail = match (same, named) {
+            (true, true) => "stored gzip comes back as it is",
+            (true, false) => "stored gzip comes back without its name",
+            (false, _) => "stored gzip comes back as other bytes",
+        };
+        self.note("content-encoding", Verdict::of(same && named, Verdict::No), detail);
+    }
+
+    pub(super) async fn range(&mut self) {
+        let request = self.s3.client().get_object().bucket(self.s3.bucket());
+        let answer = request.key(self.key("first")).range("bytes=1-3").send().await;
+        let found = match answer {
+            Ok(answer) => answer.body.collect().await.ok().map(AggregatedBytes::into_bytes),
+            Err(_) => None,
+        };
+        let exact = found.as_deref() == Some(b"irs");
+        let detail = if exact { "a range is exact" } else { "a range is not what was asked for" };
+        self.note("range", Verdict::of(exact, Verdict::No), detail);
+    }
+
+    pub(super) async fn copy(&mut self) {
+        let source = format!("{}/{}", self.s3.bucket(), self.key("first"));
+        let request = self.s3.client().copy_object().bucket(self.s3.bucket());
+        let tried = request.key(self.key("copy")).copy_source(source).send().await;
+        let same = self.bytes_of("copy").await.is_some_and(|found| found == "first");
+        let detail = match tried {
+            Ok(_) if same => "a copy has the bytes".to_owned(),
+            Ok(_) => "a copy has other bytes".to_owned(),
+            Err(error) => format!("refused ({})", why(&error)),
+        };
+        self.note("copy", Verdict::of(same, Verdict::No), detail);
+    }
+
+    pub(super) async fn multipart(&mut self) {
+        let done = self.try_multipart().await;
+        let same = self.bytes_of("parts").await.is_some_and(|found| found == "part");
+        let detail = match done {
+            Ok(()) if same => "an upload in parts has the bytes".to_owned(),
+            Ok(()) => "an upload in parts has other bytes".to_owned(),
+            Err(text) => format!("failed: {text}"),
+        };
+        self.note("multipart", Verdict::of(same, Verdict::No), detail);
+    }
+
+    async fn try_multipart(&self) -> Result<(), String> {
+        fn told<E: std::error::Error>(error: E) -> String {
+            DisplayErrorContext(error).to_string()
+        }
+        let (client, bucket, key) = (self.s3.client(), self.s3.bucket(), self.key("parts"));
+        let begun = client.create_multipart_upload().bucket(bucket).key(&key);
+        let begun = begun.send().await.map_err(told)?;
+        let id = begun.upload_id.unwrap_or_default();
+        let part = client.upload_part().bucket(bucket).key(&key).upload_id(&id).part_number(1);
+        let body = ByteStream::from(Bytes::from_static(b"part"));
+        let part = part.body(body).send().await.map_err(told)?;
+        let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).build();
+        let parts = CompletedMultipartUpload::builder().parts(part).build();
+        let complete = client.complete_multipart_upload().bucket(bucket).key(&key);
+        complete.upload_id(&id).multipart_upload(parts).send().await.map_err(told).map(drop)
+    }
+
+    /// Who may not list is told 403 of every missing key.
+    pub(super) async fn listing(&mut self) {
+        let request = self.s3.client().list_objects_v2().bucket(self.s3.bucket());
+        let listed = request.prefix(format!("{}/", self.folder)).max_keys(2).send().await;
+        let (verdict, detail) = match listed {
+            Ok(page) if page.key_count == Some(2) || page.contents().len() == 2 => {
+                (Verdict::Native, "a page has as many names as were asked for".to_owned())
+            }
+            Ok(page) => (Verdict::No, format!("a page of 2 has {} names", page.contents().len())),
+            Err(error) => (Verdict::No, format!("refused ({})", why(&error))),
+        };
+        self.note("list", verdict, detail);
+        let missing = self.exists("missing").await;
+        let (verdict, detail) = match missing {
+            Some(false) => (Verdict::Native, "a missing key is answered 404"),
+            Some(true) => (Verdict::No, "a missing key is answered 200"),
+            None => (Verdict::No, "a missing key is not answered 404: grant ListBucket"),
+        };
+        self.note("missing-key", verdict, detail);
+    }
+
+    pub(super) async fn batch_delete(&mut self) {
+        let names = ["checksum", "replace", "delete"];
+        let objects = names
+            .into_iter()
+            .filter_map(|name| ObjectIdentifier::builder().key(self.key(name)).build().ok());
+        let Ok(delete) = Delete::builder().set_objects(Some(objects.collect())).build() else {
+            return;
+        };
+        let request = self.s3.client().delete_objects().bucket(self.s3.bucket());
+        let tried = request.delete(delete).send().await;
+        let gone = self.exists("replace").await == Some(false);
+        let detail = match tried {
+            Ok(_) if gone => "many are deleted in one call".to_owned(),
+            Ok(_) => "taken, and nothing is deleted".to_owned(),
+            Err(error) => format!("refused ({})", why(&error)),
+        };
+        self.note("batch-delete", Verdict::of(gone, Verdict::No), detail);
+    }
+
+    /// Removes everything below the folder.
+    pub(super) async fn clean_up(&self) {
+        let request = self.s3.client().list_objects_v2().bucket(self.s3.bucket());
+        let listed = request.prefix(format!("{}/", self.folder)).send().await;
+        let listed = listed.map(|page| page.contents.unwrap_or_default()).unwrap_or_default();
+        for key in listed.into_iter().filter_map(|object| object.key) {
+            let request = self.s3.client().delete_object().bucket(self.s3.bucket());
+            if let Err(error) = request.key(&key).send().await {
+                let error = DisplayErrorContext(&error);
+                tracing::warn!(%error, key, "a throw-away object could not be removed");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    #[test]
+    fn the_gzip_sample_is_gzip() {
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(super::GZIP).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "{\"doctor\":true}");
+    }
+}

@@ -1,0 +1,253 @@
+//! Copies and moves inside the bucket.
+//!
+//! A copy is pinned to the version that was looked at, and looked at again when it is done. A move
+//! is a copy that is read back whole and compared before the source goes: at every instant one of
+//! the two names has the bytes.
+
+use aws_sdk_s3::types::{MetadataDirective, ServerSideEncryption, StorageClass, TaggingDirective};
+use futures_util::StreamExt as _;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::meta::quoted;
+use super::options::CopyConditions;
+use super::write::conditions;
+use super::{Effect, S3, translate};
+use crate::model::{
+    Body, Digest, ETag, Encryption, ErrorKind, GetOptions, Hasher, ObjectKey, ObjectMeta, PutMode,
+    StoreError, Stored, Support,
+};
+
+/// How often a copy starts again because its source was overwritten meanwhile. With proofs, which
+/// are written once, it never is.
+const COPY_TRIES: u32 = 100;
+
+/// What `x-amz-copy-source` leaves as it is: unreserved characters and the slash.
+const SOURCE: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+impl S3 {
+    pub(super) async fn duplicate(
+        &self,
+        source: &ObjectKey,
+        destination: &ObjectKey,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        self.check_distinct(source, destination)?;
+        let support = self.support_of(&mode)?;
+        if !self.takes_turns() {
+            return self.copy_checked(source, destination, &mode).await;
+        }
+        let (this, source, destination) = (self.clone(), source.clone(), destination.clone());
+        self.finish(async move {
+            let _turn = this.shared.writers.turn(&destination).await;
+            if support == Support::Gateway {
+                this.check_source_first(&source, &destination, &mode).await?;
+            }
+            this.copy_checked(&source, &destination, &mode).await
+        })
+        .await
+    }
+
+    pub(super) async fn relocate(
+        &self,
+        source: &ObjectKey,
+        destination: &ObjectKey,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        self.check_distinct(source, destination)?;
+        let support = self.support_of(&mode)?;
+        let (this, source, destination) = (self.clone(), source.clone(), destination.clone());
+        // Two moves of one source would both copy it: of this process's only one can.
+        self.finish(async move {
+            let _turn = this.shared.writers.turn_of_both(&source, &destination).await;
+            if support == Support::Gateway {
+                this.check_source_first(&source, &destination, &mode).await?;
+            }
+            let before = this.look(&source).await?;
+            let stored = this.copy_pinned(&before, &destination, &mode).await?;
+            this.compare(&before, &stored.meta).await?;
+            this.remove_moved(&source, &before.etag).await?;
+            Ok(stored)
+        })
+        .await
+    }
+
+    /// The source goes only as the version that was copied, wherever the backend can compare.
+    async fn remove_moved(&self, source: &ObjectKey, etag: &ETag) -> Result<(), StoreError> {
+        let native = self.can().delete_if_match == Support::Native;
+        let unchanged = match native {
+            true => Ok(()),
+            false => self.check(source, &PutMode::Replace(etag.clone())).await,
+        };
+        let removed = match unchanged {
+            Ok(()) => self.send_delete(source, native.then_some(etag)).await.map(drop),
+            Err(error) => Err(error),
+        };
+        removed.map_err(|error| match error.kind() {
+            ErrorKind::PreconditionFailed => {
+                let detail = "the source changed while it was moved: the copy and it are both kept";
+                self.error(ErrorKind::Indeterminate, detail)
+            }
+            _ => error,
+        })
+    }
+
+    fn check_distinct(&self, source: &ObjectKey, other: &ObjectKey) -> Result<(), StoreError> {
+        if source == other {
+            let detail = "source and destination are the same key";
+            return Err(self.error(ErrorKind::Invalid, detail));
+        }
+        Ok(())
+    }
+
+    /// A missing source is told before a condition on the destination.
+    async fn check_source_first(
+        &self,
+        source: &ObjectKey,
+        destination: &ObjectKey,
+        mode: &PutMode,
+    ) -> Result<(), StoreError> {
+        self.look(source).await?;
+        self.check(destination, mode).await
+    }
+
+    async fn copy_checked(
+        &self,
+        source: &ObjectKey,
+        destination: &ObjectKey,
+        mode: &PutMode,
+    ) -> Result<Stored, StoreError> {
+        let mut tries = COPY_TRIES;
+        loop {
+            let before = self.look(source).await?;
+            let copied = self.copy_pinned(&before, destination, mode).await;
+            tries -= 1;
+            match copied {
+                Err(error)
+                    if error.kind() == ErrorKind::Unavailable
+                        && tries > 0
+                        && self.look(source).await?.etag != before.etag => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Copies exactly the version in `before`. Storage class and encryption do not travel by
+    /// themselves: they are asked for again.
+    async fn copy_pinned(
+        &self,
+        before: &ObjectMeta,
+        destination: &ObjectKey,
+        mode: &PutMode,
+    ) -> Result<Stored, StoreError> {
+        let can = self.can();
+        let path = format!("{}/{}", self.bucket(), before.key);
+        let mut request = self
+            .client()
+            .copy_object()
+            .bucket(self.bucket())
+            .key(destination.as_str())
+            .copy_source(utf8_percent_encode(&path, SOURCE).to_string())
+            .copy_source_if_match(quoted(&before.etag))
+            .metadata_directive(MetadataDirective::Copy);
+        if can.tags == Support::Native {
+            request = request.tagging_directive(TaggingDirective::Copy);
+        }
+        if let Some(class) = &before.attributes.storage_class {
+            request = request.storage_class(StorageClass::from(class.as_str()));
+        }
+        request = match before.attributes.encryption {
+            Encryption::Aes256 if can.encryption_aes256 == Support::Native => {
+                request.server_side_encryption(ServerSideEncryption::Aes256)
+            }
+            Encryption::Kms if can.encryption_kms == Support::Native => request
+                .server_side_encryption(ServerSideEncryption::AwsKms)
+                .set_ssekms_key_id(self.shared.options.kms_key_id.clone()),
+            _ => request,
+        };
+        let (none_match, if_match) = conditions(mode);
+        let sent = match self.shared.dialect.copy_conditions {
+            CopyConditions::Standard => {
+                request.set_if_none_match(none_match).set_if_match(if_match).send().await
+            }
+            CopyConditions::Cloudflare => {
+                let headers = [
+                    ("cf-copy-destination-if-none-match", none_match),
+                    ("cf-copy-destination-if-match", if_match),
+                ];
+                let ask = move |request: &mut aws_sdk_s3::config::http::HttpRequest| {
+                    for (name, value) in &headers {
+                        if let Some(value) = value {
+                            request.headers_mut().insert(*name, value.clone());
+                        }
+                    }
+                };
+                request.customize().mutate_request(ask).send().await
+            }
+        };
+        if let Err(error) = sent {
+            let error = translate(self.shared.options.provider, Effect::Write, error);
+            return Err(self.of_copy(before, mode, error).await);
+        }
+        let meta = self.look(destination).await?;
+        let (ours, theirs) = (&before.attributes, &meta.attributes);
+        if meta.stored_size != before.stored_size || ours.representation != theirs.representation {
+            let detail = "the copy is not what was copied: another write came in between";
+            return Err(self.error(ErrorKind::Indeterminate, detail));
+        }
+        let replaced = match mode {
+            PutMode::Create => Some(false),
+            PutMode::Replace(_) => Some(true),
+            PutMode::Overwrite => None,
+        };
+        Ok(Stored { meta, replaced })
+    }
+
+    /// 412 says neither whether source or destination was meant.
+    async fn of_copy(&self, before: &ObjectMeta, mode: &PutMode, error: StoreError) -> StoreError {
+        match error.kind() {
+            ErrorKind::PreconditionFailed => match self.look(&before.key).await {
+                Ok(now) if now.etag == before.etag => self.refused(mode),
+                Ok(_) => {
+                    let detail = "the source changed while it was copied";
+                    self.error(ErrorKind::Unavailable, detail)
+                }
+                Err(error) => error,
+            },
+            // The source has just been there: it went, or If-Match met a missing destination.
+            ErrorKind::NotFound => match self.look(&before.key).await {
+                Ok(_) => self.of_condition(mode, error),
+                Err(error) => error,
+            },
+            _ => error,
+        }
+    }
+
+    /// Reads a copy back: the source is deleted on no other evidence.
+    async fn compare(&self, before: &ObjectMeta, after: &ObjectMeta) -> Result<(), StoreError> {
+        let found = self.digest_of(&after.key, &after.etag).await?;
+        let wanted = match before.attributes.representation {
+            Some(known) => known.stored_sha256,
+            None => self.digest_of(&before.key, &before.etag).await?,
+        };
+        if found == wanted {
+            return Ok(());
+        }
+        let detail = "the copy's bytes are not the source's: the source was kept";
+        Err(self.error(ErrorKind::Corrupt, detail))
+    }
+
+    async fn digest_of(&self, key: &ObjectKey, etag: &ETag) -> Result<Digest, StoreError> {
+        let options = GetOptions { range: None, if_match: Some(etag.clone()) };
+        match self.read(key, options).await?.body {
+            Body::Bytes(bytes) => Ok(Digest::of(&bytes)),
+            Body::Stream(mut stream) => {
+                let mut hasher = Hasher::new();
+                while let Some(piece) = stream.next().await {
+                    hasher.update(&piece?);
+                }
+                Ok(hasher.finish())
+            }
+        }
+    }
+}

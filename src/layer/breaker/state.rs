@@ -1,0 +1,211 @@
+//! When a breaker opens and closes: the state machine, without calls, locks or a clock.
+//!
+//! ```text
+//!            failures in a row, or a bad window              the time is over, a call comes
+//!   Closed ─────────────────────────────────────▶ Open ◀──────────────────────────────▶ HalfOpen
+//!      ▲                                             failure: open for twice as long       │
+//!      └──────────────────────────── success ──────────────────────────────────────────────┘
+//! ```
+//!
+//! Every admitted call has a [`Ticket`] of the state that admitted it. Results of calls from before
+//! a transition say nothing about what came after it and are ignored.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::window::Window;
+use crate::telemetry::BreakerState;
+
+/// When to open, and for how long.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BreakerPolicy {
+    /// Failures in a row that open it.
+    pub failures_in_a_row: u32,
+    /// Calls within 10 s from which their share of failures counts.
+    pub window_calls: u32,
+    /// Share of failures among them that opens it, 0 to 1.
+    pub window_failures: f64,
+    /// How long it is open the first time; doubles with each failed probe.
+    pub open_first: Duration,
+    /// Longest that it is open.
+    pub open_most: Duration,
+    /// Largest share of the open time that chance takes off, 0 to 1, so that replicas which lost
+    /// the same backend do not probe it together.
+    pub jitter: f64,
+    /// Makes chance repeatable.
+    pub seed: Option<u64>,
+}
+
+impl Default for BreakerPolicy {
+    /// 5 in a row, or half of at least 20 within 10 s; open for 1 s to 30 s, up to a fifth less.
+    fn default() -> Self {
+        Self {
+            failures_in_a_row: 5,
+            window_calls: 20,
+            window_failures: 0.5,
+            open_first: Duration::from_secs(1),
+            open_most: Duration::from_secs(30),
+            jitter: 0.2,
+            seed: None,
+        }
+    }
+}
+
+/// Names the call that a result is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket {
+    /// Number of the transitions before it.
+    era: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Condition {
+    Closed,
+    Open { until: Instant },
+    HalfOpen { probing: bool },
+}
+
+/// The state of one breaker. Calls that change it say so by the new state.
+#[derive(Debug)]
+pub(super) struct State {
+    policy: BreakerPolicy,
+    condition: Condition,
+    since: Instant,
+    /// Transitions so far.
+    era: u64,
+    /// Failures since the last success.
+    in_a_row: u32,
+    window: Window,
+    /// Times opened since it was last closed.
+    openings: u32,
+    chance: fastrand::Rng,
+}
+
+impl State {
+    pub(super) fn new(policy: BreakerPolicy, now: Instant) -> Self {
+        let chance = policy.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        Self {
+            policy,
+            condition: Condition::Closed,
+            since: now,
+            era: 0,
+            in_a_row: 0,
+            window: Window::new(now),
+            openings: 0,
+            chance,
+        }
+    }
+
+    /// Whether a call may go through; else the time until it makes sense to ask again.
+    pub(super) fn admit(&mut self, now: Instant) -> Result<Ticket, Duration> {
+        match &mut self.condition {
+            Condition::Closed => {}
+            Condition::Open { until } if now < *until => return Err(*until - now),
+            Condition::Open { .. } => self.enter(Condition::HalfOpen { probing: true }, now),
+            // How long the probe takes is unknown; if it fails, at least this long.
+            Condition::HalfOpen { probing: true } => return Err(self.policy.open_first),
+            Condition::HalfOpen { probing } => *probing = true,
+        }
+        Ok(Ticket { era: self.era })
+    }
+
+    /// The call was answered, whatever the answer.
+    pub(super) fn succeeded(&mut self, ticket: Ticket, now: Instant) {
+        if ticket.era != self.era {
+            return;
+        }
+        match self.condition {
+            Condition::Closed => {
+                self.in_a_row = 0;
+                self.window.record(now, false);
+            }
+            Condition::HalfOpen { .. } => {
+                self.openings = 0;
+                self.in_a_row = 0;
+                self.window = Window::new(now);
+                self.enter(Condition::Closed, now);
+            }
+            // Whoever was admitted by an earlier state has another ticket.
+            Condition::Open { .. } => {}
+        }
+    }
+
+    /// The call failed by the backend's fault.
+    pub(super) fn failed(&mut self, ticket: Ticket, now: Instant) {
+        if ticket.era != self.era {
+            return;
+        }
+        match self.condition {
+            Condition::Closed => {
+                self.in_a_row = self.in_a_row.saturating_add(1);
+                self.window.record(now, true);
+                if self.is_bad(now) {
+                    self.open(now);
+                }
+            }
+            Condition::HalfOpen { .. } => self.open(now),
+            Condition::Open { .. } => {}
+        }
+    }
+
+    /// The call was given up by its caller: nothing is known, and a probe's place is free again.
+    pub(super) fn released(&mut self, ticket: Ticket) {
+        if ticket.era == self.era
+            && let Condition::HalfOpen { probing } = &mut self.condition
+        {
+            *probing = false;
+        }
+    }
+
+    /// A ticket for what happens to an admitted call after it was answered, such as its body's end.
+    /// Never a probe's: the answer has decided that.
+    pub(super) fn afterwards(&self) -> Option<Ticket> {
+        matches!(self.condition, Condition::Closed).then_some(Ticket { era: self.era })
+    }
+
+    pub(super) fn state(&self) -> BreakerState {
+        match self.condition {
+            Condition::Closed => BreakerState::Closed,
+            Condition::Open { .. } => BreakerState::Open,
+            Condition::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    /// When the state was entered.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Time until a probe may go through; zero where one is due, absent unless open.
+    pub(super) fn retry_in(&self, now: Instant) -> Option<Duration> {
+        match self.condition {
+            Condition::Open { until } => Some(until.saturating_duration_since(now)),
+            Condition::Closed | Condition::HalfOpen { .. } => None,
+        }
+    }
+
+    fn is_bad(&self, now: Instant) -> bool {
+        let (calls, failures) = self.window.count(now);
+        let share = f64::from(failures) / f64::from(calls.max(1));
+        self.in_a_row >= self.policy.failures_in_a_row
+            || (calls >= self.policy.window_calls && share >= self.policy.window_failures)
+    }
+
+    fn open(&mut self, now: Instant) {
+        let doubled = self.policy.open_first.saturating_mul(1 << self.openings.min(20));
+        let longest = doubled.min(self.policy.open_most);
+        let time = longest.mul_f64(1.0 - self.policy.jitter * self.chance.f64());
+        self.openings = self.openings.saturating_add(1);
+        self.enter(Condition::Open { until: now + time }, now);
+    }
+
+    fn enter(&mut self, condition: Condition, now: Instant) {
+        self.condition = condition;
+        self.since = now;
+        self.era += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;

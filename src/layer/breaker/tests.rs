@@ -1,0 +1,267 @@
+//! The gate over a store that fails on purpose, on paused time and without jitter.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+
+use super::*;
+use crate::backend::conformance;
+use crate::backend::faulty::{Chance, Fault, Faulty, Operation};
+use crate::backend::memory::Memory;
+use crate::layer::{Limit, LimitPolicy};
+use crate::telemetry::BreakerState;
+
+const SECOND: Duration = Duration::from_secs(1);
+const DOWN: Fault = Fault::Refuse(ErrorKind::Unavailable);
+
+fn policy() -> BreakerPolicy {
+    BreakerPolicy { jitter: 0.0, ..BreakerPolicy::default() }
+}
+
+struct Bench {
+    store: Arc<Faulty<Memory>>,
+    breaker: Breaker,
+    metrics: Metrics,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let store = Arc::new(Faulty::new(Memory::new(), 1));
+        let metrics = Metrics::new();
+        let breaker = Breaker::new(store.clone(), "west", policy(), &metrics);
+        Self { store, breaker, metrics }
+    }
+
+    fn fail_with(&self, kind: ErrorKind) {
+        let fault = Fault::Refuse(kind);
+        let chance = |operation| Chance { operation, fault, probability: 1.0 };
+        self.store.set_chances([chance(Operation::Head), chance(Operation::Probe)]);
+    }
+
+    fn heal(&self) {
+        self.store.set_chances([]);
+    }
+
+    async fn head(&self) -> Result<ObjectMeta, StoreError> {
+        self.breaker.head(&ObjectKey::new("a")).await
+    }
+
+    async fn open(&self) {
+        self.fail_with(ErrorKind::Unavailable);
+        for _ in 0..5 {
+            self.head().await.unwrap_err();
+        }
+        assert_eq!(self.is(), BreakerState::Open);
+    }
+
+    fn is(&self) -> BreakerState {
+        self.breaker.status().state
+    }
+
+    /// Calls that reached the store while it failed.
+    fn reached(&self) -> usize {
+        self.store.injected().len()
+    }
+
+    fn figure(&self, series: &str) -> String {
+        let text = self.metrics.render();
+        let start = format!("proof_storage_backend_breaker_{series} ");
+        text.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or("none").to_owned()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_kind_of_error_counts_or_does_not() {
+    let counting =
+        [ErrorKind::Unavailable, ErrorKind::Timeout].map(|kind| (kind, BreakerState::Open));
+    let answers = [
+        ErrorKind::NotFound,
+        ErrorKind::AlreadyExists,
+        ErrorKind::PreconditionFailed,
+        ErrorKind::AccessDenied,
+        ErrorKind::QuotaExceeded,
+        ErrorKind::Invalid,
+        ErrorKind::Unsupported,
+        ErrorKind::Corrupt,
+    ]
+    .map(|kind| (kind, BreakerState::Closed));
+    for (kind, state) in counting.into_iter().chain(answers) {
+        let bench = Bench::new();
+        bench.fail_with(kind);
+        for _ in 0..30 {
+            let error = bench.head().await.unwrap_err();
+            assert!(bench.is() == BreakerState::Open || error.kind() == kind);
+        }
+        assert_eq!(bench.is(), state, "{kind:?}");
+    }
+    // Lost answers, too.
+    let bench = Bench::new();
+    bench.store.script(Operation::Delete, [Fault::Lose(ErrorKind::Indeterminate); 5]);
+    for _ in 0..5 {
+        bench.breaker.delete(&ObjectKey::new("a"), None).await.unwrap_err();
+    }
+    assert_eq!(bench.is(), BreakerState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_calls_do_not_reach_the_backend_and_say_when_to_come() {
+    let bench = Bench::new();
+    bench.open().await;
+    tokio::time::advance(SECOND / 4).await;
+    let error = bench.head().await.unwrap_err();
+    assert_eq!((error.kind(), error.class()), (ErrorKind::Unavailable, Class::Failed));
+    assert_eq!(error.retry_after(), Some(SECOND * 3 / 4));
+    assert!(error.detail().contains("west"), "{error}");
+    let answers = bench.breaker.delete_many(&[ObjectKey::new("a"), ObjectKey::new("b")]).await;
+    assert!(answers.iter().all(|a| a.as_ref().unwrap_err().kind() == ErrorKind::Unavailable));
+    assert_eq!((answers.len(), bench.reached()), (2, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_and_metrics_tell_what_happened() {
+    let bench = Bench::new();
+    let handle = bench.breaker.handle();
+    assert_eq!(handle.name(), "west");
+    let fresh = handle.status();
+    assert_eq!((fresh.state, fresh.last_error, fresh.retry_in), (BreakerState::Closed, None, None));
+    assert_eq!(bench.figure("state{backend=\"memory\"}"), "0");
+
+    bench.open().await;
+    let status = handle.status();
+    assert_eq!((status.state, status.retry_in), (BreakerState::Open, Some(SECOND)));
+    assert_eq!(status.last_error.as_deref(), Some("injected: not done"));
+    assert_eq!(bench.figure("state{backend=\"memory\"}"), "2");
+    tokio::time::advance(SECOND).await;
+    bench.head().await.unwrap_err();
+    assert_eq!(handle.status().retry_in, Some(SECOND * 2));
+
+    bench.heal();
+    tokio::time::advance(SECOND * 2).await;
+    assert_eq!(bench.head().await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(handle.status().state, BreakerState::Closed);
+    assert!(handle.status().last_error.is_some(), "the latest failure stays on record");
+    assert_eq!(bench.figure("state{backend=\"memory\"}"), "0");
+    for (state, times) in [("open", "2"), ("half_open", "2"), ("closed", "1")] {
+        let series = format!("transitions_total{{backend=\"memory\",state=\"{state}\"}}");
+        assert_eq!(bench.figure(&series), times, "{state}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_probes_open_and_close_it_without_traffic() {
+    let bench = Bench::new();
+    bench.fail_with(ErrorKind::Unavailable);
+    for _ in 0..5 {
+        bench.breaker.probe().await.unwrap_err();
+    }
+    assert_eq!(bench.is(), BreakerState::Open);
+    bench.heal();
+    assert!(bench.breaker.probe().await.is_err(), "not before its time");
+    tokio::time::advance(SECOND).await;
+    bench.breaker.probe().await.unwrap();
+    assert_eq!(bench.is(), BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_open_lets_one_of_many_callers_through() {
+    let bench = Bench::new();
+    bench.open().await;
+    tokio::time::advance(SECOND).await;
+    bench.store.script(Operation::Head, [Fault::Delay(SECOND)]);
+    bench.heal();
+    let before = bench.reached();
+    let answers = futures_util::future::join_all((0..10).map(|_| bench.head())).await;
+    let refused =
+        answers.iter().filter(|a| a.as_ref().unwrap_err().kind() == ErrorKind::Unavailable);
+    assert_eq!((refused.count(), bench.reached() - before), (9, 1));
+    assert_eq!(bench.is(), BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_go_away_count_as_nothing_and_free_the_probe() {
+    let bench = Bench::new();
+    bench.store.script(Operation::Head, [Fault::Hang; 30]);
+    for _ in 0..30 {
+        assert!(tokio::time::timeout(SECOND, bench.head()).await.is_err());
+    }
+    assert_eq!(bench.is(), BreakerState::Closed, "callers' timeouts do not open it");
+
+    bench.open().await;
+    bench.heal();
+    bench.store.script(Operation::Head, [Fault::Hang]);
+    tokio::time::advance(SECOND).await;
+    let mut probe = Box::pin(bench.head());
+    assert!(futures_util::poll!(&mut probe).is_pending());
+    assert_eq!(bench.is(), BreakerState::HalfOpen);
+    assert_eq!(bench.head().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    drop(probe);
+    assert_eq!(bench.is(), BreakerState::HalfOpen);
+    assert_eq!(bench.head().await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(bench.is(), BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_answer_among_many_deletes_shows_that_the_backend_works() {
+    let error = |kind| StoreError::new(kind, Provider::Memory, "scripted");
+    let failed = || Err::<bool, _>(error(ErrorKind::Timeout));
+    assert!(matches!(judge_many(&[failed(), failed()]), Verdict::Failed(_)));
+    assert!(matches!(judge_many(&[failed(), Ok(true)]), Verdict::Answered));
+    let denied = Err(error(ErrorKind::AccessDenied));
+    assert!(matches!(judge_many(&[failed(), denied]), Verdict::Answered));
+    assert!(matches!(judge_many::<bool>(&[]), Verdict::Nothing));
+
+    let bench = Bench::new();
+    bench.store.script(Operation::DeleteMany, [DOWN; 5]);
+    for _ in 0..5 {
+        bench.breaker.delete_many(&[ObjectKey::new("a")]).await;
+    }
+    assert_eq!(bench.is(), BreakerState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_break_off_count() {
+    let bench = Bench::new();
+    let (key, payload) = (ObjectKey::new("a"), Bytes::from_static(b"some bytes").into());
+    let attributes = Attributes::new("text/plain");
+    bench.breaker.put(&key, payload, attributes, PutMode::Create).await.unwrap();
+    // The put leaves the window, where it would count as one more success.
+    tokio::time::advance(Duration::from_secs(11)).await;
+    bench.store.script(Operation::Get, [Fault::BreakBody; 30]);
+    for call in 0..10 {
+        assert_eq!(bench.is(), BreakerState::Closed, "{call}");
+        let found = bench.breaker.get(&key, GetOptions::default()).await.unwrap();
+        let Body::Stream(stream) = found.body else { panic!("a broken body is a stream") };
+        let pieces: Vec<_> = stream.collect().await;
+        assert!(pieces.last().unwrap().is_err());
+    }
+    assert_eq!(bench.is(), BreakerState::Open, "each get is a success and a failure");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_of_our_own_limit_say_nothing_of_the_backend() {
+    let store = Arc::new(Faulty::new(Memory::new(), 1));
+    store.script(Operation::Head, [Fault::Hang]);
+    let metrics = Metrics::new();
+    let limits = LimitPolicy { in_flight: 1, patience: Duration::ZERO };
+    let limit = Limit::new(store, limits, &metrics);
+    let breaker = Breaker::new(Arc::new(limit), "west", policy(), &metrics);
+    let key = ObjectKey::new("a");
+    let mut hanging = Box::pin(breaker.head(&key));
+    assert!(futures_util::poll!(&mut hanging).is_pending());
+    for _ in 0..30 {
+        let error = breaker.head(&key).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), breaker.status().state),
+            (ErrorKind::Unavailable, BreakerState::Closed)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeps_the_contract() {
+    conformance::run(async || {
+        Arc::new(Breaker::new(Arc::new(Memory::new()), "m", policy(), &Metrics::new())) as _
+    })
+    .await;
+}

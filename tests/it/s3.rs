@@ -1,0 +1,102 @@
+//! The S3 backend over an S3 in this process, in each of its personalities.
+
+mod faults;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake_s3::{FakeS3, Personality};
+use proof_storage::backend::conformance;
+use proof_storage::backend::s3::{Options, Report, S3, StaticCredentials, Verdict};
+use proof_storage::model::{Encryption, Provider};
+
+/// A backend that talks to a server.
+async fn connect(server: &FakeS3, provider: Provider) -> S3 {
+    S3::connect(Options {
+        provider,
+        endpoint: Some(server.endpoint()),
+        presign_endpoint: None,
+        region: Some(FakeS3::REGION.to_owned()),
+        bucket: FakeS3::BUCKET.to_owned(),
+        credentials: Some(StaticCredentials {
+            access_key_id: FakeS3::ACCESS_KEY.to_owned(),
+            secret_access_key: FakeS3::SECRET_KEY.into(),
+        }),
+        path_style: true,
+        prefix: String::new(),
+        encryption: Encryption::None,
+        kms_key_id: None,
+        timeout: Duration::from_secs(10),
+    })
+    .await
+}
+
+/// The same, and it knows what the server can do.
+async fn examined(server: &FakeS3, provider: Provider) -> (S3, Report) {
+    let store = connect(server, provider).await;
+    let report = store.examine().await.expect("the server can be examined");
+    store.learn(report.capabilities);
+    store.count().await.expect("the bucket can be counted");
+    (store, report)
+}
+
+async fn keeps_the_contract(personality: Personality, provider: Provider) {
+    let servers = std::cell::RefCell::new(Vec::new());
+    conformance::run(async || {
+        let server = FakeS3::start(personality).expect("the server starts");
+        let (store, _) = examined(&server, provider).await;
+        servers.borrow_mut().push(server);
+        Arc::new(store) as _
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aws_keeps_the_contract() {
+    keeps_the_contract(Personality::Aws, Provider::S3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r2_keeps_the_contract() {
+    keeps_the_contract(Personality::R2, Provider::R2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garage_keeps_the_contract() {
+    keeps_the_contract(Personality::Garage, Provider::S3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_examination_tells_the_personalities_apart() {
+    use Verdict::{Gateway, Native, No};
+    let features = ["create-only", "delete-if-match", "tags", "encryption-aes256", "storage-class"];
+    for (personality, provider, wanted) in [
+        (Personality::Aws, Provider::S3, [Native, Native, Native, Native, Native]),
+        (Personality::R2, Provider::R2, [Native, Native, Gateway, No, Native]),
+        (Personality::Garage, Provider::S3, [Gateway, Gateway, Gateway, No, No]),
+    ] {
+        let server = FakeS3::start(personality).expect("the server starts");
+        let (_, report) = examined(&server, provider).await;
+        let found = features.map(|feature| report.verdict(feature));
+        assert_eq!(found, wanted, "{personality:?}: {:#?}", report.findings);
+        for feature in [
+            "write-read",
+            "checksum-sha256",
+            "content-encoding",
+            "range",
+            "copy",
+            "multipart",
+            "list",
+            "missing-key",
+            "batch-delete",
+            "presigned-get",
+            "presigned-head",
+            "presigned-put",
+        ] {
+            assert_eq!(report.verdict(feature), Native, "{feature}: {:#?}", report.findings);
+        }
+        assert!(report.clock_skew.is_some_and(|skew| skew.abs() <= 2), "{:?}", report.clock_skew);
+        assert!(server.objects().is_empty(), "nothing is left: {:?}", server.objects());
+        assert!(server.uploads().is_empty(), "nothing is left: {:?}", server.uploads());
+    }
+}

@@ -1,0 +1,122 @@
+//! What a misbehaving backend makes of a call: one attempt, honestly told.
+
+use bytes::Bytes;
+use fake_s3::{Effect, FakeS3, Fault, Personality};
+use proof_storage::backend::Backend as _;
+use proof_storage::model::{
+    Attributes, Body, Digest, ErrorKind, GetOptions, ObjectKey, Provider, PutMode, Representation,
+    StoreError, Stored,
+};
+
+use super::examined;
+
+fn key() -> ObjectKey {
+    ObjectKey::new("proofs/a.json")
+}
+
+async fn store(
+    backend: &proof_storage::backend::s3::S3,
+    bytes: &Bytes,
+) -> Result<Stored, StoreError> {
+    let mut attributes = Attributes::new("application/json");
+    let digest = Digest::of(bytes);
+    let size = bytes.len() as u64;
+    attributes.representation =
+        Some(Representation { sha256: digest, size, stored_sha256: digest });
+    backend.put(&key(), bytes.clone().into(), attributes, PutMode::Create).await
+}
+
+/// Each fault of a write, what it is told as, and whether the object is there afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_write_says_whether_it_may_have_happened() {
+    let bytes = Bytes::from_static(b"{}");
+    for (effect, kind, there) in [
+        (Effect::slow_down(), ErrorKind::Unavailable, false),
+        (Effect::too_many_requests(), ErrorKind::Unavailable, false),
+        (Effect::internal_error(), ErrorKind::Indeterminate, false),
+        (Effect::access_denied(), ErrorKind::AccessDenied, false),
+        (Effect::quota_reached(), ErrorKind::QuotaExceeded, false),
+        (Effect::CloseBefore, ErrorKind::Indeterminate, false),
+        (Effect::CloseAfter, ErrorKind::Indeterminate, true),
+        (Effect::NoETag, ErrorKind::Indeterminate, true),
+    ] {
+        let server = FakeS3::start(Personality::Aws).expect("the server starts");
+        let (backend, _) = examined(&server, Provider::S3).await;
+        let label = format!("{effect:?}");
+        server.fault(Fault::new(effect).on("PutObject"));
+        let error = store(&backend, &bytes).await.expect_err("the fault is told");
+        assert_eq!(error.kind(), kind, "{label}: {error:?}");
+        assert_eq!(server.pending_faults(), 0, "{label} was met");
+        assert_eq!(backend.head(&key()).await.is_ok(), there, "{label}");
+        if kind == ErrorKind::Unavailable {
+            assert!(error.retry_after().is_some(), "{label} says when to come back");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_is_gone_did_nothing() {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let (backend, _) = examined(&server, Provider::S3).await;
+    server.pause().expect("the server pauses");
+    let error = store(&backend, &Bytes::from_static(b"{}")).await.expect_err("nobody answers");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "a refused connection: {error:?}");
+    server.resume().expect("the server goes on");
+    store(&backend, &Bytes::from_static(b"{}")).await.expect("it recovers by itself");
+}
+
+/// A body that is cut is an error; bytes that differ are for the vault, which knows the digest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_body_never_ends_cleanly() {
+    for size in [1000, 3_000_000] {
+        let server = FakeS3::start(Personality::Aws).expect("the server starts");
+        let (backend, _) = examined(&server, Provider::S3).await;
+        let bytes = Bytes::from(vec![7; size]);
+        store(&backend, &bytes).await.expect("it is stored");
+        server.fault(Fault::new(Effect::CutBody).on("GetObject"));
+        let outcome = match backend.get(&key(), GetOptions::default()).await {
+            Err(error) => Err(error),
+            Ok(found) => match found.body {
+                Body::Bytes(bytes) => Ok(bytes.len()),
+                Body::Stream(mut stream) => {
+                    let mut length = Ok(0);
+                    while let Some(piece) = futures_util::StreamExt::next(&mut stream).await {
+                        length = match (length, piece) {
+                            (Ok(length), Ok(piece)) => Ok(length + piece.len()),
+                            (_, Err(error)) | (Err(error), _) => Err(error),
+                        };
+                    }
+                    length
+                }
+            },
+        };
+        let error = outcome.expect_err("a cut body is an error");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{size}: {error:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_deletes_are_one_call() {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let (backend, _) = examined(&server, Provider::S3).await;
+    let before = server.requests();
+    let keys: Vec<_> = (0..1000).map(|n| ObjectKey::new(format!("proofs/{n}"))).collect();
+    let answers = backend.delete_many(&keys).await;
+    assert!(answers.iter().all(Result::is_ok));
+    let calls = server.requests().since(&before);
+    assert_eq!((calls.of("DeleteObjects"), calls.total()), (1, 1));
+}
+
+/// Objects that others put into the bucket are served, without a digest of ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_objects_are_read() {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let (backend, _) = examined(&server, Provider::S3).await;
+    let headers =
+        fake_s3::Headers { content_type: Some("text/plain".into()), ..Default::default() };
+    server.put_raw(key().as_str(), Bytes::from_static(b"theirs"), headers);
+    let found = backend.get(&key(), GetOptions::default()).await.expect("it is read");
+    assert_eq!(found.meta.attributes.representation, None);
+    assert_eq!(found.meta.attributes.content_type, "text/plain");
+    assert!(matches!(found.body, Body::Bytes(bytes) if bytes == "theirs"));
+}
