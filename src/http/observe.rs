@@ -59,6 +59,8 @@ where
         headers.insert(REQUEST_ID, value);
     }
     let status = response.status();
+    let length = response.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
     let record = Record {
         state,
         started,
@@ -68,6 +70,7 @@ where
         status,
         bytes_in,
         bytes_out: 0,
+        length,
         complete: false,
         _in_flight: in_flight,
     };
@@ -203,7 +206,8 @@ impl HttpBody for Observed {
         match &frame {
             Some(Ok(frame)) => {
                 self.record.bytes_out += frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
-                if self.body.is_end_stream() {
+                let sent = Some(self.record.bytes_out) == self.record.length;
+                if sent || self.body.is_end_stream() {
                     self.record.complete = true;
                 }
             }
@@ -232,6 +236,8 @@ struct Record {
     status: StatusCode,
     bytes_in: Counter,
     bytes_out: u64,
+    /// `Content-Length`: who has sent that much asks for no end.
+    length: Option<u64>,
     complete: bool,
     _in_flight: InFlight,
 }
