@@ -1,6 +1,7 @@
 //! The S3 backend over an S3 in this process, in each of its personalities.
 
 mod faults;
+mod promises;
 
 use std::sync::Arc;
 use std::time::Duration;

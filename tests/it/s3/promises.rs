@@ -1,0 +1,118 @@
+//! What the service promises, on each kind of S3 and through the layers it stands behind.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fake_s3::{Effect, FakeS3, Fault, Personality};
+use proof_storage::backend::Backend;
+use proof_storage::layer::{
+    Breaker, BreakerPolicy, Limit, LimitPolicy, Retry, RetryPolicy, Timeout,
+};
+use proof_storage::model::{
+    Attributes, Digest, ErrorKind, ObjectKey, Provider, PutMode, Representation,
+};
+use proof_storage::telemetry::Metrics;
+
+use super::examined;
+
+const WRITERS: usize = 64;
+const KEYS: usize = 40;
+
+const ALL: [(Personality, Provider); 3] = [
+    (Personality::Aws, Provider::S3),
+    (Personality::R2, Provider::R2),
+    (Personality::Garage, Provider::S3),
+];
+
+fn layered(backend: impl Backend) -> Arc<dyn Backend> {
+    let metrics = Metrics::new();
+    let timeout = Timeout::new(Arc::new(backend), std::time::Duration::from_secs(10));
+    let limit = Limit::new(Arc::new(timeout), LimitPolicy::default(), &metrics);
+    let breaker = Breaker::new(Arc::new(limit), "s3", BreakerPolicy::default(), &metrics);
+    Arc::new(Retry::new(Arc::new(breaker), RetryPolicy::new(3), metrics))
+}
+
+fn proof(text: &str) -> (Bytes, Attributes) {
+    let bytes = Bytes::copy_from_slice(text.as_bytes());
+    let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
+    let mut attributes = Attributes::new("application/json");
+    attributes.representation =
+        Some(Representation { sha256: digest, size, stored_sha256: digest });
+    (bytes, attributes)
+}
+
+/// Many writers race for the same keys: each key is created once, and holds its winner's bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn racing_creates_have_one_winner_for_each_key() {
+    for (personality, provider) in ALL {
+        let server = FakeS3::start(personality).expect("the server starts");
+        let backend = layered(examined(&server, provider).await.0);
+        let mut tasks = Vec::new();
+        for writer in 0..WRITERS {
+            let backend = Arc::clone(&backend);
+            tasks.push(tokio::spawn(async move {
+                let mut won = Vec::new();
+                for number in 0..KEYS {
+                    let key = ObjectKey::new(format!("proofs/{number}"));
+                    let (bytes, attributes) = proof(&format!("{{\"writer\":{writer}}}"));
+                    match backend.put(&key, bytes.into(), attributes, PutMode::Create).await {
+                        Ok(_) => won.push(number),
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists),
+                    }
+                }
+                won
+            }));
+        }
+        let mut winners = [None; KEYS];
+        for (writer, task) in tasks.into_iter().enumerate() {
+            for number in task.await.expect("no writer panics") {
+                assert_eq!(winners[number], None, "{personality:?}: {number} has one winner");
+                winners[number] = Some(writer);
+            }
+        }
+        for (number, winner) in winners.into_iter().enumerate() {
+            let winner = winner.unwrap_or_else(|| panic!("{personality:?}: {number} has a winner"));
+            let (bytes, _) = proof(&format!("{{\"writer\":{winner}}}"));
+            let raw = server.raw(&format!("proofs/{number}")).expect("it is there");
+            assert_eq!(raw.bytes, bytes, "{personality:?}: {number} is its winner's");
+        }
+    }
+}
+
+/// The connection is cut behind the commit and before the answer: the caller sees a success.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_a_success_in_the_end() {
+    for (personality, provider) in ALL {
+        let server = FakeS3::start(personality).expect("the server starts");
+        let backend = layered(examined(&server, provider).await.0);
+        let key = ObjectKey::new("proofs/a.json");
+        let (bytes, attributes) = proof("{}");
+        server.fault(Fault::new(Effect::CloseAfter).on("PutObject"));
+        let stored = backend.put(&key, bytes.into(), attributes, PutMode::Create).await;
+        let stored = stored.unwrap_or_else(|error| panic!("{personality:?}: {error:?}"));
+        assert_eq!(stored.meta.stored_size, 2);
+        assert_eq!(server.pending_faults(), 0, "the fault was met");
+        assert_eq!(server.objects().len(), 1);
+    }
+}
+
+/// A short outage is waited for, and a long one is told at once, without another call.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_waited_for_and_then_told_at_once() {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let backend = layered(examined(&server, Provider::S3).await.0);
+    let key = ObjectKey::new("proofs/a.json");
+    server.fault(Fault::new(Effect::slow_down()).on("HeadObject"));
+    let missing = backend.head(&key).await.expect_err("there is none");
+    assert_eq!(missing.kind(), ErrorKind::NotFound, "after one refusal");
+
+    server.pause().expect("the server pauses");
+    for _ in 0..4 {
+        let error = backend.head(&key).await.expect_err("nobody answers");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+    let before = server.requests();
+    let error = backend.head(&key).await.expect_err("the breaker is open");
+    assert!(error.retry_after().is_some(), "it says when to come back: {error:?}");
+    assert_eq!(server.requests().since(&before).total(), 0);
+}
