@@ -106,7 +106,7 @@ impl App {
         let (monitor, task) = Monitor::start(
             Arc::clone(&backend),
             store.damage(),
-            store.probe_interval(),
+            config.storage.probe_interval,
             config.storage.timeout,
         )
         .await;
@@ -193,6 +193,7 @@ pub fn settings(config: &Config, address: std::net::SocketAddr) -> Settings {
         public_url,
         cdn_url: config.storage.cdn_url.as_ref().map(|url| url.as_str().to_owned()),
         default_cache_control: config.storage.default_cache_control.clone(),
+        redirect_downloads: config.storage.redirect_downloads.clone(),
         body_timeout: config.limits.body_idle_timeout,
         slow_request: config.log.slow_request,
         cors_origins: match &config.server.cors_origins {

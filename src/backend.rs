@@ -11,12 +11,13 @@ pub mod memory;
 pub mod s3;
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::model::{
     Attributes, Capabilities, ETag, GetOptions, ListPage, ListRequest, ObjectKey, ObjectMeta,
-    Payload, Provider, PutMode, Retrieved, StoreError, Stored, Usage,
+    Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError, Stored, Usage,
 };
 
 /// A store of objects.
@@ -111,6 +112,18 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
         destination: &ObjectKey,
         mode: PutMode,
     ) -> Result<Stored, StoreError>;
+
+    /// A URL that the store itself honours, for one method and at most that long. Whether the
+    /// object exists is not asked.
+    ///
+    /// # Errors
+    /// `Unsupported` where [`Capabilities::presign`] is not available, or a failure to sign.
+    async fn presign(
+        &self,
+        key: &ObjectKey,
+        method: &PresignMethod,
+        expires_in: Duration,
+    ) -> Result<Presigned, StoreError>;
 
     /// How much it holds, without walking it.
     ///

@@ -14,6 +14,7 @@ mod listing;
 mod objects;
 mod observe;
 mod problem;
+mod redirect;
 mod render;
 mod signed;
 mod signing;

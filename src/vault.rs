@@ -17,6 +17,7 @@ mod upload;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use error::VaultError;
 pub use etag::{etag_of, names};
@@ -29,8 +30,8 @@ pub use upload::{Compression, MEMORY_BYTES, Prepared, Upload, UploadOptions};
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Body, ByteRange, Encoding, Encryption, ErrorKind, GetOptions, Key, KeyError,
-    ListPage, ListRequest, Namespace, ObjectMeta, PutMode, RESERVED, StoreError, Stored, Support,
-    Usage, WriteMode,
+    ListPage, ListRequest, Namespace, ObjectMeta, PresignMethod, Presigned, PutMode, RESERVED,
+    StoreError, Stored, Support, Usage, WriteMode,
 };
 
 /// How this service keeps proofs.
@@ -44,6 +45,20 @@ pub struct Policy {
     pub max_object_bytes: u64,
     /// Folder for temporary files of large bodies.
     pub spool_folder: PathBuf,
+}
+
+/// What a presigned URL is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PresignAction {
+    /// Reading.
+    Get,
+    /// Reading the headers.
+    Head,
+    /// Storing.
+    Put {
+        /// The caller must send exactly this, and it is kept.
+        content_type: String,
+    },
 }
 
 /// The service's view of its store.
@@ -235,6 +250,48 @@ impl Vault {
         let mode = self.transfer_mode(from, to, overwrite)?;
         let stored = self.backend.rename(from.object(), to.object(), mode).await;
         stored.map_err(|error| self.explain_taken(error, overwrite))
+    }
+
+    /// Whether a URL of the backend's own would keep the promises that this service makes.
+    ///
+    /// # Errors
+    /// `Unsupported`, saying what is missing.
+    pub fn check_presign(&self, writes: bool) -> Result<(), VaultError> {
+        let capabilities = self.backend.capabilities();
+        let create_only = writes && self.policy.write_mode == WriteMode::WriteOnce;
+        let missing = if !capabilities.presign.is_available() {
+            "has no URLs of its own"
+        } else if create_only && capabilities.create_only != Support::Native {
+            // A turn among our own writers says nothing to somebody who writes past us.
+            "cannot refuse by itself to overwrite, so a URL of its own would not be write-once"
+        } else {
+            return Ok(());
+        };
+        let provider = self.backend.provider();
+        let detail = format!("presign: the '{provider}' backend {missing}; use via: service");
+        Err(StoreError::new(ErrorKind::Unsupported, provider, detail).into())
+    }
+
+    /// A URL that the backend itself honours; one for storing is write-once where the service is.
+    ///
+    /// # Errors
+    /// As [`Self::check_presign`], or the backend's.
+    pub async fn presign(
+        &self,
+        key: &Key,
+        action: PresignAction,
+        expires_in: Duration,
+    ) -> Result<Presigned, VaultError> {
+        let method = match action {
+            PresignAction::Get => PresignMethod::Get,
+            PresignAction::Head => PresignMethod::Head,
+            PresignAction::Put { content_type } => PresignMethod::Put {
+                create_only: self.policy.write_mode == WriteMode::WriteOnce,
+                content_type: Some(content_type),
+            },
+        };
+        self.check_presign(matches!(method, PresignMethod::Put { .. }))?;
+        Ok(self.backend.presign(key.object(), &method, expires_in).await?)
     }
 
     /// How much the store holds.

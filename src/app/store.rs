@@ -19,11 +19,6 @@ use crate::layer::{
 use crate::model::StoreError;
 use crate::telemetry::Metrics;
 
-/// The embedded store's probe reads two flags and the free space: often costs nothing.
-const LOCAL_PROBE: Duration = Duration::from_secs(1);
-/// A remote one's is a request that somebody counts.
-const REMOTE_PROBE: Duration = Duration::from_secs(10);
-
 /// Until a store that did not answer is examined again; doubles up to the second.
 const FIRST_EXAMINATION_AGAIN: Duration = Duration::from_secs(1);
 const EXAMINATION_AGAIN: Duration = Duration::from_secs(60);
@@ -130,13 +125,6 @@ impl Store {
         match self {
             Self::Local(store) => store.damage(),
             Self::Remote(_) => Vec::new(),
-        }
-    }
-
-    pub(super) fn probe_interval(&self) -> Duration {
-        match self {
-            Self::Local(_) => LOCAL_PROBE,
-            Self::Remote(_) => REMOTE_PROBE,
         }
     }
 

@@ -36,7 +36,7 @@ mod write;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use fjall::Snapshot;
@@ -54,7 +54,8 @@ use self::write::{check_attributes, check_distinct, check_key, condition};
 use super::Backend;
 use crate::model::{
     Attributes, Body, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
-    ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError, Stored, Support, Usage,
+    ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError,
+    Stored, Support, Usage,
 };
 
 pub use self::open_error::OpenError;
@@ -295,6 +296,16 @@ impl Backend for Embedded {
         let row = outcome.record.unwrap_or_default();
         let record = Record::decode(destination, &row)?;
         Ok(Stored { meta: record.into_meta(destination.clone()), replaced: Some(outcome.found) })
+    }
+
+    async fn presign(
+        &self,
+        _: &ObjectKey,
+        _: &PresignMethod,
+        _: Duration,
+    ) -> Result<Presigned, StoreError> {
+        let detail = "the 'local' backend has no URLs of its own";
+        Err(StoreError::new(ErrorKind::Unsupported, Provider::Local, detail))
     }
 
     async fn usage(&self) -> Result<Usage, StoreError> {

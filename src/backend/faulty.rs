@@ -15,6 +15,7 @@ mod plan;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,7 +25,8 @@ pub use self::plan::{Chance, Fault, Operation};
 use super::Backend;
 use crate::model::{
     Attributes, Body, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
-    ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError, Stored, Usage,
+    ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError,
+    Stored, Usage,
 };
 
 /// What an older reader would see: an object, or that there is none.
@@ -231,6 +233,16 @@ impl<B: Backend> Backend for Faulty<B> {
         self.remember(&[source, destination]).await;
         let fault = self.draw(Operation::Rename);
         self.call(fault, self.inner.rename(source, destination, mode)).await
+    }
+
+    async fn presign(
+        &self,
+        key: &ObjectKey,
+        method: &PresignMethod,
+        expires_in: Duration,
+    ) -> Result<Presigned, StoreError> {
+        let fault = self.draw(Operation::Presign);
+        self.call(fault, self.inner.presign(key, method, expires_in)).await
     }
 
     async fn usage(&self) -> Result<Usage, StoreError> {

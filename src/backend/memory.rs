@@ -18,8 +18,8 @@ use futures_util::stream;
 use super::Backend;
 use crate::model::{
     Attributes, Body, Capabilities, ETag, Encryption, ErrorKind, GetOptions, ListPage, ListRequest,
-    ObjectKey, ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError, Stored, Support,
-    Usage,
+    ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved,
+    StoreError, Stored, Support, Usage,
 };
 
 /// Longest body that is answered in one piece; longer ones are streamed, so that callers meet both.
@@ -213,6 +213,16 @@ impl Backend for Memory {
         let stored = state.copy(source, destination, &mode)?;
         state.objects.remove(source);
         Ok(stored)
+    }
+
+    async fn presign(
+        &self,
+        _: &ObjectKey,
+        _: &PresignMethod,
+        _: Duration,
+    ) -> Result<Presigned, StoreError> {
+        let detail = "the 'memory' backend has no URLs of its own";
+        Err(StoreError::new(ErrorKind::Unsupported, Provider::Memory, detail))
     }
 
     async fn usage(&self) -> Result<Usage, StoreError> {

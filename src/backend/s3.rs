@@ -27,6 +27,7 @@ mod write;
 mod writers;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -39,8 +40,8 @@ use self::writers::Writers;
 use super::Backend;
 use crate::model::{
     Attributes, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
-    ObjectMeta, Payload, Provider, PutMode, RESERVED, Retrieved, StoreError, Stored, Support,
-    Usage,
+    ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, RESERVED, Retrieved,
+    StoreError, Stored, Support, Usage,
 };
 
 pub use self::examine::{Finding, Report, Verdict};
@@ -195,6 +196,15 @@ impl Backend for S3 {
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         self.relocate(source, destination, mode).await
+    }
+
+    async fn presign(
+        &self,
+        key: &ObjectKey,
+        method: &PresignMethod,
+        expires_in: Duration,
+    ) -> Result<Presigned, StoreError> {
+        self.sign(key, method, expires_in).await
     }
 
     async fn usage(&self) -> Result<Usage, StoreError> {

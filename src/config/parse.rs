@@ -27,6 +27,19 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// What keys begin with, with commas between; `*` is every key.
+pub(super) fn prefixes(text: &str) -> Result<Vec<String>, String> {
+    let prefix = |part: &str| match part.trim() {
+        "*" => Ok(String::new()),
+        "" => Err("has an empty part: write `*` for every key".to_owned()),
+        part if part.starts_with('/') => {
+            Err(format!("`{part}` begins with `/`, and no key does: leave it out"))
+        }
+        part => Ok(part.to_owned()),
+    };
+    text.split(',').map(prefix).collect()
+}
+
 /// A whole number of milliseconds within bounds.
 pub(super) fn milliseconds(
     allowed: RangeInclusive<u64>,

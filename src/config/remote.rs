@@ -1,5 +1,8 @@
 //! What the providers `s3` and `r2` need, in `[storage]` or in variables of R2's own.
 
+use std::time::Duration;
+
+use super::DAY_MS;
 use super::parse;
 use super::reader::Reader;
 use super::secret::Secret;
@@ -34,6 +37,8 @@ pub struct RemoteConfig {
     pub kms_key_id: Option<String>,
     /// `STORAGE_MAX_IN_FLIGHT`: calls under way at once. Default 256.
     pub max_in_flight: usize,
+    /// `STORAGE_INVENTORY_INTERVAL` (ms): between two countings for stats. Default an hour.
+    pub inventory_interval: Duration,
 }
 
 /// A key id and its secret.
@@ -81,6 +86,8 @@ impl RemoteConfig {
         let encryption = reader.value(&name::ENCRYPTION, parse::word(ENCRYPTIONS));
         let kms_key_id = reader.option(&name::KMS_KEY_ID, parse::name);
         let max_in_flight = reader.value(&name::MAX_IN_FLIGHT, parse::count(1..=100_000));
+        let inventory_interval =
+            reader.value(&name::INVENTORY_INTERVAL, parse::milliseconds(1000..=30 * DAY_MS));
         if !matches!(provider, Provider::S3 | Provider::R2) {
             reader.warn_unused(&name::OF_REMOTE, "while the provider is `local`");
             return None;
@@ -104,6 +111,7 @@ impl RemoteConfig {
             encryption,
             kms_key_id,
             max_in_flight,
+            inventory_interval,
         })
     }
 }

@@ -106,10 +106,14 @@ settings! {
         None, Text, "Cache-Control of proofs stored without one; else none is sent";
     CDN_URL = "STORAGE_CDN_URL", Some("storage.cdn_url"), None, Text,
         "URL of a CDN in front, used for `url` in the result of a store";
+    REDIRECT_DOWNLOADS = "STORAGE_REDIRECT_DOWNLOADS", Some("storage.redirect_downloads"), None, List,
+        "keys whose downloads are sent on to the backend: prefixes with commas between, or `*`";
     MAX_RETRIES = "STORAGE_MAX_RETRIES", Some("storage.max_retries"), Some("3"), Text,
         "tries after the first against a remote backend; no effect on the embedded store";
     TIMEOUT = "STORAGE_TIMEOUT", Some("storage.timeout"), Some("30000"), Text,
         "milliseconds for one call to a backend";
+    PROBE_INTERVAL = "STORAGE_PROBE_INTERVAL", Some("storage.probe_interval"), None, Text,
+        "milliseconds between health probes of the backend; else 1000 of `local`, 10000 of others";
     CACHE_BYTES = "STORAGE_CACHE_BYTES", Some("storage.cache_bytes"), Some("33554432"), Text,
         "bytes of the embedded store's block cache";
     DISK_RESERVE = "STORAGE_DISK_RESERVE", Some("storage.disk_reserve"), Some("268435456"), Text,
@@ -134,6 +138,8 @@ settings! {
         "key for `aws:kms`; else the account's own";
     MAX_IN_FLIGHT = "STORAGE_MAX_IN_FLIGHT", Some("storage.max_in_flight"), Some("256"), Text,
         "calls to a remote backend under way at once";
+    INVENTORY_INTERVAL = "STORAGE_INVENTORY_INTERVAL", Some("storage.inventory_interval"),
+        Some("3600000"), Text, "milliseconds between two countings of a remote backend, for stats";
     R2_ACCOUNT_ID = "R2_ACCOUNT_ID", None, None, Text,
         "account of `r2`; makes the endpoint https://<account>.r2.cloudflarestorage.com";
     R2_ACCESS_KEY_ID = "R2_ACCESS_KEY_ID", None, None, Secret,
@@ -148,7 +154,7 @@ settings! {
 }
 
 /// Settings that mean nothing to the embedded store.
-pub(super) static OF_REMOTE: [&Setting; 15] = [
+pub(super) static OF_REMOTE: [&Setting; 17] = [
     &BUCKET,
     &REGION,
     &ENDPOINT,
@@ -158,6 +164,8 @@ pub(super) static OF_REMOTE: [&Setting; 15] = [
     &SECRET_ACCESS_KEY,
     &KMS_KEY_ID,
     &MAX_IN_FLIGHT,
+    &INVENTORY_INTERVAL,
+    &REDIRECT_DOWNLOADS,
     &R2_ACCOUNT_ID,
     &R2_ACCESS_KEY_ID,
     &R2_SECRET_ACCESS_KEY,

@@ -8,8 +8,13 @@ use super::reader::Reader;
 use super::remote::RemoteConfig;
 use super::settings as name;
 use super::url::BaseUrl;
-use super::{DAY_MS, TIB};
+use super::{DAY_MS, HOUR_MS, TIB};
 use crate::model::{Namespace, Provider, WriteMode};
+
+/// The embedded store's probe reads two flags and the free space: often costs nothing.
+const LOCAL_PROBE: Duration = Duration::from_secs(1);
+/// A remote one's is a request that somebody counts.
+const REMOTE_PROBE: Duration = Duration::from_secs(10);
 
 /// Where proofs are kept and how they may be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +34,12 @@ pub struct StorageConfig {
     pub default_cache_control: Option<String>,
     /// `STORAGE_CDN_URL`: of a CDN in front. Default: none.
     pub cdn_url: Option<BaseUrl>,
+    /// `STORAGE_REDIRECT_DOWNLOADS`: what keys begin with whose downloads are sent on to the
+    /// backend. Default: none.
+    pub redirect_downloads: Vec<String>,
+    /// `STORAGE_PROBE_INTERVAL` (ms): between health probes. Default 1000 of the embedded store,
+    /// 10 000 of a remote one.
+    pub probe_interval: Duration,
     /// `STORAGE_MAX_RETRIES`: tries after the first against a remote backend. Default 3. No
     /// effect on the embedded store, whose failures another try does not mend.
     pub max_retries: u32,
@@ -56,6 +67,12 @@ impl StorageConfig {
             default_cache_control: reader
                 .option(&name::DEFAULT_CACHE_CONTROL, parse::cache_control),
             cdn_url: of_r2.filter(|_| provider == Provider::R2).or(cdn_url),
+            redirect_downloads: reader
+                .option(&name::REDIRECT_DOWNLOADS, parse::prefixes)
+                .unwrap_or_default(),
+            probe_interval: reader
+                .option(&name::PROBE_INTERVAL, parse::milliseconds(100..=HOUR_MS))
+                .unwrap_or(if provider == Provider::Local { LOCAL_PROBE } else { REMOTE_PROBE }),
             max_retries: reader.value(&name::MAX_RETRIES, parse::count(0..=100)),
             timeout: reader.value(&name::TIMEOUT, parse::milliseconds(1..=DAY_MS)),
             cache_bytes: reader.value(&name::CACHE_BYTES, parse::bytes(0..=TIB)),

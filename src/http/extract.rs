@@ -109,9 +109,18 @@ impl<T: DeserializeOwned> FromRequest<AppState> for StrictJson<T> {
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(Problem::invalid("JSON body: send an object"));
         }
-        serde_json::from_slice(&body)
-            .map(Self)
-            .map_err(|error| Problem::invalid(format!("JSON body: {error}")))
+        let deserializer = &mut serde_json::Deserializer::from_slice(&body);
+        let value = serde_path_to_error::deserialize(&mut *deserializer).map_err(|error| {
+            // `.` and `?` are no field: the body as a whole.
+            let field = match error.path().to_string() {
+                path if error.inner().is_data() && !matches!(&*path, "." | "?") => path,
+                _ => "JSON body".to_owned(),
+            };
+            Problem::invalid(format!("{field}: {}", error.inner()))
+        })?;
+        let end = deserializer.end();
+        end.map_err(|error| Problem::invalid(format!("JSON body: {error}")))?;
+        Ok(Self(value))
     }
 }
 

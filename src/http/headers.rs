@@ -125,6 +125,11 @@ fn media_type(value: &str) -> Result<String, Problem> {
     Ok(value.to_owned())
 }
 
+/// Media type of what is stored under a key without saying one.
+pub fn content_type_of(key: &Key) -> String {
+    guess(key.extension())
+}
+
 /// Media type by the key's extension.
 fn guess(extension: Option<&str>) -> String {
     let extension = extension.map(str::to_ascii_lowercase);

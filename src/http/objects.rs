@@ -16,9 +16,9 @@ use super::conditional::{self, Part, Verdict};
 use super::extract::{NoQuery, ProofKey, content_length};
 use super::headers::{self, extension_of};
 use super::problem::{Code, Problem};
-use super::render;
 use super::signing::Pins;
 use super::state::AppState;
+use super::{redirect, render};
 use crate::model::{Body, ByteRange, Encoding, Key, ObjectMeta, StoreError};
 use crate::vault::{Outcome, Prepared, Upload, VERIFY_BYTES};
 
@@ -138,6 +138,9 @@ pub async fn get(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response<HttpBody>, Problem> {
+    if let Some(redirect) = redirect::elsewhere(&state, &key, &method, &headers).await? {
+        return Ok(redirect);
+    }
     retrieve(&state, &key, &method, &headers).await
 }
 

@@ -1,5 +1,6 @@
 //! Signed URLs over HTTP: making them, and serving who comes with one.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body as HttpBody;
@@ -9,11 +10,13 @@ use axum::response::{IntoResponse, Json};
 use serde::{Deserialize, Serialize};
 
 use super::extract::{NoQuery, StrictJson, decode_key};
+use super::headers::content_type_of;
 use super::problem::{Code, Problem};
 use super::signing::{Grant, MAX_EXPIRY, Pins, SignedMethod};
 use super::state::AppState;
 use super::{objects, render, transfer};
-use crate::model::Digest;
+use crate::model::{Digest, Key};
+use crate::vault::{PresignAction, is_c2pa};
 
 const DEFAULT_EXPIRY: u64 = 3600;
 const ROUTE: &str = "/v1/signed/";
@@ -28,16 +31,28 @@ pub struct SignRequest {
     max_bytes: Option<u64>,
     content_type: Option<String>,
     sha256: Option<String>,
+    via: Option<Via>,
+}
+
+/// Whom a signed URL leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Via {
+    /// Us: every promise of the API holds.
+    Service,
+    /// The backend itself, past us: the bytes at rest, in the form in which they are kept.
+    Backend,
 }
 
 /// A signed URL and how to use it.
 #[derive(Debug, Serialize)]
 pub struct SignedUrl {
     url: String,
-    method: &'static str,
+    method: SignedMethod,
     /// Headers that the request must carry.
-    headers: std::collections::BTreeMap<&'static str, String>,
+    headers: BTreeMap<String, String>,
     expires_at: String,
+    via: Via,
 }
 
 /// `POST /v1/signed-urls`
@@ -54,20 +69,77 @@ pub async fn sign(
             MAX_EXPIRY.as_secs()
         )));
     }
-    let method = request.method;
+    let (method, asked) = (request.method, request.via);
     let pins = request.pins()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let expires = now.as_secs() + lifetime;
-    let headers = pins.content_type.iter().map(|value| ("Content-Type", value.clone())).collect();
-    let token = state.signer.sign(&key, &Grant { method, expires, pins });
-    let path = render::path_of(key.as_str());
-    let url = SignedUrl {
-        url: format!("{}{ROUTE}{token}/{path}", state.settings.public_url),
-        method: method.as_str(),
-        headers,
-        expires_at: render::timestamp(UNIX_EPOCH + Duration::from_secs(expires)),
+    let lifetime = Duration::from_secs(lifetime);
+    let url = match via(&state, &key, method, &pins, asked)? {
+        Via::Service => by_service(&state, &key, Grant { method, expires: 0, pins }, lifetime),
+        Via::Backend => by_backend(&state, &key, method, pins, lifetime).await?,
     };
     Ok((StatusCode::CREATED, Json(url)))
+}
+
+/// Where nobody says: the backend, unless a URL of its own would break a promise, or is for a C2PA
+/// reader, which stumbles over the `&` in its query.
+fn via(
+    state: &AppState,
+    key: &Key,
+    method: SignedMethod,
+    pins: &Pins,
+    asked: Option<Via>,
+) -> Result<Via, Problem> {
+    let possible = state.vault.check_presign(method == SignedMethod::Put);
+    let pinned = pins.max_bytes.is_some() || pins.sha256.is_some();
+    match asked {
+        Some(Via::Backend) if pinned => Err(Problem::invalid(
+            "via: max_bytes and sha256 can only be held to by the service: leave them out, or use \
+             via: service",
+        )),
+        Some(Via::Backend) => Ok(possible.map(|()| Via::Backend)?),
+        Some(Via::Service) => Ok(Via::Service),
+        None if possible.is_err() || pinned || is_c2pa(&content_type_of(key)) => Ok(Via::Service),
+        None => Ok(Via::Backend),
+    }
+}
+
+fn by_service(state: &AppState, key: &Key, grant: Grant, lifetime: Duration) -> SignedUrl {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let grant = Grant { expires: now.as_secs() + lifetime.as_secs(), ..grant };
+    let content_type = grant.pins.content_type.iter();
+    let headers = content_type.map(|value| ("Content-Type".to_owned(), value.clone())).collect();
+    let token = state.signer.sign(key, &grant);
+    let path = render::path_of(key.as_str());
+    SignedUrl {
+        url: format!("{}{ROUTE}{token}/{path}", state.settings.public_url),
+        method: grant.method,
+        headers,
+        expires_at: render::timestamp(UNIX_EPOCH + Duration::from_secs(grant.expires)),
+        via: Via::Service,
+    }
+}
+
+async fn by_backend(
+    state: &AppState,
+    key: &Key,
+    method: SignedMethod,
+    pins: Pins,
+    lifetime: Duration,
+) -> Result<SignedUrl, Problem> {
+    let action = match method {
+        SignedMethod::Get => PresignAction::Get,
+        SignedMethod::Head => PresignAction::Head,
+        SignedMethod::Put => PresignAction::Put {
+            content_type: pins.content_type.unwrap_or_else(|| content_type_of(key)),
+        },
+    };
+    let signed = state.vault.presign(key, action, lifetime).await?;
+    Ok(SignedUrl {
+        url: signed.url,
+        method,
+        headers: signed.headers.into_iter().collect(),
+        expires_at: render::timestamp(signed.expires_at),
+        via: Via::Backend,
+    })
 }
 
 impl SignRequest {

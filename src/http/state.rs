@@ -45,6 +45,8 @@ pub struct Settings {
     pub cdn_url: Option<String>,
     /// Sent with proofs that were stored without a `Cache-Control` of their own.
     pub default_cache_control: Option<String>,
+    /// What keys begin with whose downloads are sent on to the backend.
+    pub redirect_downloads: Vec<String>,
     /// Longest wait for the next bytes of a request body.
     pub body_timeout: Duration,
     /// Requests that take longer are logged as warnings.

@@ -15,6 +15,7 @@ mod state;
 mod window;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -26,7 +27,8 @@ use super::limit::is_saturation;
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Body, Capabilities, Class, ETag, ErrorKind, GetOptions, ListPage, ListRequest,
-    ObjectKey, ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError, Stored, Usage,
+    ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved,
+    StoreError, Stored, Usage,
 };
 use crate::telemetry::Metrics;
 
@@ -164,6 +166,16 @@ impl Backend for Breaker {
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         self.guard(self.inner.rename(source, destination, mode)).await
+    }
+
+    /// Passed by: nothing is sent.
+    async fn presign(
+        &self,
+        key: &ObjectKey,
+        method: &PresignMethod,
+        expires_in: Duration,
+    ) -> Result<Presigned, StoreError> {
+        self.inner.presign(key, method, expires_in).await
     }
 
     /// Passed by: what was counted before is no call, and says nothing of how the backend is.

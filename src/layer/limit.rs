@@ -20,7 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Body, BodyStream, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest,
-    ObjectKey, ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError, Stored, Usage,
+    ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved,
+    StoreError, Stored, Usage,
 };
 use crate::telemetry::{BackendCall, LimitSeries, Metrics};
 
@@ -179,6 +180,16 @@ impl Backend for Limit {
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         self.placed(self.inner.rename(source, destination, mode)).await
+    }
+
+    /// Passed by: nothing is sent.
+    async fn presign(
+        &self,
+        key: &ObjectKey,
+        method: &PresignMethod,
+        expires_in: Duration,
+    ) -> Result<Presigned, StoreError> {
+        self.inner.presign(key, method, expires_in).await
     }
 
     async fn usage(&self) -> Result<Usage, StoreError> {

@@ -8,6 +8,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,7 +18,8 @@ use tokio::time::Instant;
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Body, BodyStream, ByteRange, Capabilities, ETag, GetOptions, ListPage, ListRequest,
-    ObjectKey, ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError, Stored, Usage,
+    ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved,
+    StoreError, Stored, Usage,
 };
 use crate::telemetry::{Metrics, Operation, Outcome};
 
@@ -147,6 +149,15 @@ impl Backend for Metered {
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         self.measure(Operation::Rename, self.inner.rename(source, destination, mode)).await
+    }
+
+    async fn presign(
+        &self,
+        key: &ObjectKey,
+        method: &PresignMethod,
+        expires_in: Duration,
+    ) -> Result<Presigned, StoreError> {
+        self.measure(Operation::Presign, self.inner.presign(key, method, expires_in)).await
     }
 
     async fn usage(&self) -> Result<Usage, StoreError> {

@@ -27,7 +27,8 @@ use self::settle::{Finding, Likeness, Moved};
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Capabilities, Class, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
-    ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError, Stored, Usage,
+    ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError,
+    Stored, Usage,
 };
 use crate::telemetry::{Metrics, Operation};
 
@@ -345,6 +346,16 @@ impl Backend for Retry {
                 return Ok(stored);
             }
         }
+    }
+
+    /// Passed by: nothing is sent, and what cannot be signed now cannot be a moment later.
+    async fn presign(
+        &self,
+        key: &ObjectKey,
+        method: &PresignMethod,
+        expires_in: Duration,
+    ) -> Result<Presigned, StoreError> {
+        self.inner.presign(key, method, expires_in).await
     }
 
     /// Once: it is what was counted before, and another try would not count.

@@ -17,7 +17,8 @@ use self::body::TimedBody;
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Body, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
-    ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError, Stored, Usage,
+    ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError,
+    Stored, Usage,
 };
 
 /// Bytes per second that even a slow backend takes: the allowance for large bodies.
@@ -139,6 +140,16 @@ impl Backend for Timeout {
     ) -> Result<Stored, StoreError> {
         let extra = self.copy_allowance(source).await?;
         self.within(extra, self.inner.rename(source, destination, mode)).await
+    }
+
+    /// Credentials may have to be fetched.
+    async fn presign(
+        &self,
+        key: &ObjectKey,
+        method: &PresignMethod,
+        expires_in: Duration,
+    ) -> Result<Presigned, StoreError> {
+        self.within(Duration::ZERO, self.inner.presign(key, method, expires_in)).await
     }
 
     async fn usage(&self) -> Result<Usage, StoreError> {

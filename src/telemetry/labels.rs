@@ -155,6 +155,8 @@ label! {
         Copy = "copy",
         /// `rename`.
         Rename = "rename",
+        /// `presign`.
+        Presign = "presign",
         /// `usage`.
         Usage = "usage",
         /// `probe`.

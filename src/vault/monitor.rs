@@ -8,6 +8,12 @@ use tokio::time::Instant;
 use crate::backend::Backend;
 use crate::model::{ErrorKind, Provider, StoreError};
 
+/// Longest wait for the first probe.
+pub const FIRST_PROBE: Duration = Duration::from_secs(2);
+
+/// Longest wait for any: what takes longer does not serve.
+const LONGEST_PROBE: Duration = Duration::from_secs(5);
+
 /// How well a backend serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -42,8 +48,9 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Probes once, then every `interval` until the task is aborted. A probe that takes longer
-    /// than `timeout` counts as failed. `notes` are standing defects, such as damage found when
+    /// Probes once, then about every `interval` until the task is aborted. A probe that takes
+    /// longer than `timeout` counts as failed, the first one after [`FIRST_PROBE`] already: who
+    /// starts waits for it. `notes` are standing defects, such as damage found when
     /// the store was opened: with any, a backend that serves is `degraded`.
     pub async fn start(
         backend: Arc<dyn Backend>,
@@ -51,13 +58,15 @@ impl Monitor {
         interval: Duration,
         timeout: Duration,
     ) -> (Arc<Self>, tokio::task::JoinHandle<()>) {
-        let health = probe(&*backend, &notes, timeout).await;
+        let timeout = timeout.min(LONGEST_PROBE);
+        let health = probe(&*backend, &notes, timeout.min(FIRST_PROBE)).await;
         let provider = backend.provider();
         let monitor = Arc::new(Self { provider, notes, health: RwLock::new(health) });
         let watched = Arc::clone(&monitor);
         let task = tokio::spawn(async move {
             loop {
-                tokio::time::sleep(interval).await;
+                // Many replicas that were started together shall not ask together.
+                tokio::time::sleep(interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
                 let health = probe(&*backend, &watched.notes, timeout).await;
                 watched.replace(health);
             }

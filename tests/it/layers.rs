@@ -19,8 +19,8 @@ use proof_storage::layer::{
 };
 use proof_storage::model::{
     Attributes, Capabilities, Class, Digest, ETag, ErrorKind, GetOptions, ListPage, ListRequest,
-    ObjectKey, ObjectMeta, Payload, Provider, PutMode, Representation, Retrieved, StoreError,
-    Stored, Usage,
+    ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Representation,
+    Retrieved, StoreError, Stored, Usage,
 };
 use proof_storage::telemetry::Metrics;
 
@@ -338,6 +338,15 @@ impl Backend for Careless {
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         self.inner.rename(source, destination, mode).await
+    }
+
+    async fn presign(
+        &self,
+        key: &ObjectKey,
+        method: &PresignMethod,
+        expires_in: Duration,
+    ) -> Result<Presigned, StoreError> {
+        self.inner.presign(key, method, expires_in).await
     }
 
     async fn usage(&self) -> Result<Usage, StoreError> {

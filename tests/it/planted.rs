@@ -11,8 +11,8 @@ use proof_storage::backend::Backend;
 use proof_storage::backend::memory::Memory;
 use proof_storage::model::{
     Attributes, Body, ByteRange, Capabilities, ETag, Encryption, ErrorKind, GetOptions, ListPage,
-    ListRequest, ObjectKey, ObjectMeta, Payload, Provider, PutMode, Retrieved, StoreError, Stored,
-    Support, Usage,
+    ListRequest, ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode,
+    Retrieved, StoreError, Stored, Support, Usage,
 };
 
 /// What is wrong with the store.
@@ -382,6 +382,15 @@ impl Backend for Planted {
                 Ok(self.stored(stored))
             }
         }
+    }
+
+    async fn presign(
+        &self,
+        key: &ObjectKey,
+        method: &PresignMethod,
+        expires_in: Duration,
+    ) -> Result<Presigned, StoreError> {
+        self.inner.presign(key, method, expires_in).await
     }
 
     async fn usage(&self) -> Result<Usage, StoreError> {

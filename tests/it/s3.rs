@@ -2,6 +2,7 @@
 
 mod faults;
 mod promises;
+mod urls;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -20,6 +20,7 @@ pub enum Operation {
     List,
     Copy,
     Rename,
+    Presign,
     Usage,
     Probe,
 }

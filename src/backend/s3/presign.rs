@@ -8,10 +8,13 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_s3::config::ProvideCredentials as _;
 use aws_sdk_s3::error::DisplayErrorContext;
 use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
+use aws_sdk_s3::types::ServerSideEncryption;
 
 use super::S3;
 use super::write::conditions;
-use crate::model::{ErrorKind, ObjectKey, PresignMethod, Presigned, PutMode, StoreError};
+use crate::model::{
+    Encryption, ErrorKind, ObjectKey, PresignMethod, Presigned, PutMode, StoreError,
+};
 
 /// The longest that SigV4 allows.
 const LONGEST: Duration = Duration::from_secs(604_800);
@@ -45,8 +48,13 @@ impl S3 {
             PresignMethod::Put { create_only, content_type } => {
                 let mode = if *create_only { PutMode::Create } else { PutMode::Overwrite };
                 let request = client.put_object().bucket(bucket).key(key.as_str());
+                let encryption = self.encryption_for(Encryption::None)?;
+                let kms = encryption == Some(ServerSideEncryption::AwsKms);
+                let key_id = self.shared.options.kms_key_id.clone().filter(|_| kms);
                 let request = request
                     .set_content_type(content_type.clone())
+                    .set_server_side_encryption(encryption)
+                    .set_ssekms_key_id(key_id)
                     .set_if_none_match(conditions(&mode).0);
                 request.presigned(expires).await.map_err(|error| failed(&error))?
             }

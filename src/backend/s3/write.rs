@@ -120,28 +120,33 @@ impl S3 {
         }
     }
 
-    fn prepare(&self, payload: Payload, attributes: Attributes) -> Result<Prepared, StoreError> {
-        let can = self.can();
-        let encryption = match attributes.encryption {
-            Encryption::None => self.shared.options.encryption,
-            asked => asked,
-        };
-        let encryption = match encryption {
-            Encryption::None => None,
+    /// What to ask the backend for: the caller's wish, else the configured default.
+    pub(super) fn encryption_for(
+        &self,
+        asked: Encryption,
+    ) -> Result<Option<ServerSideEncryption>, StoreError> {
+        let (can, configured) = (self.can(), self.shared.options.encryption);
+        match if asked == Encryption::None { configured } else { asked } {
+            Encryption::None => Ok(None),
             Encryption::Aes256 if can.encryption_aes256.is_available() => {
-                Some(ServerSideEncryption::Aes256)
+                Ok(Some(ServerSideEncryption::Aes256))
             }
             Encryption::Aes256 => {
-                return Err(self.unsupported("encryption_aes256: encryption at rest with AES256"));
+                Err(self.unsupported("encryption_aes256: encryption at rest with AES256"))
             }
             Encryption::Kms if can.encryption_kms.is_available() => {
-                Some(ServerSideEncryption::AwsKms)
+                Ok(Some(ServerSideEncryption::AwsKms))
             }
             Encryption::Kms => {
-                return Err(self.unsupported("encryption_kms: encryption at rest with aws:kms"));
+                Err(self.unsupported("encryption_kms: encryption at rest with aws:kms"))
             }
-            Encryption::Envelope => return Err(self.unsupported("envelope encryption")),
-        };
+            Encryption::Envelope => Err(self.unsupported("envelope encryption")),
+        }
+    }
+
+    fn prepare(&self, payload: Payload, attributes: Attributes) -> Result<Prepared, StoreError> {
+        let can = self.can();
+        let encryption = self.encryption_for(attributes.encryption)?;
         if attributes.storage_class.is_some() && !can.storage_class.is_available() {
             return Err(self.unsupported("storage classes"));
         }

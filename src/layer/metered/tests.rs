@@ -112,6 +112,15 @@ impl Backend for Script {
         self.answer().await
     }
 
+    async fn presign(
+        &self,
+        _: &ObjectKey,
+        _: &PresignMethod,
+        _: Duration,
+    ) -> Result<Presigned, StoreError> {
+        self.answer().await
+    }
+
     async fn usage(&self) -> Result<Usage, StoreError> {
         self.answer().await
     }
@@ -158,6 +167,9 @@ async fn call(backend: &Metered, operation: Operation) {
         Operation::List => drop(backend.list(&page).await),
         Operation::Copy => drop(backend.copy(&one, &two, mode).await),
         Operation::Rename => drop(backend.rename(&one, &two, mode).await),
+        Operation::Presign => {
+            drop(backend.presign(&one, &PresignMethod::Get, Duration::from_secs(1)).await);
+        }
         Operation::Usage => drop(backend.usage().await),
         Operation::Probe => drop(backend.probe().await),
     }

@@ -195,6 +195,7 @@ impl<'a> Course<'a> {
             | Operation::GetBody
             | Operation::Head
             | Operation::List
+            | Operation::Presign
             | Operation::Usage
             | Operation::Probe => false,
         }

@@ -68,7 +68,7 @@ async fn a_signed_put_holds_to_its_pins() {
 async fn what_cannot_be_signed_is_named() {
     let client = Client::new().await;
     for (body, code, text) in [
-        (json!({"key": "k", "method": "DELETE"}), "INVALID_REQUEST", "DELETE"),
+        (json!({"key": "k", "method": "DELETE"}), "INVALID_REQUEST", "method: "),
         (json!({"key": "k", "method": "GET", "expires_in": 0}), "INVALID_REQUEST", "expires_in"),
         (
             json!({"key": "k", "method": "GET", "expires_in": 604_801}),
@@ -77,7 +77,7 @@ async fn what_cannot_be_signed_is_named() {
         ),
         (json!({"key": "k", "method": "GET", "max_bytes": 1}), "INVALID_REQUEST", "PUT"),
         (json!({"key": "k", "method": "PUT", "sha256": "00"}), "INVALID_REQUEST", "sha256"),
-        (json!({"key": "k", "method": "GET", "via": "x"}), "INVALID_REQUEST", "via"),
+        (json!({"key": "k", "method": "GET", "via": "x"}), "INVALID_REQUEST", "via: "),
         (json!({"key": ".proof-storage/k", "method": "GET"}), "INVALID_KEY", "key"),
     ] {
         client.post_json("/v1/signed-urls", body).await.is_problem(400, code, text);
