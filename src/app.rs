@@ -70,7 +70,7 @@ pub struct App {
     drain: DrainPolicy,
     store: Store,
     metrics: Metrics,
-    background: [JoinHandle<()>; 3],
+    background: [JoinHandle<()>; 4],
 }
 
 impl App {
@@ -102,7 +102,9 @@ impl App {
             server.local_addr().map_err(|cause| StartError::Listen { address: listen, cause })?;
 
         let settings = settings(config, address);
-        let (backend, breaker) = store.layered(&config.storage, &metrics);
+        let layered = store.layered(&config.storage, &metrics);
+        let counting = layered.count();
+        let (backend, breaker) = (layered.backend, layered.breaker_view);
         let (monitor, task) = Monitor::start(
             Arc::clone(&backend),
             store.damage(),
@@ -111,7 +113,7 @@ impl App {
         )
         .await;
         let upkeep = tokio::spawn(metrics.clone().upkeep());
-        let background = [task, upkeep, store.learn()];
+        let background = [task, upkeep, store.learn(), counting];
         let state = assemble(
             config,
             backend,

@@ -128,7 +128,7 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// How much it holds, without walking it.
     ///
     /// # Errors
-    /// A failure.
+    /// `Unsupported` where the store does not count, or a failure.
     async fn usage(&self) -> Result<Usage, StoreError>;
 
     /// A cheap call that shows whether the store serves. `Ok` also means that it takes writes.

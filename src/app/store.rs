@@ -14,7 +14,8 @@ use crate::backend::s3::{self, S3};
 use crate::config::{RemoteConfig, StorageConfig};
 use crate::http::BreakerView;
 use crate::layer::{
-    Breaker, BreakerPolicy, Limit, LimitPolicy, Metered, Retry, RetryPolicy, Timeout,
+    Breaker, BreakerPolicy, Inventory, InventoryPolicy, Limit, LimitPolicy, Metered, Retry,
+    RetryPolicy, Timeout,
 };
 use crate::model::StoreError;
 use crate::telemetry::Metrics;
@@ -23,13 +24,31 @@ use crate::telemetry::Metrics;
 const FIRST_EXAMINATION_AGAIN: Duration = Duration::from_secs(1);
 const EXAMINATION_AGAIN: Duration = Duration::from_secs(60);
 
-/// Between two walks over the bucket's names.
-const COUNT_AGAIN: Duration = Duration::from_secs(3600);
-
 /// What keeps the proofs.
 pub(super) enum Store {
     Local(Arc<Embedded>),
     Remote(S3),
+}
+
+/// A store behind its layers.
+pub(super) struct Layered {
+    pub(super) backend: Arc<dyn Backend>,
+    /// How its breaker stands, where there is one.
+    pub(super) breaker_view: Option<BreakerView>,
+    /// What counts it, where it does not count by itself.
+    inventory: Option<Arc<Inventory>>,
+}
+
+impl Layered {
+    /// Keeps the inventory up to date.
+    pub(super) fn count(&self) -> JoinHandle<()> {
+        let inventory = self.inventory.clone();
+        tokio::spawn(async move {
+            if let Some(inventory) = inventory {
+                inventory.keep().await;
+            }
+        })
+    }
 }
 
 impl Store {
@@ -56,17 +75,13 @@ impl Store {
     }
 
     /// The store behind its layers.
-    pub(super) fn layered(
-        &self,
-        config: &StorageConfig,
-        metrics: &Metrics,
-    ) -> (Arc<dyn Backend>, Option<BreakerView>) {
+    pub(super) fn layered(&self, config: &StorageConfig, metrics: &Metrics) -> Layered {
         let backend: Arc<dyn Backend> = match self {
             Self::Local(store) => store.clone(),
             Self::Remote(store) => Arc::new(store.clone()),
         };
         let mut backend: Arc<dyn Backend> = Arc::new(Timeout::new(backend, config.timeout));
-        let mut view: Option<BreakerView> = None;
+        let mut breaker_view: Option<BreakerView> = None;
         // A disk on this machine is not mended by another try, and cannot be away.
         if let Some(remote) = &config.remote {
             let limit = LimitPolicy { in_flight: remote.max_in_flight, ..LimitPolicy::default() };
@@ -75,16 +90,24 @@ impl Store {
             let policy = BreakerPolicy::default();
             let breaker = Breaker::new(backend, name, policy, metrics);
             let handle = breaker.handle();
-            view = Some(Box::new(move || handle.status().state));
+            breaker_view = Some(Box::new(move || handle.status().state));
             backend = Arc::new(breaker);
             let policy = RetryPolicy::new(config.max_retries);
             backend = Arc::new(Retry::new(backend, policy, metrics.clone()));
         }
-        (Arc::new(Metered::new(backend, metrics.clone())), view)
+        let mut backend: Arc<dyn Backend> = Arc::new(Metered::new(backend, metrics.clone()));
+        let mut inventory = None;
+        if let Some(remote) = &config.remote {
+            let policy = InventoryPolicy::new(config.namespace.prefix(), remote.inventory_interval);
+            let layer = Arc::new(Inventory::new(backend, policy));
+            inventory = Some(Arc::clone(&layer));
+            backend = layer;
+        }
+        Layered { backend, breaker_view, inventory }
     }
 
     /// Finds out what a remote store can do, and goes on trying until it answers: a store that is
-    /// down at start-up comes back some time. Then counts it, every hour.
+    /// down at start-up comes back some time.
     pub(super) fn learn(&self) -> JoinHandle<()> {
         let remote = match self {
             Self::Local(_) => None,
@@ -109,13 +132,6 @@ impl Store {
                         wait = (wait * 2).min(EXAMINATION_AGAIN);
                     }
                 }
-            }
-            loop {
-                match store.count().await {
-                    Ok(usage) => tracing::debug!(objects = usage.objects, "counted the bucket"),
-                    Err(error) => tracing::warn!(?error, "the bucket cannot be counted"),
-                }
-                tokio::time::sleep(COUNT_AGAIN).await;
             }
         })
     }
@@ -151,7 +167,6 @@ pub(super) fn options(config: &StorageConfig, remote: &RemoteConfig) -> s3::Opti
             secret_access_key: SecretString::from(given.secret_access_key.expose()),
         }),
         path_style: remote.path_style,
-        prefix: config.namespace.prefix().to_owned(),
         encryption: remote.encryption,
         kms_key_id: remote.kms_key_id.clone(),
         timeout: config.timeout,

@@ -126,7 +126,7 @@ impl<B: Backend> Faulty<B> {
 
     async fn version(&self, key: &ObjectKey) -> Version {
         let found = self.inner.get(key, GetOptions::default()).await.ok()?;
-        let bytes = body::collect(found.body).await.ok()?;
+        let bytes = found.body.collect().await.ok()?;
         Some((found.meta, bytes))
     }
 

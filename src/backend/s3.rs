@@ -14,7 +14,6 @@ mod attributes;
 mod client;
 mod error;
 mod examine;
-mod inventory;
 mod list;
 mod meta;
 mod multipart;
@@ -26,7 +25,7 @@ mod remove;
 mod write;
 mod writers;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -64,8 +63,6 @@ struct Shared {
     writers: Writers,
     parts: Arc<Semaphore>,
     capabilities: RwLock<Capabilities>,
-    /// What the last walk counted.
-    counted: Mutex<Option<Usage>>,
 }
 
 impl S3 {
@@ -78,7 +75,6 @@ impl S3 {
             writers: Writers::new(),
             parts: Arc::new(Semaphore::new(PARTS_IN_MEMORY)),
             capabilities: RwLock::new(assumed(&options)),
-            counted: Mutex::new(None),
             options,
         };
         Self { shared: Arc::new(shared) }
@@ -208,7 +204,8 @@ impl Backend for S3 {
     }
 
     async fn usage(&self) -> Result<Usage, StoreError> {
-        self.counted()
+        let detail = "S3 does not tell how much a bucket holds";
+        Err(self.error(ErrorKind::Unsupported, detail))
     }
 
     /// One HEAD of a record of ours; that there is none is an answer as good as any.

@@ -5,8 +5,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use futures_util::Stream;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
 
 use super::digest::Digest;
 use super::error::StoreError;
@@ -184,6 +184,24 @@ pub enum Body {
     Bytes(Bytes),
     /// In order, in pieces of the backend's choosing.
     Stream(BodyStream),
+}
+
+impl Body {
+    /// All bytes, in memory.
+    ///
+    /// # Errors
+    /// The stream's.
+    pub async fn collect(self) -> Result<Bytes, StoreError> {
+        let mut stream = match self {
+            Self::Bytes(bytes) => return Ok(bytes),
+            Self::Stream(stream) => stream,
+        };
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = stream.next().await {
+            bytes.extend_from_slice(&piece?);
+        }
+        Ok(bytes.freeze())
+    }
 }
 
 impl fmt::Debug for Body {

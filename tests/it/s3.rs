@@ -10,6 +10,7 @@ use std::time::Duration;
 use fake_s3::{FakeS3, Personality};
 use proof_storage::backend::conformance;
 use proof_storage::backend::s3::{Options, Report, S3, StaticCredentials, Verdict};
+use proof_storage::layer::{Inventory, InventoryPolicy};
 use proof_storage::model::{Encryption, Provider};
 
 /// A backend that talks to a server.
@@ -25,7 +26,6 @@ async fn connect(server: &FakeS3, provider: Provider) -> S3 {
             secret_access_key: FakeS3::SECRET_KEY.into(),
         }),
         path_style: true,
-        prefix: String::new(),
         encryption: Encryption::None,
         kms_key_id: None,
         timeout: Duration::from_secs(10),
@@ -38,7 +38,6 @@ async fn examined(server: &FakeS3, provider: Provider) -> (S3, Report) {
     let store = connect(server, provider).await;
     let report = store.examine().await.expect("the server can be examined");
     store.learn(report.capabilities);
-    store.count().await.expect("the bucket can be counted");
     (store, report)
 }
 
@@ -48,7 +47,10 @@ async fn keeps_the_contract(personality: Personality, provider: Provider) {
         let server = FakeS3::start(personality).expect("the server starts");
         let (store, _) = examined(&server, provider).await;
         servers.borrow_mut().push(server);
-        Arc::new(store) as _
+        let policy = InventoryPolicy::new("", Duration::from_secs(3600));
+        let inventory = Inventory::new(Arc::new(store), policy);
+        inventory.take().await.expect("the bucket can be counted");
+        Arc::new(inventory) as _
     })
     .await;
 }

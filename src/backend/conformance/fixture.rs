@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use tokio::sync::Barrier;
 
 use crate::backend::Backend;
 use crate::model::{
-    Attributes, Body, Digest, Encoding, Encryption, ErrorKind, GetOptions, ListRequest, ObjectKey,
+    Attributes, Digest, Encoding, Encryption, ErrorKind, GetOptions, ListRequest, ObjectKey,
     ObjectMeta, Payload, PutMode, Representation, SpoolWriter, StoreError, Stored, Support,
 };
 
@@ -96,7 +95,7 @@ pub(super) async fn read(store: &Store, key: &ObjectKey) -> Option<(ObjectMeta, 
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         other => accept(other, "a read answers or says not found"),
     };
-    let bytes = accept(collect(retrieved.body).await, "a whole body comes without an error");
+    let bytes = accept(retrieved.body.collect().await, "a whole body comes without an error");
     assert_eq!(
         retrieved.meta.stored_size,
         bytes.len() as u64,
@@ -114,7 +113,7 @@ pub(super) async fn read_raced(store: &Store, key: &ObjectKey) -> Option<(Object
             Err(error) if error.kind() == ErrorKind::NotFound => return None,
             other => accept(other, "a read answers or says not found"),
         };
-        if let Ok(bytes) = collect(retrieved.body).await {
+        if let Ok(bytes) = retrieved.body.collect().await {
             let rule = "a body that ends without an error is whole";
             assert_eq!(retrieved.meta.stored_size, bytes.len() as u64, "{rule}");
             return Some((retrieved.meta, bytes));
@@ -213,19 +212,6 @@ pub(super) fn available<T: Debug>(
     }
     refuse(tried, ErrorKind::Unsupported, &format!("what is not supported is refused ({feature})"));
     false
-}
-
-/// All bytes of a body.
-pub(super) async fn collect(body: Body) -> Result<Bytes, StoreError> {
-    let mut stream = match body {
-        Body::Bytes(bytes) => return Ok(bytes),
-        Body::Stream(stream) => stream,
-    };
-    let mut bytes = BytesMut::new();
-    while let Some(piece) = stream.next().await {
-        bytes.extend_from_slice(&piece?);
-    }
-    Ok(bytes.freeze())
 }
 
 /// Starts `count` calls at the same instant, each in its own task; answers in their order.

@@ -1,8 +1,8 @@
 //! Reads of a part, and reads of exactly one version.
 
 use super::fixture::{
-    Store, accept, assert_same, assert_same_meta, available, collect, expect, key, noise, plain,
-    put, refuse, spooled,
+    Store, accept, assert_same, assert_same_meta, available, expect, key, noise, plain, put,
+    refuse, spooled,
 };
 use crate::model::{ByteRange, ErrorKind, GetOptions, ObjectKey, PutMode, Retrieved, StoreError};
 
@@ -30,7 +30,7 @@ pub(super) async fn any_part_is_exact(store: Store) {
     }
     for (start, end) in [(0, 1), (0, 10), (3, 7), (9, 10), (0, 9)] {
         let found = accept(part(&store, &small, start, end).await, "a range inside is read");
-        let found = accept(collect(found.body).await, "a range comes without an error");
+        let found = accept(found.body.collect().await, "a range comes without an error");
         assert_same(&found, &few[start..end], "a range gives exactly its bytes");
     }
     let mut ranges = vec![(0, SIZE), (SIZE - 1, SIZE), (SIZE - 778, SIZE), (1, SIZE - 1)];
@@ -46,7 +46,7 @@ pub(super) async fn any_part_is_exact(store: Store) {
         let found = accept(part(&store, &large, start, end).await, "a range inside is read");
         let rule = "a range comes with the whole object's metadata";
         assert_same_meta(&store, &found.meta, &meta, rule);
-        let found = accept(collect(found.body).await, "a range comes without an error");
+        let found = accept(found.body.collect().await, "a range comes without an error");
         let rule = format!("the range {start}..{end} gives exactly its bytes");
         assert_same(&found, &many[start..end], &rule);
     }
@@ -76,7 +76,7 @@ pub(super) async fn if_match_pins_the_version(store: Store) {
     let pinned = |etag| GetOptions { range: None, if_match: Some(etag) };
     let found = accept(store.get(&key, pinned(old.clone())).await, "the pinned version is read");
     assert_eq!(found.meta.etag, old, "metadata is of the pinned version");
-    let found = accept(collect(found.body).await, "a pinned body comes without an error");
+    let found = accept(found.body.collect().await, "a pinned body comes without an error");
     assert_same(&found, &first, "a pinned read gives that version's bytes");
 
     put(&store, &key, &second).await;

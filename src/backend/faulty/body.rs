@@ -1,7 +1,7 @@
 //! Damage to bodies under way.
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, stream};
+use futures_util::stream;
 
 use super::plan::Fault;
 use crate::model::{Body, ByteRange, StoreError};
@@ -13,7 +13,7 @@ pub(super) async fn damage(body: Body, fault: Fault, broken: StoreError) -> Body
     if !matches!(fault, Fault::FlipBit | Fault::Truncate | Fault::BreakBody) {
         return body;
     }
-    let bytes = match collect(body).await {
+    let bytes = match body.collect().await {
         Ok(bytes) => bytes,
         Err(error) => return Body::Stream(Box::pin(stream::iter([Err(error)]))),
     };
@@ -29,18 +29,6 @@ pub(super) async fn damage(body: Body, fault: Fault, broken: StoreError) -> Body
         Fault::Truncate => Body::Bytes(bytes.slice(..middle)),
         _ => Body::Stream(Box::pin(stream::iter([Ok(bytes.slice(..middle)), Err(broken)]))),
     }
-}
-
-pub(super) async fn collect(body: Body) -> Result<Bytes, StoreError> {
-    let mut stream = match body {
-        Body::Bytes(bytes) => return Ok(bytes),
-        Body::Stream(stream) => stream,
-    };
-    let mut bytes = BytesMut::new();
-    while let Some(piece) = stream.next().await {
-        bytes.extend_from_slice(&piece?);
-    }
-    Ok(bytes.freeze())
 }
 
 /// The part that a range asks for, as far as there is one: an older version may be shorter.

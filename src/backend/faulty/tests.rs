@@ -16,7 +16,7 @@ async fn put(store: &impl Backend, bytes: &'static [u8]) -> Result<Stored, Store
 }
 
 async fn get(store: &impl Backend) -> Result<Bytes, StoreError> {
-    body::collect(store.get(&key(), GetOptions::default()).await?.body).await
+    store.get(&key(), GetOptions::default()).await?.body.collect().await
 }
 
 fn faulty() -> Faulty<Memory> {
@@ -66,7 +66,7 @@ async fn bodies_are_damaged_and_their_metadata_is_not() {
     assert_eq!(get(&store).await.unwrap(), "0123446789");
     let found = store.get(&key(), GetOptions::default()).await.unwrap();
     assert_eq!(found.meta.stored_size, 10);
-    assert_eq!(body::collect(found.body).await.unwrap(), "01234");
+    assert_eq!(found.body.collect().await.unwrap(), "01234");
     assert_eq!(get(&store).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(get(&store).await.unwrap(), "0123456789", "the stored bytes are whole");
 }

@@ -24,8 +24,6 @@ pub struct Options {
     pub credentials: Option<StaticCredentials>,
     /// Bucket in the path instead of in the host name.
     pub path_style: bool,
-    /// Prefix of this service's objects, for the inventory.
-    pub prefix: String,
     /// Encryption of objects that ask for none.
     pub encryption: Encryption,
     /// Key for `aws:kms`; absent: the account's default.
@@ -56,7 +54,6 @@ impl fmt::Debug for Options {
             .field("endpoint", &self.endpoint)
             .field("region", &self.region)
             .field("bucket", &self.bucket)
-            .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
 }
