@@ -1,7 +1,7 @@
 //! The S3 backend over an S3 in this process, in each of its personalities.
 
 mod faults;
-mod promises;
+pub mod promises;
 mod urls;
 
 use std::sync::Arc;
@@ -34,7 +34,7 @@ async fn connect(server: &FakeS3, provider: Provider) -> S3 {
 }
 
 /// The same, and it knows what the server can do.
-async fn examined(server: &FakeS3, provider: Provider) -> (S3, Report) {
+pub async fn examined(server: &FakeS3, provider: Provider) -> (S3, Report) {
     let store = connect(server, provider).await;
     let report = store.examine().await.expect("the server can be examined");
     store.learn(report.capabilities);

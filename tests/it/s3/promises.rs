@@ -15,16 +15,13 @@ use proof_storage::telemetry::Metrics;
 
 use super::examined;
 
-const WRITERS: usize = 64;
-const KEYS: usize = 40;
-
 const ALL: [(Personality, Provider); 3] = [
     (Personality::Aws, Provider::S3),
     (Personality::R2, Provider::R2),
     (Personality::Garage, Provider::S3),
 ];
 
-fn layered(backend: impl Backend) -> Arc<dyn Backend> {
+pub fn layered(backend: impl Backend) -> Arc<dyn Backend> {
     let metrics = Metrics::new();
     let timeout = Timeout::new(Arc::new(backend), std::time::Duration::from_secs(10));
     let limit = Limit::new(Arc::new(timeout), LimitPolicy::default(), &metrics);
@@ -39,44 +36,6 @@ fn proof(text: &str) -> (Bytes, Attributes) {
     attributes.representation =
         Some(Representation { sha256: digest, size, stored_sha256: digest });
     (bytes, attributes)
-}
-
-/// Many writers race for the same keys: each key is created once, and holds its winner's bytes.
-#[tokio::test(flavor = "multi_thread")]
-async fn racing_creates_have_one_winner_for_each_key() {
-    for (personality, provider) in ALL {
-        let server = FakeS3::start(personality).expect("the server starts");
-        let backend = layered(examined(&server, provider).await.0);
-        let mut tasks = Vec::new();
-        for writer in 0..WRITERS {
-            let backend = Arc::clone(&backend);
-            tasks.push(tokio::spawn(async move {
-                let mut won = Vec::new();
-                for number in 0..KEYS {
-                    let key = ObjectKey::new(format!("proofs/{number}"));
-                    let (bytes, attributes) = proof(&format!("{{\"writer\":{writer}}}"));
-                    match backend.put(&key, bytes.into(), attributes, PutMode::Create).await {
-                        Ok(_) => won.push(number),
-                        Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists),
-                    }
-                }
-                won
-            }));
-        }
-        let mut winners = [None; KEYS];
-        for (writer, task) in tasks.into_iter().enumerate() {
-            for number in task.await.expect("no writer panics") {
-                assert_eq!(winners[number], None, "{personality:?}: {number} has one winner");
-                winners[number] = Some(writer);
-            }
-        }
-        for (number, winner) in winners.into_iter().enumerate() {
-            let winner = winner.unwrap_or_else(|| panic!("{personality:?}: {number} has a winner"));
-            let (bytes, _) = proof(&format!("{{\"writer\":{winner}}}"));
-            let raw = server.raw(&format!("proofs/{number}")).expect("it is there");
-            assert_eq!(raw.bytes, bytes, "{personality:?}: {number} is its winner's");
-        }
-    }
 }
 
 /// The connection is cut behind the commit and before the answer: the caller sees a success.
