@@ -119,11 +119,11 @@ impl Store {
             loop {
                 match store.examine().await {
                     Ok(report) => {
+                        store.learn(report.capabilities);
                         for finding in &report.findings {
                             let (verdict, feature) = (finding.verdict, finding.feature);
                             tracing::info!(feature, ?verdict, detail = finding.detail, "examined");
                         }
-                        store.learn(report.capabilities);
                         break;
                     }
                     Err(error) => {
