@@ -10,6 +10,8 @@ mod key;
 mod object;
 mod options;
 mod payload;
+mod pool;
+mod version;
 
 pub use capability::{Capabilities, Support};
 pub use digest::{Digest, DigestError, Hasher};
@@ -23,3 +25,5 @@ pub use options::{
     ByteRange, ETag, GetOptions, ListRequest, PresignMethod, Presigned, PutMode, WriteMode,
 };
 pub use payload::{Payload, Spool, SpoolWriter};
+pub use pool::{PoolMode, Role};
+pub use version::{NoVersion, Stamp, Version};

@@ -1,0 +1,211 @@
+//! Several backends as one store that stays up when one of them does not.
+//!
+//! ```text
+//! put ─┬ fallback: home ──fails──▶ next member + line ┐   line = what is still to be done, kept by
+//!      └ mirror: all homes at once, line for the rest ┘   the members under `.proof-storage/pool/`
+//! get ── home or fastest ──404, error, wrong bytes──▶ the others, within the request
+//! delete ── all members, tombstone (a line) for whoever did not confirm
+//! keeper ── reads lines of all replicas, settles key by key, removes what is done
+//! ```
+//! A pool is a [`Backend`] over backends; nobody above knows how many there are. What must survive a
+//! crash is kept in the members, so that replicas need no disk and any of them can finish. Copies of
+//! a key are ordered by the version that each carries, never by a wall clock. ARCHITECTURE.md says
+//! what is promised with one replica, with several, and on members without conditional writes.
+
+mod body;
+mod clock;
+mod core;
+mod create;
+mod delete;
+mod errands;
+mod keeper;
+mod latency;
+mod line;
+mod list;
+mod member;
+mod parts;
+mod policy;
+mod read;
+mod reconcile;
+mod refresh;
+mod rewrite;
+mod scribe;
+mod settle;
+mod state;
+mod status;
+mod transfer;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use self::clock::WallClock;
+use self::core::Core;
+use self::keeper::Keeper;
+use self::member::Member;
+pub use self::member::MemberSetup;
+use self::parts::Parts;
+#[doc(hidden)]
+pub use self::policy::Planted;
+pub use self::policy::PoolPolicy;
+pub use self::reconcile::{Reconcile, ReconcileReport};
+use self::scribe::Scribe;
+pub use self::status::{PoolMemberStatus, PoolStatus};
+use crate::backend::Backend;
+use crate::model::{
+    Attributes, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
+    ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError,
+    Stored, Support, Usage,
+};
+
+/// Several backends as one, see the module.
+#[derive(Debug)]
+pub struct Pool {
+    parts: Parts,
+}
+
+impl Pool {
+    /// A pool of members, in the order in which they are preferred. Nothing is sent yet. Needs a
+    /// runtime.
+    ///
+    /// # Panics
+    /// There is no member, or no runtime.
+    pub fn new(members: Vec<MemberSetup>, policy: PoolPolicy) -> Arc<Self> {
+        assert!(!members.is_empty(), "a pool has members");
+        let members = members.into_iter().map(Member::new).collect();
+        let core = Arc::new(Core::new(members, policy));
+        let scribe = Scribe::start(Arc::clone(&core));
+        Arc::new(Self { parts: Parts { core, scribe } })
+    }
+
+    /// Reads, repairs and tidies in the background, for as long as it is polled.
+    pub async fn run(&self) {
+        self.parts.keep().await;
+    }
+
+    /// One round of what [`Self::run`] does, with nothing remembered: for tests and commands.
+    /// Answers whether something is left to do.
+    pub async fn round(&self) -> bool {
+        self.parts.round(&mut Keeper::default()).await
+    }
+
+    /// Compares all members and mends what differs.
+    ///
+    /// # Errors
+    /// No member can be listed.
+    pub async fn reconcile(&self, how: Reconcile) -> Result<ReconcileReport, StoreError> {
+        self.parts.reconcile(how).await
+    }
+
+    /// How the pool fares; asks no member.
+    pub fn status(&self) -> PoolStatus {
+        self.parts.status()
+    }
+}
+
+#[async_trait]
+impl Backend for Pool {
+    fn provider(&self) -> Provider {
+        self.parts.provider()
+    }
+
+    /// What all members can do, so that each may take what another one cannot.
+    fn capabilities(&self) -> Capabilities {
+        let members = self.parts.members.iter().map(|member| member.backend.capabilities());
+        let all = members.reduce(|one, other| Capabilities {
+            create_only: one.create_only.and(other.create_only),
+            replace_if_match: one.replace_if_match.and(other.replace_if_match),
+            delete_if_match: one.delete_if_match.and(other.delete_if_match),
+            range: one.range.and(other.range),
+            tags: one.tags.and(other.tags),
+            storage_class: one.storage_class.and(other.storage_class),
+            encryption_aes256: one.encryption_aes256.and(other.encryption_aes256),
+            encryption_kms: one.encryption_kms.and(other.encryption_kms),
+            presign: one.presign.and(other.presign),
+            unique_etags: one.unique_etags.and(other.unique_etags),
+            ..one
+        });
+        let all = all.unwrap_or_else(|| unreachable!("a pool has members"));
+        // A move is a copy and a delete; versions have names at one member only, and listings may
+        // come from another member than the write went to.
+        Capabilities {
+            atomic_move: Support::No,
+            versions: Support::No,
+            exact_times: Support::No,
+            ..all
+        }
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        payload: Payload,
+        attributes: Attributes,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        self.parts.put(key, payload, attributes, mode).await
+    }
+
+    async fn get(&self, key: &ObjectKey, options: GetOptions) -> Result<Retrieved, StoreError> {
+        self.parts.get(key, options).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
+        self.parts.head(key).await
+    }
+
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        if_match: Option<&ETag>,
+    ) -> Result<Option<bool>, StoreError> {
+        self.parts.delete(key, if_match).await
+    }
+
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
+        self.parts.delete_many(keys).await
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        self.parts.list(request).await
+    }
+
+    async fn copy(
+        &self,
+        source: &ObjectKey,
+        destination: &ObjectKey,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        self.parts.copy(source, destination, mode).await
+    }
+
+    async fn rename(
+        &self,
+        source: &ObjectKey,
+        destination: &ObjectKey,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        self.parts.rename(source, destination, mode).await
+    }
+
+    async fn presign(
+        &self,
+        key: &ObjectKey,
+        method: &PresignMethod,
+        expires_in: Duration,
+    ) -> Result<Presigned, StoreError> {
+        self.parts.presign(key, method, expires_in).await
+    }
+
+    /// A layer above counts by listing: each proof once, wherever its copies are.
+    async fn usage(&self) -> Result<Usage, StoreError> {
+        let detail = "a pool does not count by itself";
+        Err(StoreError::new(ErrorKind::Unsupported, self.provider(), detail))
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.parts.probe().await
+    }
+}
