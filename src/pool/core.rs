@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use super::errands::{Errands, Racing};
 use super::latency::HedgeBudget;
-use super::line::Records;
+use super::line::{Records, What};
 use super::member::{Member, is_silence};
 use super::policy::{Planted, PoolPolicy};
 use super::refresh::Readings;
@@ -62,10 +62,11 @@ impl Picture {
         self.resolved.holders.first().and_then(|&place| self.sights[place].copy())
     }
 
-    /// Whether something newer was acknowledged that only a member can have which did not say.
+    /// Whether something newer was acknowledged that a member may have which did not say.
     pub(super) fn is_behind(&self) -> bool {
         let seen = self.winner().and_then(version_of).max(self.verdicts.tombstone);
-        !self.resolved.dark.is_empty() && self.verdicts.written > seen
+        self.verdicts.written > seen
+            && self.resolved.dark.iter().any(|place| self.verdicts.on.contains(place))
     }
 }
 
@@ -98,6 +99,11 @@ impl Core {
             PoolMode::Fallback => writable.take(1).collect(),
             PoolMode::Mirror => writable.collect(),
         }
+    }
+
+    /// Place of a member that a line names; one that was removed from the pool has none.
+    fn place_of(&self, name: &str) -> Option<usize> {
+        self.members.iter().position(|member| &*member.name == name)
     }
 
     /// Names of members, for a line.
@@ -148,7 +154,7 @@ impl Core {
 
     pub(super) fn picture(&self, key: &ObjectKey, sights: Vec<Sight>) -> Picture {
         let lines = self.view.lines(key);
-        let verdicts = Verdicts::of(&lines);
+        let verdicts = Verdicts::of(&lines, |name| self.place_of(name));
         let resolved = resolve(&sights, &verdicts);
         Picture { sights, lines, verdicts, resolved, wrong: BTreeMap::new() }
     }
@@ -167,7 +173,22 @@ impl Core {
         let is_complete =
             |place: &usize| homes.contains(place) && self.members[*place].is_complete();
         let all_read = dark.all(|place| self.view.is_loaded(place));
-        all_read && !self.view.is_pending(key) && absent.iter().any(is_complete)
+        all_read && absent.iter().any(is_complete) && !self.is_elsewhere(key, absent)
+    }
+
+    /// Whether a key was written to members none of which is among these.
+    fn is_elsewhere(&self, key: &ObjectKey, answering: &[usize]) -> bool {
+        if self.view.is_clear() {
+            return false;
+        }
+        let lines = self.view.lines(key);
+        lines.iter().filter(|known| !known.settled).any(|known| match &known.line.what {
+            What::Copy { on } => {
+                let places = on.iter().filter_map(|name| self.place_of(name));
+                !places.into_iter().any(|place| answering.contains(&place))
+            }
+            What::Delete | What::Kill { .. } => false,
+        })
     }
 
     /// Kind of the first member: what the pool shows as its own.

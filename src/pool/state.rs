@@ -44,12 +44,14 @@ pub(super) struct Verdicts {
     pub(super) tombstone: Option<Version>,
     /// Copies of exactly these are.
     pub(super) killed: Vec<Version>,
-    /// Highest version that was acknowledged with a line.
+    /// Highest version that was written down.
     pub(super) written: Option<Version>,
+    /// Members that have it.
+    pub(super) on: Vec<usize>,
 }
 
 impl Verdicts {
-    pub(super) fn of(lines: &[Known]) -> Self {
+    pub(super) fn of(lines: &[Known], place_of: impl Fn(&str) -> Option<usize>) -> Self {
         let mut verdicts = Self::default();
         for Known { line, .. } in lines {
             match &line.what {
@@ -57,7 +59,11 @@ impl Verdicts {
                     verdicts.tombstone = verdicts.tombstone.max(Some(line.version));
                 }
                 What::Kill { versions } => verdicts.killed.extend(versions),
-                What::Copy { .. } => verdicts.written = verdicts.written.max(Some(line.version)),
+                What::Copy { on } if verdicts.written <= Some(line.version) => {
+                    verdicts.written = Some(line.version);
+                    verdicts.on = on.iter().filter_map(|name| place_of(name)).collect();
+                }
+                What::Copy { .. } => {}
             }
         }
         verdicts
