@@ -19,10 +19,14 @@ mod core;
 mod create;
 mod delete;
 mod errands;
+mod everywhere;
+mod hedge;
 mod keeper;
 mod latency;
+mod lease;
 mod line;
 mod list;
+mod marks;
 mod member;
 mod parts;
 mod policy;
@@ -44,7 +48,7 @@ use async_trait::async_trait;
 
 pub use self::clock::WallClock;
 use self::core::Core;
-use self::keeper::Keeper;
+use self::keeper::Rounds;
 use self::member::Member;
 pub use self::member::MemberSetup;
 use self::parts::Parts;
@@ -65,6 +69,7 @@ use crate::model::{
 #[derive(Debug)]
 pub struct Pool {
     parts: Parts,
+    rounds: tokio::sync::Mutex<Rounds>,
 }
 
 impl Pool {
@@ -78,7 +83,7 @@ impl Pool {
         let members = members.into_iter().map(Member::new).collect();
         let core = Arc::new(Core::new(members, policy));
         let scribe = Scribe::start(Arc::clone(&core));
-        Arc::new(Self { parts: Parts { core, scribe } })
+        Arc::new(Self { parts: Parts { core, scribe }, rounds: Default::default() })
     }
 
     /// Reads, repairs and tidies in the background, for as long as it is polled.
@@ -86,10 +91,10 @@ impl Pool {
         self.parts.keep().await;
     }
 
-    /// One round of what [`Self::run`] does, with nothing remembered: for tests and commands.
-    /// Answers whether something is left to do.
+    /// One round of what [`Self::run`] does, and at once: for tests and commands. Answers whether
+    /// something is left to do.
     pub async fn round(&self) -> bool {
-        self.parts.round(&mut Keeper::default()).await
+        self.parts.round(&mut *self.rounds.lock().await).await
     }
 
     /// Compares all members and mends what differs.

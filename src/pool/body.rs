@@ -70,11 +70,10 @@ impl Reading {
                     }
                     return Some(Ok(piece));
                 }
-                Some(Err(error)) if error.kind() == ErrorKind::Corrupt => {
-                    self.blame();
-                    return Some(Err(error));
-                }
                 Some(Err(error)) => {
+                    if error.kind() == ErrorKind::Corrupt {
+                        self.blame();
+                    }
                     self.parts.counters.failed_over(error.kind());
                     if !self.go_on_elsewhere().await {
                         return Some(Err(error));
@@ -105,7 +104,7 @@ impl Reading {
             return false;
         }
         for place in 0..self.parts.members.len() {
-            if self.tried.contains(&place) || !self.parts.members[place].role.serves_reads() {
+            if self.tried.contains(&place) {
                 continue;
             }
             self.tried.push(place);

@@ -14,6 +14,7 @@ use super::clock::Clock;
 use super::errands::{Errands, Racing};
 use super::latency::HedgeBudget;
 use super::line::{Records, What};
+use super::marks::Marks;
 use super::member::{Member, is_silence};
 use super::policy::{Planted, PoolPolicy};
 use super::refresh::Readings;
@@ -42,6 +43,7 @@ pub(super) struct Core {
     pub(super) racing: Racing,
     pub(super) readings: Readings,
     pub(super) beginning: Beginning,
+    pub(super) marks: Marks,
     /// Wakes the repairer.
     pub(super) work: Notify,
     stripes: Vec<Mutex<()>>,
@@ -88,6 +90,7 @@ impl Core {
             racing: Racing::default(),
             readings: Readings::default(),
             beginning: Beginning::default(),
+            marks: Marks::default(),
             work: Notify::new(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             members,

@@ -1,20 +1,15 @@
 //! Writing a proof for a key at which nothing is known to be: the usual PUT.
 //!
 //! *Fallback*: one call to the home. Where it fails, the next member that can takes the proof within
-//! the same request, and a line says that the home misses it.
+//! the same request, and a line says that the home misses it. *Mirror*: see `everywhere`.
 //!
-//! *Mirror*: all homes at once. The first in order that gives an answer decides between racing
-//! creates; who lost there takes back what it wrote elsewhere. Members after the deciding one that
-//! are slower than they use to be are not waited for: a line names them.
-
-use std::time::Duration;
+//! Where other members than the homes may have the key, or it has unfinished business, the write
+//! goes by `rewrite`, which looks at all of them first.
 
 use futures_util::future::join;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::core::passes_on;
-use super::errands::Racer;
+use super::core::{Picture, passes_on};
 use super::line::{Line, What};
 use super::parts::Parts;
 use super::policy::Planted;
@@ -23,9 +18,6 @@ use crate::model::{
     Attributes, Class, ErrorKind, ObjectKey, Payload, PoolMode, PutMode, Stamp, StoreError, Stored,
     Version,
 };
-
-/// Shortest wait for a member that is slower than the others.
-const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A write that is the same wherever it goes.
 #[derive(Clone, Debug)]
@@ -42,26 +34,8 @@ impl Write {
     }
 }
 
-/// What a member made of a write.
-type Outcome = Result<Stored, StoreError>;
-
-/// Of all homes in order; absent where one has not answered.
-type Outcomes = Vec<Option<Outcome>>;
-
 /// Members that were asked in vain, and what they said.
 pub(super) type Tried = Vec<(usize, StoreError)>;
-
-/// How far a write to all homes has come.
-enum Decision {
-    /// The deciding member has not answered.
-    Open,
-    /// It took the write.
-    Won,
-    /// It refused it.
-    Lost(StoreError),
-    /// Nobody decides.
-    None,
-}
 
 impl Parts {
     /// Stores an object, see the module.
@@ -72,10 +46,14 @@ impl Parts {
         attributes: Attributes,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        let is_plain = mode == PutMode::Create && !self.view.is_touched(key);
+        let is_plain = mode == PutMode::Create && !self.view.is_touched(key) && self.is_whole();
         if !is_plain {
             let (parts, key) = (self.clone(), key.clone());
-            let call = async move { parts.rewrite(key, payload, attributes, mode).await };
+            let call = async move {
+                let is_create = mode == PutMode::Create;
+                let result = parts.rewrite(&key, payload, attributes, mode).await;
+                if is_create { parts.confirm_copies(&key, result).await } else { result }
+            };
             return self.to_the_end(call).await;
         }
         let stamp = Some(Stamp { version: self.clock.next(), create: true });
@@ -85,9 +63,58 @@ impl Parts {
             PoolMode::Fallback => self.create_at_home(write).await,
             PoolMode::Mirror => {
                 let parts = self.clone();
-                self.to_the_end(async move { parts.create_everywhere(write).await }).await
+                let call = async move {
+                    let key = write.key.clone();
+                    let result = parts.clone().create_everywhere(write).await;
+                    parts.confirm_copies(&key, result).await
+                };
+                self.to_the_end(call).await
             }
         }
+    }
+
+    /// Whether a home that has nothing shows that nobody has anything.
+    fn is_whole(&self) -> bool {
+        let homes = self.homes();
+        let has_strangers = self.members.iter().any(|member| !member.role.takes_writes());
+        !has_strangers && homes.iter().all(|&home| self.members[home].is_complete())
+    }
+
+    /// That a proof is there already will be told as a success where it has the same bytes: then it
+    /// must have as many copies as any other.
+    async fn confirm_copies(
+        &self,
+        key: &ObjectKey,
+        result: Result<Stored, StoreError>,
+    ) -> Result<Stored, StoreError> {
+        let is_taken = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::AlreadyExists);
+        if !is_taken || self.policy.mode == PoolMode::Fallback || self.policy.min_copies < 2 {
+            return result;
+        }
+        let copies = |picture: &Picture| picture.resolved.holders.len();
+        if copies(&self.look(key).await) < self.policy.min_copies {
+            self.settle_soon(key).await;
+            let found = copies(&self.look(key).await);
+            if found < self.policy.min_copies {
+                return Err(self.too_few(found));
+            }
+        }
+        result
+    }
+
+    /// A create met something at a member where nothing was known to be. Another replica may have
+    /// deleted it there, or written it elsewhere: its records say so.
+    pub(super) async fn met(&self, write: Write, error: StoreError) -> Result<Stored, StoreError> {
+        if error.kind() != ErrorKind::AlreadyExists {
+            return Err(error);
+        }
+        // Where they cannot be read, what is known is all there is.
+        let _ = self.refresh().await;
+        if !self.view.is_touched(&write.key) {
+            return Err(error);
+        }
+        let Write { key, payload, attributes } = write;
+        self.rewrite(&key, payload, attributes, PutMode::Create).await
     }
 
     /// Sends a write to one member.
@@ -118,7 +145,10 @@ impl Parts {
             match self.put_at(home, &write, PutMode::Create).await {
                 Ok(stored) => return Ok(self.outward_stored(home, stored, Some(false))),
                 Err(error) if passes_on(&error) => error,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let parts = self.clone();
+                    return self.to_the_end(async move { parts.met(write, error).await }).await;
+                }
             }
         };
         self.counters.failed_over(error.kind());
@@ -151,7 +181,7 @@ impl Parts {
                 }
                 Err(error) if passes_on(&error) => tried.push((place, error)),
                 Err(error) => {
-                    self.doubt(&write, &tried);
+                    self.give_up(&write, &tried).await;
                     // What is there is about to be confirmed to somebody: it must not be forgotten
                     // that the home misses it.
                     if error.kind() == ErrorKind::AlreadyExists {
@@ -167,7 +197,7 @@ impl Parts {
     }
 
     /// Writes down that what one member has belongs to others too.
-    async fn note_missing(
+    pub(super) async fn note_missing(
         &self,
         key: &ObjectKey,
         has: usize,
@@ -182,165 +212,16 @@ impl Parts {
         self.write_down(vec![self.copy_line(key, version, &[has], missing)]).await
     }
 
-    async fn create_everywhere(self, write: Write) -> Result<Stored, StoreError> {
-        let homes = self.homes();
-        let racer = Racer::start(&self.core, &write.key);
-        let (answers, mut arriving) = mpsc::unbounded_channel();
-        let mut outcomes = Outcomes::new();
-        for (index, &place) in homes.iter().enumerate() {
-            if self.members[place].is_full() {
-                outcomes.push(Some(Err(self.full(place))));
-                continue;
-            }
-            outcomes.push(None);
-            let (parts, write, answers) = (self.clone(), write.clone(), answers.clone());
-            // A straggler goes on after the answer.
-            tokio::spawn(async move {
-                let result = parts.put_at(place, &write, PutMode::Create).await;
-                let _ = answers.send((index, result));
-            });
-        }
-        drop(answers);
-        let mut deadline: Option<Instant> = None;
-        loop {
-            let decision = decide(&outcomes);
-            let copies = outcomes.iter().flatten().filter(|outcome| outcome.is_ok()).count();
-            if matches!(decision, Decision::Won) && copies >= self.policy.min_copies {
-                deadline.get_or_insert_with(|| Instant::now() + self.patience(&homes, &outcomes));
-            }
-            if outcomes.iter().all(Option::is_some) || matches!(decision, Decision::Lost(_)) {
-                break;
-            }
-            let next = match deadline {
-                None => arriving.recv().await,
-                Some(at) => match tokio::time::timeout_at(at, arriving.recv()).await {
-                    Ok(next) => next,
-                    Err(_) => break,
-                },
-            };
-            match next {
-                Some((index, outcome)) => outcomes[index] = Some(outcome),
-                // All have answered, or were ended with the runtime.
-                None => break,
-            }
-        }
-        match decide(&outcomes) {
-            Decision::Won => self.won(write, &homes, outcomes).await,
-            Decision::Lost(error) => {
-                let outcomes = (outcomes, arriving);
-                Err(self.lost(write, &homes, outcomes, error, racer).await)
-            }
-            Decision::None | Decision::Open => {
-                let answered = homes.iter().copied().zip(outcomes);
-                let tried: Tried = answered
-                    .filter_map(|(place, outcome)| Some((place, outcome?.err()?)))
-                    .collect();
-                self.doubt(&write, &tried);
-                let errors: Vec<_> = tried.into_iter().map(|(_, error)| error).collect();
-                Err(self.failure(&errors))
-            }
+    /// A refusal is about to be answered: what of the write is still on its way must not count.
+    pub(super) async fn give_up(&self, write: &Write, tried: &Tried) {
+        let late = tried.iter().filter(|(_, error)| error.class() == Class::Unknown);
+        let late: Vec<usize> = late.map(|(place, _)| *place).collect();
+        if !late.is_empty() && self.write_down(vec![self.kill_line(write, late)]).await.is_err() {
+            self.doubt(write, tried);
         }
     }
 
-    /// How long those that have not answered are waited for: as long as they use to take.
-    fn patience(&self, homes: &[usize], outcomes: &[Option<Outcome>]) -> Duration {
-        let open = homes.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_none());
-        let usual = open.filter_map(|(place, _)| self.members[*place].latency());
-        usual.map(|(_, high)| high).max().unwrap_or(PATIENCE).max(PATIENCE)
-    }
-
-    async fn won(
-        &self,
-        write: Write,
-        homes: &[usize],
-        outcomes: Outcomes,
-    ) -> Result<Stored, StoreError> {
-        let (mut on, mut missing, mut first) = (Vec::new(), Vec::new(), None);
-        for (&place, outcome) in homes.iter().zip(outcomes) {
-            match outcome {
-                Some(Ok(stored)) => {
-                    on.push(place);
-                    first.get_or_insert((place, stored));
-                }
-                Some(Err(error)) => {
-                    self.counters.failed_over(error.kind());
-                    missing.push(place);
-                }
-                None => missing.push(place),
-            }
-        }
-        let copies = on.len();
-        if !missing.is_empty() {
-            let line = self.copy_line(&write.key, write.version(), &on, self.names(missing));
-            let noted = self.write_down(vec![line]).await;
-            noted.map_err(|error| self.not_written_down(error))?;
-        }
-        match first {
-            Some((place, stored)) if copies >= self.policy.min_copies => {
-                Ok(self.outward_stored(place, stored, Some(false)))
-            }
-            _ => Err(self.too_few(copies)),
-        }
-    }
-
-    /// Takes back what was written before another one's create was found to have won.
-    async fn lost(
-        &self,
-        write: Write,
-        homes: &[usize],
-        (outcomes, mut arriving): (Outcomes, mpsc::UnboundedReceiver<(usize, Outcome)>),
-        error: StoreError,
-        racer: Racer,
-    ) -> StoreError {
-        let mut doubtful = Vec::new();
-        let mut is_open = false;
-        for (&place, outcome) in homes.iter().zip(&outcomes) {
-            match outcome {
-                Some(Ok(_)) => doubtful.extend(self.take_back(place, &write).await),
-                Some(Err(error)) if error.class() == Class::Unknown => doubtful.push(place),
-                Some(Err(_)) => {}
-                None => is_open = true,
-            }
-        }
-        if !doubtful.is_empty()
-            && let Err(error) = self.write_down(vec![self.kill_line(&write, doubtful)]).await
-        {
-            self.doubt(&write, &vec![(homes[0], error)]);
-        }
-        if is_open {
-            let (parts, homes) = (self.clone(), homes.to_vec());
-            tokio::spawn(async move {
-                let _racer = racer;
-                while let Some((index, outcome)) = arriving.recv().await {
-                    let place = homes[index];
-                    let kept = match outcome {
-                        Ok(_) => parts.take_back(place, &write).await,
-                        Err(error) => (error.class() == Class::Unknown).then_some(place),
-                    };
-                    if let Some(place) = kept {
-                        let line = parts.kill_line(&write, vec![place]);
-                        if let Err(error) = parts.write_down(vec![line]).await {
-                            tracing::warn!(?error, "a write that lost may come back");
-                        }
-                    }
-                }
-            });
-        }
-        error
-    }
-
-    /// Deletes this write's copy at a member; gives the member back where that is not certain.
-    async fn take_back(&self, place: usize, write: &Write) -> Option<usize> {
-        let sight = self.look_at(place, &write.key).await;
-        let Some(meta) = sight.copy() else { return sight.dark().map(|_| place) };
-        if version_of(meta) != Some(write.version()) {
-            return None;
-        }
-        let gone = self.delete_at(place, &write.key, Some(&meta.etag)).await;
-        gone.is_err_and(|error| error.kind() != ErrorKind::PreconditionFailed).then_some(place)
-    }
-
-    fn kill_line(&self, write: &Write, places: Vec<usize>) -> Line {
+    pub(super) fn kill_line(&self, write: &Write, places: Vec<usize>) -> Line {
         Line {
             what: What::Kill { versions: vec![write.version()] },
             key: write.key.clone(),
@@ -397,17 +278,4 @@ impl Parts {
         );
         StoreError::new(ErrorKind::Indeterminate, self.provider(), detail)
     }
-}
-
-/// The first home in order that answered has the word; who is silent has none.
-fn decide(outcomes: &[Option<Outcome>]) -> Decision {
-    for outcome in outcomes {
-        match outcome {
-            None => return Decision::Open,
-            Some(Ok(_)) => return Decision::Won,
-            Some(Err(error)) if passes_on(error) => {}
-            Some(Err(error)) => return Decision::Lost(error.clone()),
-        }
-    }
-    Decision::None
 }

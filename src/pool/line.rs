@@ -78,6 +78,14 @@ pub(super) fn decode(body: &[u8]) -> Result<Vec<Line>, String> {
     parsed.collect()
 }
 
+/// How far a replica's clock was, and the version above which it gives none before its next mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Mark {
+    pub(super) bound: Version,
+    /// Milliseconds on the scale of versions.
+    pub(super) now: u64,
+}
+
 /// What the names of all pools' records begin with.
 pub(super) const RECORDS: &str = ".proof-storage/pool/";
 
@@ -95,9 +103,14 @@ impl Records {
         Self { folder: format!("{RECORDS}{service}") }
     }
 
+    /// What the names begin with of all that a replica reads again and again.
+    pub(super) fn current(&self) -> String {
+        format!("{}/now/", self.folder)
+    }
+
     /// What segments' names begin with.
-    pub(super) fn segments(&self) -> String {
-        format!("{}/repair/", self.folder)
+    fn segments(&self) -> String {
+        format!("{}repair/", self.current())
     }
 
     pub(super) fn segment(&self, version: Version) -> ObjectKey {
@@ -110,13 +123,19 @@ impl Records {
     }
 
     /// What the names of clock readings begin with.
-    pub(super) fn clocks(&self) -> String {
-        format!("{}/clock/", self.folder)
+    fn clocks(&self) -> String {
+        format!("{}clock/", self.current())
     }
 
-    /// A promise that no version above this is given yet: see `clock`.
-    pub(super) fn clock(&self, bound: Version) -> ObjectKey {
-        ObjectKey::new(format!("{}{bound}", self.clocks()))
+    /// Name of a mark of a clock.
+    pub(super) fn clock(&self, mark: Mark) -> ObjectKey {
+        ObjectKey::new(format!("{}{}.{:012x}", self.clocks(), mark.bound, mark.now))
+    }
+
+    /// The mark in such a name.
+    pub(super) fn clock_mark(&self, name: &ObjectKey) -> Option<Mark> {
+        let (bound, now) = name.as_str().strip_prefix(&self.clocks())?.split_once('.')?;
+        Some(Mark { bound: bound.parse().ok()?, now: u64::from_str_radix(now, 16).ok()? })
     }
 
     /// That a member has all that belongs to it, in a pool of these members.
@@ -183,6 +202,9 @@ mod tests {
         let (ours, theirs) = (Records::new("proofs/"), Records::new("other/"));
         let segment = ours.segment(version(9));
         assert_eq!(ours.segment_version(&segment), Some(version(9)));
+        let mark = Mark { bound: version(20), now: 9 };
+        assert_eq!(ours.clock_mark(&ours.clock(mark)), Some(mark));
+        assert_eq!(ours.segment_version(&ours.clock(mark)), None);
         assert_eq!(theirs.segment_version(&segment), None);
         let long = ObjectKey::new("k".repeat(1024));
         assert!(RECORDS.starts_with(crate::model::RESERVED));

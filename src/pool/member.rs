@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -42,6 +42,8 @@ pub(super) struct Member {
 #[derive(Debug, Default)]
 struct Inside {
     last_failure: Option<Instant>,
+    /// Time of the latest estimate of what it holds.
+    measured: Option<SystemTime>,
     latencies: Latencies,
 }
 
@@ -111,15 +113,15 @@ impl Member {
     /// Compares what it holds with its quota.
     pub(super) async fn measure(&self) {
         let Some(quota) = self.quota_bytes else { return };
-        let before = self.written.load(Ordering::Relaxed);
+        let written = self.written.load(Ordering::Relaxed);
         let Ok(usage) = self.backend.usage().await else { return };
-        // An estimate is older than what was written since; counting that twice errs to the safe
-        // side until the next one.
-        let since = if usage.exact { 0 } else { before };
-        self.full.store(usage.stored_bytes.saturating_add(since) >= quota, Ordering::Relaxed);
-        if usage.exact {
-            self.written.fetch_sub(before, Ordering::Relaxed);
+        let is_new = self.lock().measured.replace(usage.as_of) != Some(usage.as_of);
+        // The same estimate as before does not have what was written since.
+        let since = if is_new { 0 } else { written };
+        if is_new {
+            self.written.fetch_sub(written, Ordering::Relaxed);
         }
+        self.full.store(usage.stored_bytes.saturating_add(since) >= quota, Ordering::Relaxed);
     }
 
     /// No holder leaves the figures half changed, so a lock poisoned by a panic is usable.

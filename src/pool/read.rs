@@ -9,11 +9,11 @@
 
 use std::time::Duration;
 
-use futures_util::future::{Either, join_all, select};
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::body::resumed;
-use super::core::{Picture, count};
+use super::core::Picture;
 use super::member::is_silence;
 use super::parts::Parts;
 use super::state::{Sight, version_of};
@@ -23,8 +23,6 @@ use crate::model::{
 
 /// Age up to which another replica's create may still be found to have lost at a member before.
 const YOUNG: Duration = Duration::from_secs(2);
-/// Shortest wait before a second question.
-const HEDGE_AFTER: Duration = Duration::from_millis(2);
 /// Looks at a key that is being written, before the caller is told.
 const ATTEMPTS: usize = 4;
 
@@ -162,7 +160,8 @@ impl Parts {
                 continue;
             }
             if !misses.absent.is_empty() {
-                if is_racing {
+                if is_racing && misses.absent.iter().any(|&place| self.members[place].is_complete())
+                {
                     // What is elsewhere is not acknowledged, and may be taken back.
                     return Err(self.not_found());
                 }
@@ -178,8 +177,7 @@ impl Parts {
 
     /// Members in the order in which they are asked.
     fn reading_order(&self, is_racing: bool) -> Vec<usize> {
-        let readable = |place: &usize| self.members[*place].role.serves_reads();
-        let mut order: Vec<usize> = (0..self.members.len()).filter(readable).collect();
+        let mut order: Vec<usize> = (0..self.members.len()).collect();
         if self.policy.mode == PoolMode::Mirror && !is_racing {
             order.sort_by_cached_key(|&place| {
                 let member = &self.members[place];
@@ -193,6 +191,8 @@ impl Parts {
                 )
             });
         }
+        // Write-only ones where nobody else has it.
+        order.sort_by_key(|&place| !self.members[place].role.serves_reads());
         order
     }
 
@@ -222,46 +222,6 @@ impl Parts {
             _ => return Err(error),
         }
         Ok(None)
-    }
-
-    /// Asks the fastest member, and a second one when that takes longer than it uses to.
-    async fn hedged<T, F>(
-        &self,
-        order: &[usize],
-        ask: &impl Fn(usize) -> F,
-    ) -> (usize, Result<T, StoreError>)
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let (one, other) = (order[0], order[1]);
-        self.hedges.earn();
-        let started = Instant::now();
-        let first = Box::pin(ask(one));
-        let Some((_, high)) = self.members[one].latency() else { return (one, first.await) };
-        let wait = Box::pin(tokio::time::sleep(high.max(HEDGE_AFTER)));
-        let first = match select(first, wait).await {
-            Either::Left((result, _)) => return (one, result),
-            Either::Right(((), first)) => first,
-        };
-        if self.members[other].is_avoided() || !self.hedges.spend() {
-            return (one, first.await);
-        }
-        count(&self.counters.hedges_sent);
-        match select(first, Box::pin(ask(other))).await {
-            Either::Left((Ok(found), _)) => (one, Ok(found)),
-            // It failed: the second question is already under way.
-            Either::Left((Err(error), second)) => match second.await {
-                Ok(found) => (other, Ok(found)),
-                Err(_) => (one, Err(error)),
-            },
-            Either::Right((Ok(found), _)) => {
-                count(&self.counters.hedges_won);
-                // It took at least so long, and must not pass for fast because it was left.
-                self.members[one].took(started.elapsed());
-                (other, Ok(found))
-            }
-            Either::Right((Err(_), first)) => (one, first.await),
-        }
     }
 
     /// In a mirror a very new object at a later member may be about to lose against another

@@ -14,13 +14,15 @@ use super::core::count;
 use super::parts::Parts;
 use super::scribe::put_record;
 use super::settle::Settled;
-use super::state::Sight;
+use super::state::{Sight, version_of};
 use crate::model::{Digest, ListItem, ListRequest, ObjectKey, PoolMode, RESERVED, StoreError};
 
 /// Names in one page of a listing.
 const PAGE: usize = 1000;
 /// Keys that are compared at once.
 const LANES: usize = 16;
+/// Age up to which a copy may be of a write that is not finished.
+const YOUNG_MS: u64 = 120_000;
 /// Looks at a key that changes meanwhile.
 const LOOKS: usize = 5;
 
@@ -228,19 +230,31 @@ impl Parts {
                 None => self.settle(key).await,
             };
             match settled {
-                Settled::Done => return true,
-                Settled::Waiting(_) => return false,
+                Settled::Done => return self.is_readable(key).await,
+                Settled::Waiting(_) | Settled::Stuck => return false,
                 Settled::Again => tokio::task::yield_now().await,
             }
         }
         false
     }
 
+    /// Whether what is there, if anything is, can be read.
+    async fn is_readable(&self, key: &ObjectKey) -> bool {
+        let picture = self.look(key).await;
+        picture.winner().is_some() || picture.resolved.damaged.is_empty()
+    }
+
     /// Puts aside what only members have that may have been set back to an earlier state, where a
     /// home that was not has nothing and nothing is written down: it was deleted since.
     async fn put_aside_returned(&self, key: &ObjectKey) -> Option<Settled> {
+        let _turn = self.lock(key).await;
         let picture = self.look(key).await;
-        if !picture.lines.is_empty() || picture.resolved.holders.is_empty() {
+        let stamp = picture.winner().and_then(version_of);
+        // A create may be on its way to the others.
+        let is_young = stamp.is_some_and(|version| {
+            self.clock.now_millis().saturating_sub(version.millis) < YOUNG_MS
+        });
+        if !picture.lines.is_empty() || picture.resolved.holders.is_empty() || is_young {
             return None;
         }
         let absent: Vec<usize> = (0..picture.sights.len())
@@ -299,6 +313,11 @@ impl Parts {
                 self.members[home].set_complete(true);
             }
         }
+    }
+
+    /// Takes back that a member is complete, for all replicas.
+    pub(super) async fn forget_completeness(&self, place: usize) {
+        let _ = self.delete_at(place, &self.complete_mark(), None).await;
     }
 
     /// Reads whether a member was found complete before.

@@ -37,25 +37,44 @@ impl Parts {
         }
         let number = self.readings.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let members = 0..self.members.len();
-        let read = join_all(members.map(|place| self.read_segments(place))).await;
+        let read = join_all(members.map(|place| self.read_current(place))).await;
+        for (place, result) in read.iter().enumerate() {
+            // Alone, this replica knows what was written since it last read them.
+            if result.is_err() && !self.is_alone() {
+                self.view.unload(place);
+            }
+        }
         let error = read.into_iter().find_map(Result::err);
         *last = (number, error.clone());
         error.map_or(Ok(()), Err)
     }
 
-    async fn read_segments(&self, place: usize) -> Result<(), StoreError> {
-        let as_of = self.clock.next();
-        let mut found = BTreeSet::new();
-        for item in self.list_records(place, self.records.segments()).await? {
+    /// Reads one member's segments and marks of clocks.
+    pub(super) async fn read_current(&self, place: usize) -> Result<(), StoreError> {
+        let as_of = self.view.sequence();
+        let (mut found, mut failed) = (BTreeSet::new(), None);
+        let mut marks = Vec::new();
+        for item in self.list_records(place, self.records.current()).await? {
+            marks.extend(self.records.clock_mark(&item.key));
             let Some(version) = self.records.segment_version(&item.key) else { continue };
             self.clock.observe(version);
             found.insert(version);
             if !self.view.has(version, place) {
-                self.read_segment(place, &item.key, version).await?;
+                failed = self.read_segment(place, &item.key, version).await.err().or(failed);
             }
         }
-        self.view.loaded(place, &found, as_of);
-        Ok(())
+        self.take_marks(place, &marks).await;
+        match failed {
+            None => {
+                self.view.loaded(place, &found, as_of);
+                Ok(())
+            }
+            Some(error) => {
+                // One that cannot be read may say anything.
+                self.view.unload(place);
+                Err(error)
+            }
+        }
     }
 
     async fn read_segment(

@@ -31,16 +31,16 @@ enum Attempt {
 impl Parts {
     pub(super) async fn rewrite(
         &self,
-        key: ObjectKey,
+        key: &ObjectKey,
         payload: Payload,
         attributes: Attributes,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        let _turn = self.lock(&key).await;
+        let _turn = self.lock(key).await;
         let mut raced = self.other_version();
         for _ in 0..ATTEMPTS {
-            let picture = self.look(&key).await;
-            self.check(&picture, &key, &mode)?;
+            let picture = self.look(key).await;
+            self.check(&picture, key, &mode)?;
             let stamp = Stamp { version: self.clock.next(), create: mode == PutMode::Create };
             let attributes = Attributes { stamp: Some(stamp), ..attributes.clone() };
             let write = Write { key: key.clone(), payload: payload.clone(), attributes };
@@ -50,7 +50,7 @@ impl Parts {
                     return self.follow(&picture, write, place, stored, tried).await;
                 }
                 Attempt::Raced(error) => {
-                    self.doubt(&write, &tried);
+                    self.give_up(&write, &tried).await;
                     raced = error;
                 }
                 Attempt::Failed(error) => {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +21,9 @@ use crate::model::{
 
 /// Lines of one round.
 const ROUND_LINES: usize = 1000;
+
+/// Longest wait for a second member that keeps the same lines.
+const FURTHER_COPY: Duration = Duration::from_millis(500);
 
 /// Lines and who waits for them.
 #[derive(Debug)]
@@ -110,18 +114,20 @@ async fn write_segment(
     let wanted = if core.members.len() > 2 { 2 } else { 1 };
     let mut holders = Vec::new();
     let mut last_error = None;
-    let mut rest = candidates.into_iter();
-    while holders.len() < wanted {
-        let next: Vec<usize> = rest.by_ref().take(wanted - holders.len()).collect();
-        if next.is_empty() {
-            break;
+    for place in candidates {
+        let put = put_record(core, place, &name, &body);
+        // The first copy is what the answer needs; a further one must not hold it up.
+        let result = match holders.is_empty() {
+            true => Some(put.await),
+            false => tokio::time::timeout(FURTHER_COPY, put).await.ok(),
+        };
+        match result {
+            Some(Ok(())) => holders.push(place),
+            Some(Err(error)) => last_error = Some(error),
+            None => break,
         }
-        let puts = next.iter().map(|&place| put_record(core, place, &name, &body));
-        for (place, result) in next.iter().zip(join_all(puts).await) {
-            match result {
-                Ok(()) => holders.push(*place),
-                Err(error) => last_error = Some(error),
-            }
+        if holders.len() >= wanted {
+            break;
         }
     }
     if holders.is_empty() {

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::core::{Picture, count};
 use super::create::Write;
 use super::line::What;
+use super::member::is_silence;
 use super::parts::Parts;
 use super::rewrite::over;
 use super::scribe::put_record;
@@ -31,12 +32,15 @@ pub(super) enum Settled {
     Waiting(BTreeSet<usize>),
     /// Somebody else was there: to be looked at again.
     Again,
+    /// A member refuses what belongs to it: to be tried much later.
+    Stuck,
 }
 
 /// Why a step stopped.
 enum Stop {
     Raced,
     Silent(usize),
+    Refused,
 }
 
 impl Parts {
@@ -82,7 +86,13 @@ impl Parts {
                     (Body::Stream(mut stream), Some(digest)) => {
                         let mut hasher = Hasher::new();
                         while let Some(piece) = stream.next().await {
-                            hasher.update(&piece.ok()?);
+                            match piece {
+                                Ok(piece) => hasher.update(&piece),
+                                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                                    return Some(false);
+                                }
+                                Err(_) => return None,
+                            }
                         }
                         Some(hasher.finish() == digest)
                     }
@@ -103,6 +113,7 @@ impl Parts {
         };
         match outcome {
             Err(Stop::Raced) => Settled::Again,
+            Err(Stop::Refused) => Settled::Stuck,
             Err(Stop::Silent(place)) => {
                 silent.insert(place);
                 Settled::Waiting(silent)
@@ -129,7 +140,7 @@ impl Parts {
                 );
                 count(&self.counters.conflicts);
             } else {
-                return Err(Stop::Silent(place));
+                return Err(Stop::Refused);
             }
         }
         let homes = self.homes();
@@ -152,14 +163,20 @@ impl Parts {
                 Err(_) => Err(Stop::Silent(lacking[0])),
             };
         }
+        let mut refused = None;
         for place in lacking {
             match self.bring(key, picture, winner, place).await {
                 Ok(()) => count(&self.counters.repaired_copies),
                 Err(Stop::Silent(place)) => {
                     silent.insert(place);
                 }
+                Err(Stop::Refused) => refused = Some(Stop::Refused),
                 Err(raced) => return Err(raced),
             }
+        }
+        // The others have had what can be had.
+        if let Some(refused) = refused {
+            return Err(refused);
         }
         let is_home_whole = homes.iter().all(|home| !silent.contains(home)) && !homes.is_empty();
         let elsewhere = resolved.stale.iter().chain(&resolved.conflicting).chain(&resolved.holders);
@@ -190,17 +207,14 @@ impl Parts {
     async fn remove(&self, key: &ObjectKey, picture: &Picture, place: usize) -> Result<(), Stop> {
         if !self.members[place].role.takes_deletes() {
             // It stays, and so does the line that says that it is deleted.
-            return if picture.verdicts.tombstone.is_some() {
-                Err(Stop::Silent(place))
-            } else {
-                Ok(())
-            };
+            return if picture.verdicts.tombstone.is_some() { Err(Stop::Refused) } else { Ok(()) };
         }
         let etag = picture.sights[place].copy().map(|meta| &meta.etag);
         match self.delete_at(place, key, etag).await {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::PreconditionFailed => Err(Stop::Raced),
-            Err(_) => Err(Stop::Silent(place)),
+            Err(error) if is_silence(&error) => Err(Stop::Silent(place)),
+            Err(_) => Err(Stop::Refused),
         }
     }
 
@@ -212,6 +226,9 @@ impl Parts {
         winner: &ObjectMeta,
         to: usize,
     ) -> Result<(), Stop> {
+        if self.members[to].is_full() {
+            return Err(Stop::Refused);
+        }
         let mut failed = Stop::Silent(to);
         for &from in &picture.resolved.holders {
             let (meta, payload) = match self.take(from, key).await {
@@ -220,7 +237,7 @@ impl Parts {
                     if error.kind() == ErrorKind::NotFound {
                         return Err(Stop::Raced);
                     }
-                    failed = Stop::Silent(from);
+                    failed = if is_silence(&error) { Stop::Silent(from) } else { Stop::Refused };
                     continue;
                 }
             };
@@ -234,18 +251,25 @@ impl Parts {
                     count(&self.counters.quarantined);
                     PutMode::Replace(wrong.etag.clone())
                 }
-                Some(_) => return Err(Stop::Silent(to)),
+                Some(_) => return Err(Stop::Refused),
             };
             return match self.put_at(to, &write, mode).await {
                 Ok(_) => Ok(()),
-                Err(error) => match error.kind() {
-                    ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed => Err(Stop::Raced),
-                    _ => {
-                        let member = &*self.members[to].name;
-                        tracing::warn!(member, ?error, "a proof cannot be copied there yet");
-                        Err(Stop::Silent(to))
+                Err(error) => {
+                    // It may land when the key has long been deleted.
+                    self.doubt(&write, &vec![(to, error.clone())]);
+                    match error.kind() {
+                        ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed => {
+                            Err(Stop::Raced)
+                        }
+                        _ if is_silence(&error) => Err(Stop::Silent(to)),
+                        _ => {
+                            let member = &*self.members[to].name;
+                            tracing::warn!(member, ?error, "a proof cannot be copied there");
+                            Err(Stop::Refused)
+                        }
                     }
-                },
+                }
             };
         }
         Err(failed)

@@ -44,9 +44,11 @@ pub(super) struct Verdicts {
     pub(super) tombstone: Option<Version>,
     /// Members that had not confirmed it.
     pub(super) unburied: Vec<usize>,
-    /// Copies of exactly these are.
-    pub(super) killed: Vec<Version>,
-    /// Highest version that was written down.
+    /// Copies of exactly these are, as was written down at the second version.
+    pub(super) killed: Vec<(Version, Version)>,
+    /// Versions that were written down, and so may have been acknowledged; and when.
+    pub(super) vouched: Vec<(Version, Version)>,
+    /// Highest of them.
     pub(super) written: Option<Version>,
     /// Members that have it.
     pub(super) on: Vec<usize>,
@@ -56,14 +58,19 @@ impl Verdicts {
     pub(super) fn of(lines: &[Known], place_of: impl Fn(&str) -> Option<usize>) -> Self {
         let mut verdicts = Self::default();
         let places = |names: &[String]| names.iter().filter_map(|name| place_of(name)).collect();
-        for Known { line, .. } in lines {
+        for Known { line, id, .. } in lines {
+            if matches!(line.what, What::Copy { .. }) {
+                verdicts.vouched.push((line.version, id.0));
+            }
             match &line.what {
                 What::Delete if verdicts.tombstone <= Some(line.version) => {
                     verdicts.tombstone = Some(line.version);
                     verdicts.unburied = places(&line.missing);
                 }
                 What::Delete => {}
-                What::Kill { versions } => verdicts.killed.extend(versions),
+                What::Kill { versions } => {
+                    verdicts.killed.extend(versions.iter().map(|version| (*version, id.0)));
+                }
                 What::Copy { on } if verdicts.written <= Some(line.version) => {
                     verdicts.written = Some(line.version);
                     verdicts.on = places(on);
@@ -76,7 +83,12 @@ impl Verdicts {
 
     /// Whether a copy of this version is deleted. One without is older than any delete.
     pub(super) fn kills(&self, version: Option<Version>) -> bool {
-        version.is_some_and(|version| self.killed.contains(&version))
+        // A failed attempt that somebody found and confirmed afterwards counts.
+        let is_killed = |v: Version| {
+            let vouched = self.vouched.iter().filter(|(of, _)| *of == v).map(|(_, at)| at).max();
+            self.killed.iter().any(|(of, at)| *of == v && Some(at) > vouched)
+        };
+        version.is_some_and(is_killed)
             || self.tombstone.is_some_and(|tombstone| version < Some(tombstone))
     }
 }
@@ -191,7 +203,10 @@ mod tests {
     #[test]
     fn table() {
         let none = Verdicts::default();
-        let kill = Verdicts { killed: vec![version(5)], ..Verdicts::default() };
+        let killed = vec![(version(5), version(8))];
+        let kill = Verdicts { killed: killed.clone(), ..Verdicts::default() };
+        let vouched = vec![(version(5), version(9))];
+        let confirmed = Verdicts { killed, vouched, ..Verdicts::default() };
         let (absent, damaged) = (Sight::Absent, Sight::Damaged);
         let resolved = |holders: &[usize], stale: &[usize], conflicting: &[usize]| Resolved {
             holders: holders.to_vec(),
@@ -260,6 +275,12 @@ mod tests {
                 vec![copy(Some((5, true)), "x"), copy(Some((7, true)), "y")],
                 &kill,
                 resolved(&[1], &[0], &[]),
+            ),
+            (
+                "one that somebody found and confirmed",
+                vec![copy(Some((5, true)), "x"), Sight::Absent],
+                &confirmed,
+                resolved(&[0], &[], &[]),
             ),
         ];
         for (name, sights, verdicts, expected) in cases {

@@ -7,6 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::line::{Line, What};
 use crate::model::{ObjectKey, Version};
@@ -31,8 +34,10 @@ struct Inside {
     keys: HashMap<ObjectKey, Vec<LineId>>,
     /// Failed attempts at a key that may land late, and when that is past.
     doubts: HashMap<ObjectKey, Vec<(Version, u64)>>,
-    /// Of each member, whether its segments have ever been read.
+    /// Of each member, whether its segments are known.
     loaded: Vec<bool>,
+    /// Segments and holders that became known so far.
+    added: u64,
 }
 
 #[derive(Debug)]
@@ -40,6 +45,10 @@ struct Segment {
     lines: Vec<Entry>,
     /// Members that keep it.
     holders: BTreeSet<usize>,
+    /// Place in the order in which segments and holders became known here.
+    added: u64,
+    /// When a line of it was last settled, by a clock that nobody sets.
+    settled: Instant,
 }
 
 #[derive(Debug)]
@@ -87,8 +96,11 @@ impl View {
         holders: impl IntoIterator<Item = usize>,
     ) {
         let mut inside = self.lock();
+        inside.added += 1;
+        let added = inside.added;
         if let Some(known) = inside.segments.get_mut(&version) {
             known.holders.extend(holders);
+            known.added = added;
             return;
         }
         for (place, line) in lines.iter().enumerate() {
@@ -97,7 +109,15 @@ impl View {
         self.open.fetch_add(lines.len(), Ordering::Release);
         let entry = |line| Entry { line: Arc::new(line), settled: false };
         let lines = lines.into_iter().map(entry).collect();
-        inside.segments.insert(version, Segment { lines, holders: holders.into_iter().collect() });
+        inside.segments.insert(
+            version,
+            Segment {
+                lines,
+                holders: holders.into_iter().collect(),
+                added,
+                settled: Instant::now(),
+            },
+        );
         self.known.store(inside.segments.len(), Ordering::Release);
     }
 
@@ -119,15 +139,20 @@ impl View {
         }
     }
 
+    /// How much is known now, for [`Self::loaded`].
+    pub(super) fn sequence(&self) -> u64 {
+        self.lock().added
+    }
+
     /// A member's segments were read, and these are all: those that it alone kept are gone, by
-    /// another replica's hand.
-    pub(super) fn loaded(&self, member: usize, found: &BTreeSet<Version>, as_of: Version) {
+    /// another replica's hand. What became known after `as_of` may have come too late for the list.
+    pub(super) fn loaded(&self, member: usize, found: &BTreeSet<Version>, as_of: u64) {
         let mut inside = self.lock();
         inside.loaded[member] = true;
         let mut gone = Vec::new();
         for (version, segment) in &mut inside.segments {
-            // What was written after the listing began cannot be in it.
-            if *version < as_of && !found.contains(version) && segment.holders.remove(&member) {
+            if segment.added <= as_of && !found.contains(version) && segment.holders.remove(&member)
+            {
                 gone.extend(segment.holders.is_empty().then_some(*version));
             }
         }
@@ -140,7 +165,12 @@ impl View {
         self.lock().segments.get(&version).is_some_and(|known| known.holders.contains(&member))
     }
 
-    /// Whether a member's segments have ever been read.
+    /// A member's segments could not be read, and others may have written there.
+    pub(super) fn unload(&self, member: usize) {
+        self.lock().loaded[member] = false;
+    }
+
+    /// Whether a member's segments are known.
     pub(super) fn is_loaded(&self, member: usize) -> bool {
         self.lock().loaded[member]
     }
@@ -150,9 +180,14 @@ impl View {
         self.open.load(Ordering::Acquire) == 0
     }
 
-    /// Whether a key has a line that is not settled.
+    /// Whether one member's word on a key is not enough: it has a line that is not settled, or was
+    /// deleted so lately that an older write may still land.
     pub(super) fn is_pending(&self, key: &ObjectKey) -> bool {
-        !self.is_clear() && self.lines(key).iter().any(|known| !known.settled)
+        self.known.load(Ordering::Acquire) > 0
+            && self
+                .lines(key)
+                .iter()
+                .any(|known| !known.settled || !matches!(known.line.what, What::Copy { .. }))
     }
 
     /// All lines of a key, settled ones too.
@@ -183,6 +218,7 @@ impl View {
             let Some(entry) = segment.lines.get_mut(*place) else { continue };
             if entry.settled != settled {
                 entry.settled = settled;
+                segment.settled = Instant::now();
                 match settled {
                     true => self.open.fetch_sub(1, Ordering::Release),
                     false => self.open.fetch_add(1, Ordering::Release),
@@ -231,7 +267,7 @@ impl View {
 
     /// Keys with an unsettled delete that begin so.
     pub(super) fn deletes_below(&self, prefix: &str) -> bool {
-        if self.is_clear() {
+        if self.known.load(Ordering::Acquire) == 0 {
             return false;
         }
         let inside = self.lock();
@@ -242,11 +278,12 @@ impl View {
         })
     }
 
-    /// Segments whose lines are all settled and that were written at or before a time.
-    pub(super) fn finished(&self, millis: u64) -> Vec<(Version, BTreeSet<usize>, Vec<Known>)> {
+    /// Segments whose lines are all settled, the last one so long ago.
+    pub(super) fn finished(&self, ago: Duration) -> Vec<(Version, BTreeSet<usize>, Vec<Known>)> {
         let inside = self.lock();
-        let old = inside.segments.iter().take_while(|(version, _)| version.millis <= millis);
-        let done = old.filter(|(_, segment)| segment.lines.iter().all(|entry| entry.settled));
+        let done = inside.segments.iter().filter(|(_, segment)| {
+            segment.settled.elapsed() >= ago && segment.lines.iter().all(|entry| entry.settled)
+        });
         let with_lines = |(version, segment): (&Version, &Segment)| {
             let known = |(place, entry): (usize, &Entry)| Known {
                 id: (*version, place),
@@ -321,10 +358,10 @@ mod tests {
         assert_eq!(view.pending().len(), 2);
         view.mark(&[(version(5), 0)], true);
         assert!(!view.is_pending(&key) && view.is_touched(&key));
-        assert!(view.finished(9).is_empty());
+        assert!(view.finished(Duration::ZERO).is_empty());
         view.mark(&[(version(5), 1)], true);
-        assert_eq!(view.finished(9).len(), 1);
-        assert!(view.finished(4).is_empty());
+        assert_eq!(view.finished(Duration::ZERO).len(), 1);
+        assert!(view.finished(Duration::from_secs(60)).is_empty());
         assert!(view.is_clear());
         view.remove(version(5));
         assert!(!view.is_touched(&key));
@@ -334,12 +371,12 @@ mod tests {
     fn what_no_member_keeps_any_more_is_forgotten() {
         let view = View::new(2);
         view.add(version(5), vec![line("k", What::Delete)], [0, 1]);
-        let none = BTreeSet::new();
-        view.loaded(0, &none, version(9));
+        let (none, now) = (BTreeSet::new(), view.sequence());
+        view.loaded(0, &none, now);
         assert!(!view.is_clear() && view.is_loaded(0) && !view.is_loaded(1));
-        view.loaded(1, &none, version(5));
-        assert!(!view.is_clear(), "it is not older than the listing");
-        view.loaded(1, &none, version(9));
+        view.loaded(1, &none, now - 1);
+        assert!(!view.is_clear(), "it became known after the listing began");
+        view.loaded(1, &none, now);
         assert!(view.is_clear());
     }
 

@@ -147,6 +147,8 @@ pub async fn settle(replica: &Pool) {
         if !replica.round().await {
             return;
         }
+        // Another replica's lease may have to run out.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

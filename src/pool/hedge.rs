@@ -1,0 +1,58 @@
+//! A second question to another member when the first takes longer than it uses to.
+//!
+//! Dean and Barroso, "The Tail at Scale" (2013): asked after the 95th percentile, and for a small
+//! share of all reads only, it costs little and cuts the tail.
+
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use tokio::time::Instant;
+
+use super::core::count;
+use super::parts::Parts;
+use crate::model::StoreError;
+
+/// Shortest wait before a second question.
+const HEDGE_AFTER: Duration = Duration::from_millis(2);
+
+impl Parts {
+    /// Asks the fastest member, and a second one when that takes longer than it uses to.
+    pub(super) async fn hedged<T, F>(
+        &self,
+        order: &[usize],
+        ask: &impl Fn(usize) -> F,
+    ) -> (usize, Result<T, StoreError>)
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let (one, other) = (order[0], order[1]);
+        self.hedges.earn();
+        let started = Instant::now();
+        let first = Box::pin(ask(one));
+        let Some((_, high)) = self.members[one].latency() else { return (one, first.await) };
+        let wait = Box::pin(tokio::time::sleep(high.max(HEDGE_AFTER)));
+        let first = match select(first, wait).await {
+            Either::Left((result, _)) => return (one, result),
+            Either::Right(((), first)) => first,
+        };
+        if self.members[other].is_avoided() || !self.hedges.spend() {
+            return (one, first.await);
+        }
+        count(&self.counters.hedges_sent);
+        match select(first, Box::pin(ask(other))).await {
+            Either::Left((Ok(found), _)) => (one, Ok(found)),
+            // It failed: the second question is already under way.
+            Either::Left((Err(error), second)) => match second.await {
+                Ok(found) => (other, Ok(found)),
+                Err(_) => (one, Err(error)),
+            },
+            Either::Right((Ok(found), _)) => {
+                count(&self.counters.hedges_won);
+                // It took at least so long, and must not pass for fast because it was left.
+                self.members[one].took(started.elapsed());
+                (other, Ok(found))
+            }
+            Either::Right((Err(_), first)) => (one, first.await),
+        }
+    }
+}
