@@ -8,6 +8,7 @@ pub mod config;
 pub mod http;
 pub mod layer;
 pub mod model;
+pub mod pool;
 pub mod serve;
 pub mod telemetry;
 pub mod vault;

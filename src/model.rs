@@ -10,6 +10,7 @@ mod key;
 mod object;
 mod options;
 mod payload;
+mod pool;
 
 pub use capability::{Capabilities, Support};
 pub use digest::{Digest, DigestError, Hasher};
@@ -23,3 +24,4 @@ pub use options::{
     ByteRange, ETag, GetOptions, ListRequest, PresignMethod, Presigned, PutMode, WriteMode,
 };
 pub use payload::{Payload, Spool, SpoolWriter};
+pub use pool::{PoolMode, Role};
