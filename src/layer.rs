@@ -24,3 +24,9 @@ pub use limit::{Limit, LimitPolicy};
 pub use metered::Metered;
 pub use retry::{Retry, RetryPolicy};
 pub use timeout::Timeout;
+
+/// The series of the backend that the layers' tests are about.
+#[cfg(test)]
+fn of_west(metrics: &crate::telemetry::Metrics) -> crate::telemetry::BackendMetrics {
+    metrics.backend("west", crate::model::Provider::Memory)
+}

@@ -82,20 +82,21 @@ impl Store {
         };
         let mut backend: Arc<dyn Backend> = Arc::new(Timeout::new(backend, config.timeout));
         let mut breaker_view: Option<BreakerView> = None;
+        let metrics = metrics.backend(config.provider.as_str(), config.provider);
         // A disk on this machine is not mended by another try, and cannot be away.
         if let Some(remote) = &config.remote {
             let limit = LimitPolicy { in_flight: remote.max_in_flight, ..LimitPolicy::default() };
-            backend = Arc::new(Limit::new(backend, limit, metrics));
+            backend = Arc::new(Limit::new(backend, limit, &metrics));
             let name = config.provider.as_str();
             let policy = BreakerPolicy::default();
-            let breaker = Breaker::new(backend, name, policy, metrics);
+            let breaker = Breaker::new(backend, name, policy, &metrics);
             let handle = breaker.handle();
             breaker_view = Some(Box::new(move || handle.status().state));
             backend = Arc::new(breaker);
             let policy = RetryPolicy::new(config.max_retries);
             backend = Arc::new(Retry::new(backend, policy, metrics.clone()));
         }
-        let mut backend: Arc<dyn Backend> = Arc::new(Metered::new(backend, metrics.clone()));
+        let mut backend: Arc<dyn Backend> = Arc::new(Metered::new(backend, metrics));
         let mut inventory = None;
         if let Some(remote) = &config.remote {
             let policy = InventoryPolicy::new(config.namespace.prefix(), remote.inventory_interval);

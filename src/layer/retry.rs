@@ -30,7 +30,7 @@ use crate::model::{
     ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError,
     Stored, Usage,
 };
-use crate::telemetry::{Metrics, Operation};
+use crate::telemetry::{BackendMetrics, Operation};
 
 /// How often and for how long to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub struct Retry {
     policy: RetryPolicy,
     backoff: Backoff,
     budget: Budget,
-    metrics: Metrics,
+    metrics: BackendMetrics,
 }
 
 /// What tells whether an object is the one that a write meant to make.
@@ -82,7 +82,7 @@ enum Wanted<'a> {
 
 impl Retry {
     /// Wraps a backend.
-    pub fn new(inner: Arc<dyn Backend>, policy: RetryPolicy, metrics: Metrics) -> Self {
+    pub fn new(inner: Arc<dyn Backend>, policy: RetryPolicy, metrics: BackendMetrics) -> Self {
         let backoff = Backoff::new(policy.base, policy.cap, policy.seed);
         Self { inner, policy, backoff, budget: Budget::new(), metrics }
     }

@@ -181,7 +181,7 @@ impl<'a> Course<'a> {
     }
 
     fn count(&self, outcome: Retried) {
-        self.retry.metrics.retried(self.retry.inner.provider(), self.operation, outcome);
+        self.retry.metrics.retried(self.operation, outcome);
     }
 
     fn is_write(&self) -> bool {

@@ -7,8 +7,9 @@ use super::*;
 use crate::backend::conformance;
 use crate::backend::faulty::{Chance, Fault, Faulty, Operation as Op};
 use crate::backend::memory::Memory;
+use crate::layer::of_west;
 use crate::model::{Digest, Representation};
-use crate::telemetry::{Label as _, Retried};
+use crate::telemetry::{Label as _, Metrics, Retried};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DOWN: Fault = Fault::Refuse(ErrorKind::Unavailable);
@@ -26,7 +27,7 @@ struct Bench {
 fn bench_of(policy: RetryPolicy) -> Bench {
     let store = Arc::new(Faulty::new(Memory::new(), 1));
     let metrics = Metrics::new();
-    Bench { retry: Retry::new(store.clone(), policy, metrics.clone()), store, metrics }
+    Bench { retry: Retry::new(store.clone(), policy, of_west(&metrics)), store, metrics }
 }
 
 fn bench() -> Bench {
@@ -78,7 +79,7 @@ impl Bench {
 
     fn count(&self, operation: &str, outcome: Retried) -> u64 {
         let series = format!(
-            "proof_storage_backend_retries_total{{backend=\"memory\",operation=\"{operation}\",\
+            "proof_storage_backend_retries_total{{backend=\"west\",provider=\"memory\",operation=\"{operation}\",\
              outcome=\"{}\"}} ",
             outcome.as_str()
         );
@@ -391,10 +392,14 @@ async fn hints_are_waited_for_unless_they_are_long() {
             jitter: 0.0,
             ..Default::default()
         };
-        let breaker =
-            crate::layer::Breaker::new(bench.store.clone(), "west", policy, &bench.metrics);
+        let breaker = crate::layer::Breaker::new(
+            bench.store.clone(),
+            "west",
+            policy,
+            &of_west(&bench.metrics),
+        );
         let policy = RetryPolicy { seed: Some(1), ..RetryPolicy::new(3) };
-        let retry = Retry::new(Arc::new(breaker), policy, bench.metrics.clone());
+        let retry = Retry::new(Arc::new(breaker), policy, of_west(&bench.metrics));
         Bench { retry, ..bench }
     };
     let bench = hinting(4);
@@ -421,7 +426,7 @@ async fn nothing_is_begun_after_the_deadline_but_one_look() {
     let bench = bench_of(RetryPolicy { base: Duration::ZERO, ..policy });
     let limited: Arc<dyn Backend> =
         Arc::new(crate::layer::Timeout::new(bench.store.clone(), SECOND * 4));
-    let retry = Retry::new(limited, bench.retry.policy.clone(), bench.metrics.clone());
+    let retry = Retry::new(limited, bench.retry.policy.clone(), of_west(&bench.metrics));
     bench.always(Op::Head, Fault::Hang);
     let started = Instant::now();
     assert_eq!(retry.head(&key("a")).await.unwrap_err().kind(), ErrorKind::Timeout);
@@ -430,7 +435,8 @@ async fn nothing_is_begun_after_the_deadline_but_one_look() {
     bench.store.set_chances([]);
 
     // A long upload, its answer lost after the deadline.
-    let retry = Retry::new(bench.store.clone(), bench.retry.policy.clone(), bench.metrics.clone());
+    let retry =
+        Retry::new(bench.store.clone(), bench.retry.policy.clone(), of_west(&bench.metrics));
     bench.store.script(Op::Put, [LOST]);
     bench.store.script(Op::Head, [Fault::Delay(SECOND)]);
     let slow: Arc<dyn Backend> = Arc::new(retry);
@@ -499,7 +505,7 @@ async fn without_a_budget_an_outage_is_made_worse() {
 async fn keeps_the_contract() {
     conformance::run(async || {
         let memory = Arc::new(Memory::new());
-        Arc::new(Retry::new(memory, RetryPolicy::new(3), Metrics::new())) as _
+        Arc::new(Retry::new(memory, RetryPolicy::new(3), of_west(&Metrics::new()))) as _
     })
     .await;
 }
