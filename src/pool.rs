@@ -87,7 +87,7 @@ pub struct PoolStatus {
 #[derive(Clone, Debug)]
 pub struct PoolMemberStatus {
     /// As configured.
-    pub name: Arc<str>,
+    pub name: String,
     /// As configured.
     pub role: Role,
     /// Lines of repair that it misses.
@@ -147,7 +147,7 @@ impl Pool {
     /// How it stands.
     pub fn status(&self) -> PoolStatus {
         let members = self.members.iter().map(|member| PoolMemberStatus {
-            name: Arc::clone(&member.name),
+            name: member.name.to_string(),
             role: member.role,
             pending_repairs: 0,
             full: false,

@@ -3,6 +3,7 @@
 mod buckets;
 mod files;
 mod mistakes;
+mod pool;
 mod secrets;
 mod values;
 

@@ -16,7 +16,7 @@ fn a_bucket_needs_all_that_reaches_it() {
     let r2 = [("STORAGE_PROVIDER", "r2"), ("STORAGE_ENCRYPTION", "AES256")];
     insta::assert_snapshot!(mistakes(load(&r2)).join("\n"), @r"
     R2_BUCKET: is not set: the provider `r2` needs a bucket
-    R2_ACCOUNT_ID: is not set: the provider `r2` needs the account's id, or R2_ENDPOINT
+    R2_ACCOUNT_ID: is not set: the provider `r2` needs the account's id, or an endpoint
     STORAGE_ENCRYPTION: R2 encrypts everything by itself and takes no such request: remove it
     R2_ACCESS_KEY_ID: is not set: the provider `r2` needs an API token's key id and secret
     ");
@@ -34,10 +34,11 @@ fn the_account_of_r2_makes_its_endpoint() {
         ("R2_SECRET_ACCESS_KEY", CANARY),
     ];
     let endpoint = |settings: &[(&str, &str)]| {
-        let remote = load(settings).unwrap().config.storage.remote.unwrap();
+        let config = load(settings).unwrap().config;
+        let remote = config.backends[0].remote().unwrap();
         assert_eq!(remote.region.as_deref(), Some("auto"));
         assert!(!format!("{remote:?}").contains(CANARY));
-        remote.endpoint.unwrap().as_str().to_owned()
+        remote.endpoint.as_ref().unwrap().as_str().to_owned()
     };
     assert_eq!(endpoint(&base), "https://abc.r2.cloudflarestorage.com");
     let eu = ("R2_ENDPOINT", "https://abc.eu.r2.cloudflarestorage.com");

@@ -94,22 +94,19 @@ fn slips_are_mistakes_and_strangers_only_warn() {
 
 #[test]
 fn what_is_not_built_is_refused_or_said_to_have_no_effect() {
-    let found = mistakes(load(&[("STORAGE_FALLBACK_PROVIDER", "s3")]));
-    assert!(found[0].contains("not in this version"), "{found:?}");
-    for file in [
-        "[pool]\nmode = 'mirror'\n",
-        "[[backend]]\nname = 'a'\n",
-        "[auth]\n",
-        "[storage]\nfallback_provider = 's3'\n",
-    ] {
-        let found = mistakes(load_file(file, &[]));
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].contains("not in this version"), "{found:?}");
-    }
+    let found = mistakes(load_file("[auth]\n", &[]));
+    assert_eq!(found, ["auth (proofs.toml:1): is not in this version: remove it"]);
     let unused = ["STORAGE_BUCKET", "STORAGE_SECRET_ACCESS_KEY", "R2_BUCKET", "R2_ACCOUNT_ID"];
     for name in unused {
         let warnings = load(&[(name, CANARY)]).unwrap().warnings;
         assert_eq!(warnings, [format!("{name} has no effect while the provider is `local`")]);
+    }
+    let s3 = [("STORAGE_PROVIDER", "s3"), ("STORAGE_BUCKET", "some-bucket")];
+    for (name, when) in
+        [("R2_BUCKET", "no provider is `r2`"), ("STORAGE_CACHE_BYTES", "no provider is `local`")]
+    {
+        let warnings = load(&[&s3[..], &[(name, "12345")]].concat()).unwrap().warnings;
+        assert_eq!(warnings, [format!("{name} has no effect while {when}")]);
     }
     let warnings = load_file("[storage]\nbucket = 'bucket'\n", &[]).unwrap().warnings;
     assert!(warnings[0].starts_with("storage.bucket "), "{warnings:?}");

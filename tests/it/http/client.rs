@@ -6,11 +6,13 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use bytes::Bytes;
-use proof_storage::app;
+use proof_storage::app::{self, Kept};
 use proof_storage::backend::Backend;
 use proof_storage::backend::memory::Memory;
 use proof_storage::config::Config;
-use proof_storage::http::{Service, Signer};
+use proof_storage::http::{Member, Service, Signer};
+use proof_storage::model::{PoolMode, Role};
+use proof_storage::pool::{MemberSetup, Pool, PoolPolicy};
 use proof_storage::telemetry::Metrics;
 use proof_storage::vault::Monitor;
 
@@ -43,15 +45,33 @@ impl Client {
     }
 
     pub async fn over(backend: Arc<dyn Backend>, config: Config) -> Self {
-        let spool = tempfile::tempdir().unwrap();
         let hour = Duration::from_secs(3600);
-        let (monitor, _task) = Monitor::start(Arc::clone(&backend), Vec::new(), hour, hour).await;
+        let member = member("memory", Arc::clone(&backend), hour).await;
+        Self::of(Kept { backend, members: vec![member], pool: None }, config)
+    }
+
+    /// Over a pool.
+    pub async fn pool(members: Vec<MemberSetup>, mode: PoolMode) -> Self {
+        let hour = Duration::from_secs(3600);
+        let mut shown = Vec::new();
+        for setup in &members {
+            let member = member(&setup.name, Arc::clone(&setup.backend), hour).await;
+            let (role, quota_bytes) = (setup.role, setup.quota_bytes);
+            shown.push(Member { role, quota_bytes, ..member });
+        }
+        let spool = std::env::temp_dir();
+        let pool = Pool::new(members, PoolPolicy::new(mode, 1, "proofs/".to_owned(), spool));
+        let view = Some(app::pool_view(Arc::clone(&pool)));
+        Self::of(Kept { backend: pool, members: shown, pool: view }, Config::default())
+    }
+
+    fn of(kept: Kept, config: Config) -> Self {
+        let spool = tempfile::tempdir().unwrap();
         let signer = Signer::new(vec![7; 32].into(), None);
         let settings = app::settings(&config, ([127, 0, 0, 1], 8080).into());
         let folder = spool.path().to_owned();
         let metrics = Metrics::new();
-        let state =
-            app::assemble(&config, backend, monitor, metrics, signer, settings, folder, None);
+        let state = app::assemble(&config, kept, metrics, signer, settings, folder);
         Self { service: Service::new(state), _spool: spool }
     }
 
@@ -121,6 +141,13 @@ impl Client {
         let body = Body::from_stream(futures_util::stream::iter(pieces));
         self.send(Request::put(path).body(body).unwrap()).await
     }
+}
+
+/// Probed once, now.
+async fn member(name: &str, backend: Arc<dyn Backend>, interval: Duration) -> Member {
+    let (monitor, _task) =
+        Monitor::start(name.into(), backend, Vec::new(), interval, interval).await;
+    Member { role: Role::ReadWrite, quota_bytes: None, monitor, breaker: None }
 }
 
 impl Answer {
