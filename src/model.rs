@@ -11,6 +11,7 @@ mod object;
 mod options;
 mod payload;
 mod pool;
+mod version;
 
 pub use capability::{Capabilities, Support};
 pub use digest::{Digest, DigestError, Hasher};
@@ -25,3 +26,4 @@ pub use options::{
 };
 pub use payload::{Payload, Spool, SpoolWriter};
 pub use pool::{PoolMode, Role};
+pub use version::{NoVersion, Stamp, Version};

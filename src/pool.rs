@@ -1,196 +1,141 @@
-//! Several backends as one: the public face only.
+//! Several backends as one store that stays up when one of them does not.
 //!
-//! A placeholder with the signatures of the pool and none of its behaviour: every call goes to the
-//! first member. It lets configuration and wiring compile before the pool is there, and is
-//! replaced by it.
+//! ```text
+//! put ─┬ fallback: home ──fails──▶ next member + line ┐   line = what is still to be done, kept by
+//!      └ mirror: all homes at once, line for the rest ┘   the members under `.proof-storage/pool/`
+//! get ── home or fastest ──404, error, wrong bytes──▶ the others, within the request
+//! delete ── all members, tombstone (a line) for whoever did not confirm
+//! keeper ── reads lines of all replicas, settles key by key, removes what is done
+//! ```
+//! A pool is a [`Backend`] over backends; nobody above knows how many there are. What must survive a
+//! crash is kept in the members, so that replicas need no disk and any of them can finish. Copies of
+//! a key are ordered by the version that each carries, never by a wall clock. ARCHITECTURE.md says
+//! what is promised with one replica, with several, and on members without conditional writes.
+
+mod body;
+mod clock;
+mod core;
+mod create;
+mod delete;
+mod errands;
+mod keeper;
+mod latency;
+mod line;
+mod list;
+mod member;
+mod parts;
+mod policy;
+mod read;
+mod reconcile;
+mod refresh;
+mod rewrite;
+mod scribe;
+mod settle;
+mod state;
+mod status;
+mod transfer;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use self::clock::WallClock;
+use self::core::Core;
+use self::keeper::Keeper;
+use self::member::Member;
+pub use self::member::MemberSetup;
+use self::parts::Parts;
+#[doc(hidden)]
+pub use self::policy::Planted;
+pub use self::policy::PoolPolicy;
+pub use self::reconcile::{Reconcile, ReconcileReport};
+use self::scribe::Scribe;
+pub use self::status::{PoolMemberStatus, PoolStatus};
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
-    ObjectMeta, Payload, PoolMode, PresignMethod, Presigned, Provider, PutMode, Retrieved, Role,
-    StoreError, Stored, Usage,
+    ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError,
+    Stored, Support, Usage,
 };
 
-/// A backend and its place in a pool.
-#[derive(Clone, Debug)]
-pub struct MemberSetup {
-    /// Unique in the pool.
-    pub name: Arc<str>,
-    /// Behind its layers.
-    pub backend: Arc<dyn Backend>,
-    /// What it is used for.
-    pub role: Role,
-    /// Most bytes at rest; with more it counts as full. No limit where absent.
-    pub quota_bytes: Option<u64>,
-}
-
-/// How the members work together.
-#[derive(Clone, Debug)]
-pub struct PoolPolicy {
-    /// What the pool makes of its members.
-    pub mode: PoolMode,
-    /// Copies before a write is acknowledged, where every member is to have one.
-    pub min_copies: usize,
-    /// Names the pool's records.
-    pub namespace: String,
-    /// Where large copies between members wait.
-    pub spool_folder: std::path::PathBuf,
-}
-
-impl PoolPolicy {
-    /// The usual one.
-    pub fn new(
-        mode: PoolMode,
-        min_copies: usize,
-        namespace: String,
-        spool_folder: std::path::PathBuf,
-    ) -> Self {
-        Self { mode, min_copies, namespace, spool_folder }
-    }
-}
-
-/// How a pool stands; counts are since the start of the process.
-#[derive(Clone, Debug)]
-pub struct PoolStatus {
-    /// As configured.
-    pub mode: PoolMode,
-    /// As configured.
-    pub min_copies: usize,
-    /// Lines of repair that are not done.
-    pub repairs_pending: u64,
-    /// Age of the oldest.
-    pub oldest_repair: Option<Duration>,
-    /// Keys with two versions of write-once bytes.
-    pub conflicts: u64,
-    /// Copies with wrong bytes that were put aside.
-    pub quarantined: u64,
-    /// Second reads that were sent.
-    pub hedges_sent: u64,
-    /// Second reads that answered first.
-    pub hedges_won: u64,
-    /// Calls that another member had to take, by cause.
-    pub failovers: Vec<(ErrorKind, u64)>,
-    /// Copies made by repair.
-    pub repaired_copies: u64,
-    /// Deletes made by repair.
-    pub repaired_deletes: u64,
-    /// In the order of the configuration.
-    pub members: Vec<PoolMemberStatus>,
-}
-
-/// How a member of a pool stands.
-#[derive(Clone, Debug)]
-pub struct PoolMemberStatus {
-    /// As configured.
-    pub name: String,
-    /// As configured.
-    pub role: Role,
-    /// Lines of repair that it misses.
-    pub pending_repairs: u64,
-    /// Whether it is passed over for writes.
-    pub full: bool,
-}
-
-/// What a comparison of the members may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reconcile {
-    /// Look, and change nothing.
-    pub dry_run: bool,
-    /// Read every copy and check its digest.
-    pub verify_bytes: bool,
-}
-
-/// What a comparison of the members found and did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct ReconcileReport {
-    /// Keys.
-    pub compared: u64,
-    /// Copies that a member should have and has not.
-    pub missing: u64,
-    /// Copies that a member should not have.
-    pub extra: u64,
-    /// Keys whose copies differ.
-    pub different: u64,
-    /// Copies whose bytes are wrong.
-    pub corrupt: u64,
-    /// Copies that were put aside.
-    pub quarantined: u64,
-    /// Copies and deletes that were made.
-    pub repaired: u64,
-    /// Members that could not be read.
-    pub unreachable: Vec<String>,
-}
-
-/// Several backends as one.
+/// Several backends as one, see the module.
 #[derive(Debug)]
 pub struct Pool {
-    members: Vec<MemberSetup>,
-    policy: PoolPolicy,
+    parts: Parts,
 }
 
 impl Pool {
-    /// A pool of these members, in this order; never none.
+    /// A pool of members, in the order in which they are preferred. Nothing is sent yet. Needs a
+    /// runtime.
+    ///
+    /// # Panics
+    /// There is no member, or no runtime.
     pub fn new(members: Vec<MemberSetup>, policy: PoolPolicy) -> Arc<Self> {
-        Arc::new(Self { members, policy })
+        assert!(!members.is_empty(), "a pool has members");
+        let members = members.into_iter().map(Member::new).collect();
+        let core = Arc::new(Core::new(members, policy));
+        let scribe = Scribe::start(Arc::clone(&core));
+        Arc::new(Self { parts: Parts { core, scribe } })
     }
 
-    /// Keeps the pool in order for as long as it is polled.
+    /// Reads, repairs and tidies in the background, for as long as it is polled.
     pub async fn run(&self) {
-        std::future::pending().await
+        self.parts.keep().await;
     }
 
-    /// How it stands.
-    pub fn status(&self) -> PoolStatus {
-        let members = self.members.iter().map(|member| PoolMemberStatus {
-            name: member.name.to_string(),
-            role: member.role,
-            pending_repairs: 0,
-            full: false,
-        });
-        PoolStatus {
-            mode: self.policy.mode,
-            min_copies: self.policy.min_copies,
-            repairs_pending: 0,
-            oldest_repair: None,
-            conflicts: 0,
-            quarantined: 0,
-            hedges_sent: 0,
-            hedges_won: 0,
-            failovers: Vec::new(),
-            repaired_copies: 0,
-            repaired_deletes: 0,
-            members: members.collect(),
-        }
+    /// One round of what [`Self::run`] does, with nothing remembered: for tests and commands.
+    /// Answers whether something is left to do.
+    pub async fn round(&self) -> bool {
+        self.parts.round(&mut Keeper::default()).await
     }
 
-    /// Compares the members.
+    /// Compares all members and mends what differs.
     ///
     /// # Errors
-    /// The comparison came to no end.
-    pub async fn reconcile(&self, _how: Reconcile) -> Result<ReconcileReport, StoreError> {
-        let detail = "the comparison of members is not built yet";
-        Err(StoreError::new(ErrorKind::Unsupported, self.provider(), detail))
+    /// No member can be listed.
+    pub async fn reconcile(&self, how: Reconcile) -> Result<ReconcileReport, StoreError> {
+        self.parts.reconcile(how).await
     }
 
-    fn first(&self) -> &dyn Backend {
-        &*self.members[0].backend
+    /// How the pool fares; asks no member.
+    pub fn status(&self) -> PoolStatus {
+        self.parts.status()
     }
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl Backend for Pool {
     fn provider(&self) -> Provider {
-        self.first().provider()
+        self.parts.provider()
     }
 
+    /// What all members can do, so that each may take what another one cannot.
     fn capabilities(&self) -> Capabilities {
-        self.first().capabilities()
+        let members = self.parts.members.iter().map(|member| member.backend.capabilities());
+        let all = members.reduce(|one, other| Capabilities {
+            create_only: one.create_only.and(other.create_only),
+            replace_if_match: one.replace_if_match.and(other.replace_if_match),
+            delete_if_match: one.delete_if_match.and(other.delete_if_match),
+            range: one.range.and(other.range),
+            tags: one.tags.and(other.tags),
+            storage_class: one.storage_class.and(other.storage_class),
+            encryption_aes256: one.encryption_aes256.and(other.encryption_aes256),
+            encryption_kms: one.encryption_kms.and(other.encryption_kms),
+            presign: one.presign.and(other.presign),
+            unique_etags: one.unique_etags.and(other.unique_etags),
+            ..one
+        });
+        let all = all.unwrap_or_else(|| unreachable!("a pool has members"));
+        // A move is a copy and a delete; versions have names at one member only, and listings may
+        // come from another member than the write went to.
+        Capabilities {
+            atomic_move: Support::No,
+            versions: Support::No,
+            exact_times: Support::No,
+            ..all
+        }
     }
 
     async fn put(
@@ -200,15 +145,15 @@ impl Backend for Pool {
         attributes: Attributes,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        self.first().put(key, payload, attributes, mode).await
+        self.parts.put(key, payload, attributes, mode).await
     }
 
     async fn get(&self, key: &ObjectKey, options: GetOptions) -> Result<Retrieved, StoreError> {
-        self.first().get(key, options).await
+        self.parts.get(key, options).await
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
-        self.first().head(key).await
+        self.parts.head(key).await
     }
 
     async fn delete(
@@ -216,15 +161,15 @@ impl Backend for Pool {
         key: &ObjectKey,
         if_match: Option<&ETag>,
     ) -> Result<Option<bool>, StoreError> {
-        self.first().delete(key, if_match).await
+        self.parts.delete(key, if_match).await
     }
 
     async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
-        self.first().delete_many(keys).await
+        self.parts.delete_many(keys).await
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
-        self.first().list(request).await
+        self.parts.list(request).await
     }
 
     async fn copy(
@@ -233,7 +178,7 @@ impl Backend for Pool {
         destination: &ObjectKey,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        self.first().copy(source, destination, mode).await
+        self.parts.copy(source, destination, mode).await
     }
 
     async fn rename(
@@ -242,7 +187,7 @@ impl Backend for Pool {
         destination: &ObjectKey,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        self.first().rename(source, destination, mode).await
+        self.parts.rename(source, destination, mode).await
     }
 
     async fn presign(
@@ -251,14 +196,16 @@ impl Backend for Pool {
         method: &PresignMethod,
         expires_in: Duration,
     ) -> Result<Presigned, StoreError> {
-        self.first().presign(key, method, expires_in).await
+        self.parts.presign(key, method, expires_in).await
     }
 
+    /// A layer above counts by listing: each proof once, wherever its copies are.
     async fn usage(&self) -> Result<Usage, StoreError> {
-        self.first().usage().await
+        let detail = "a pool does not count by itself";
+        Err(StoreError::new(ErrorKind::Unsupported, self.provider(), detail))
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
-        self.first().probe().await
+        self.parts.probe().await
     }
 }

@@ -180,11 +180,11 @@ fn layered(
 
 async fn examine(name: &str, store: &S3) -> Result<(), StoreError> {
     let report = store.examine().await?;
+    store.learn(report.capabilities);
     for finding in &report.findings {
         let (verdict, feature) = (finding.verdict, finding.feature);
         tracing::info!(backend = name, feature, ?verdict, detail = finding.detail, "examined");
     }
-    store.learn(report.capabilities);
     Ok(())
 }
 

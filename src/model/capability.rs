@@ -13,6 +13,16 @@ pub enum Support {
 }
 
 impl Support {
+    /// What two features come to where both are needed.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Gateway, _) | (_, Self::Gateway) => Self::Gateway,
+            (Self::Native, Self::Native) => Self::Native,
+        }
+    }
+
     /// Whether a request that needs the feature can be served.
     pub fn is_available(self) -> bool {
         self != Self::No

@@ -12,6 +12,7 @@ use super::digest::Digest;
 use super::error::StoreError;
 use super::key::ObjectKey;
 use super::options::ETag;
+use super::version::Stamp;
 
 /// Kind of backend, as in `STORAGE_PROVIDER` and in answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -131,6 +132,9 @@ pub struct Attributes {
     pub encryption: Encryption,
     /// Absent on objects that others put into the backend.
     pub representation: Option<Representation>,
+    /// Set by a pool on what it writes, and never shown above it.
+    #[serde(skip)]
+    pub stamp: Option<Stamp>,
 }
 
 impl Attributes {
@@ -145,6 +149,7 @@ impl Attributes {
             storage_class: None,
             encryption: Encryption::None,
             representation: None,
+            stamp: None,
         }
     }
 }

@@ -8,6 +8,7 @@ mod http;
 mod layers;
 mod openapi;
 mod planted;
+mod pool;
 mod races;
 mod s3;
 mod sequences;

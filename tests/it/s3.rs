@@ -73,16 +73,21 @@ async fn garage_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_examination_tells_the_personalities_apart() {
     use Verdict::{Gateway, Native, No};
-    let features = ["create-only", "delete-if-match", "tags", "encryption-aes256", "storage-class"];
-    for (personality, provider, wanted) in [
-        (Personality::Aws, Provider::S3, [Native, Native, Native, Native, Native]),
-        (Personality::R2, Provider::R2, [Native, Native, Gateway, No, Native]),
-        (Personality::Garage, Provider::S3, [Gateway, Gateway, Gateway, No, No]),
+    let conditions =
+        ["create-only", "if-match", "delete-if-match", "copy-conditions", "multipart-conditions"];
+    let features = ["tags", "encryption-aes256", "storage-class", "versions"];
+    for (personality, provider, of_conditions, wanted) in [
+        (Personality::Aws, Provider::S3, Native, [Native, Native, Native, No]),
+        (Personality::R2, Provider::R2, Native, [Gateway, No, Native, No]),
+        (Personality::Garage, Provider::S3, Gateway, [Gateway, No, No, No]),
     ] {
         let server = FakeS3::start(personality).expect("the server starts");
         let (_, report) = examined(&server, provider).await;
         let found = features.map(|feature| report.verdict(feature));
         assert_eq!(found, wanted, "{personality:?}: {:#?}", report.findings);
+        for feature in conditions {
+            assert_eq!(report.verdict(feature), of_conditions, "{feature}: {:#?}", report.findings);
+        }
         for feature in [
             "write-read",
             "checksum-sha256",

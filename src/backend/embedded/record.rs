@@ -1,7 +1,7 @@
 //! What `meta` keeps for each key: where the body is, and everything said of the object.
 //!
-//! A row is a fixed-order [`Header`] and then the attributes, both in postcard, and eight bytes of
-//! xxh3 over key and row. The checksum covers the key so that a row that turns up under another
+//! A row is a fixed-order [`Header`], then the attributes and, of what a pool wrote, its stamp, all in
+//! postcard, and eight bytes of xxh3 over key and row. The checksum covers the key so that a row that turns up under another
 //! name is noticed too. The header comes first so that the committer, which only needs sizes and
 //! versions, never decodes attributes. A test pins the bytes: a change of any type in here is a
 //! change of the format version in `directory`.
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::errors;
-use crate::model::{Attributes, ETag, ObjectKey, ObjectMeta, Provider, StoreError};
+use crate::model::{Attributes, ETag, ObjectKey, ObjectMeta, Provider, Stamp, StoreError, Version};
 
 const CHECKSUM_BYTES: usize = 8;
 
@@ -26,6 +26,28 @@ pub(super) struct Header {
     pub(super) size: u64,
     /// When the write was accepted, in milliseconds since 1970.
     pub(super) modified_ms: u64,
+}
+
+/// A [`Stamp`] at the end of a row; older rows and those of no pool have none.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct StampRow {
+    millis: u64,
+    counter: u16,
+    writer: u32,
+    create: bool,
+}
+
+impl From<Stamp> for StampRow {
+    fn from(Stamp { version, create }: Stamp) -> Self {
+        let Version { millis, counter, writer } = version;
+        Self { millis, counter, writer, create }
+    }
+}
+
+impl From<StampRow> for Stamp {
+    fn from(StampRow { millis, counter, writer, create }: StampRow) -> Self {
+        Self { version: Version { millis, counter, writer }, create }
+    }
 }
 
 /// Where the bytes are.
@@ -62,8 +84,13 @@ pub(super) struct Record {
 impl Record {
     /// The row for a key.
     pub(super) fn encode(&self, key: &ObjectKey) -> Result<Bytes, StoreError> {
+        let stamp = self.attributes.stamp.map(StampRow::from);
         let row = postcard::to_extend(&self.header, Vec::with_capacity(256))
             .and_then(|row| postcard::to_extend(&self.attributes, row))
+            .and_then(|row| match stamp {
+                Some(stamp) => postcard::to_extend(&stamp, row),
+                None => Ok(row),
+            })
             .map_err(|error| errors::invalid("the attributes cannot be stored", error))?;
         Ok(seal(key, row))
     }
@@ -71,7 +98,13 @@ impl Record {
     /// Reads and checks a row.
     pub(super) fn decode(key: &ObjectKey, row: &[u8]) -> Result<Self, StoreError> {
         let (header, rest) = Header::split(key, row)?;
-        let attributes = postcard::from_bytes(rest).map_err(|error| damaged(key, error))?;
+        let (mut attributes, rest): (Attributes, _) =
+            postcard::take_from_bytes(rest).map_err(|error| damaged(key, error))?;
+        if !rest.is_empty() {
+            let stamp: StampRow =
+                postcard::from_bytes(rest).map_err(|error| damaged(key, error))?;
+            attributes.stamp = Some(stamp.into());
+        }
         Ok(Self { header, attributes })
     }
 
@@ -176,9 +209,18 @@ mod tests {
         Record { header: Header { version: 300, body, size: 3, modified_ms: 1 }, attributes }
     }
 
+    fn stamped() -> Record {
+        let version = Version { millis: 1 << 40, counter: 2, writer: 3 };
+        let mut record = record();
+        record.attributes.stamp = Some(Stamp { version, create: true });
+        record
+    }
+
     #[test]
     fn row_comes_back_and_every_flip_is_noticed() {
         let key = ObjectKey::new("proofs/a");
+        let stamped = stamped();
+        assert_eq!(Record::decode(&key, &stamped.encode(&key).unwrap()).unwrap(), stamped);
         let row = record().encode(&key).unwrap();
         assert_eq!(Record::decode(&key, &row).unwrap(), record());
         for bit in 0..row.len() * 8 {

@@ -6,6 +6,7 @@
 //! x-amz-meta-proof-storage-sha256, -size    of what the caller stored
 //! x-amz-meta-proof-storage-stored-sha256    of the bytes at rest, where they are others
 //! x-amz-meta-proof-storage-tags             tags, where the backend has none of its own
+//! x-amz-meta-proof-storage-version          the pool's stamp, of what a pool wrote
 //! ```
 //! A value that is no plain ASCII is written as RFC 8187 has it. (RFC 2047, which S3 gives back for
 //! such values, is decoded on the way by some servers, and what it protected is lost.) So any S3
@@ -25,6 +26,7 @@ const SHA256: &str = "proof-storage-sha256";
 const SIZE: &str = "proof-storage-size";
 const STORED_SHA256: &str = "proof-storage-stored-sha256";
 const TAGS: &str = "proof-storage-tags";
+const STAMP: &str = "proof-storage-version";
 
 /// RFC 8187 §3.2.1: character set, no language.
 const EXTENDED: &str = "UTF-8''";
@@ -46,6 +48,9 @@ pub(super) fn to_metadata(attributes: &Attributes, tags: bool) -> HashMap<String
         if known.stored_sha256 != known.sha256 {
             metadata.insert(STORED_SHA256.to_owned(), known.stored_sha256.to_hex());
         }
+    }
+    if let Some(stamp) = attributes.stamp {
+        metadata.insert(STAMP.to_owned(), stamp.to_string());
     }
     if tags && !attributes.tags.is_empty() {
         metadata.insert(TAGS.to_owned(), tags_to_form(&attributes.tags));
@@ -71,6 +76,7 @@ pub(super) fn read_metadata(attributes: &mut Attributes, metadata: &HashMap<Stri
         }
     }
     attributes.representation = representation(metadata);
+    attributes.stamp = metadata.get(STAMP).and_then(|text| text.parse().ok());
 }
 
 /// Without a sound digest an object counts as one that others put there.
@@ -137,6 +143,7 @@ fn decode_value(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Stamp, Version};
 
     fn there_and_back(attributes: &Attributes) -> Attributes {
         let mut found = Attributes::new(attributes.content_type.clone());
@@ -169,6 +176,8 @@ mod tests {
             size: 7,
             stored_sha256: Digest::of(b"b"),
         });
+        let version = Version { millis: 1, counter: 2, writer: 3 };
+        attributes.stamp = Some(Stamp { version, create: false });
         assert_eq!(there_and_back(&attributes), attributes);
     }
 

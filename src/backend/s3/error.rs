@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::model::{ErrorKind, Provider, StoreError};
 
@@ -37,7 +37,7 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let (kind, detail, retry_after) = judge(effect, &error);
-    let cause = Cause(DisplayErrorContext(&error).to_string());
+    let cause = Cause(chain(&error));
     let translated = StoreError::new(kind, provider, detail).with_source(cause);
     match retry_after {
         Some(after) => translated.with_retry_after(after),
@@ -52,6 +52,14 @@ pub(super) fn of_code(provider: Provider, code: Option<&str>, message: Option<&s
     let (kind, detail, after) = judge_answer(ErrorKind::Indeterminate, status, code, message, None);
     let error = StoreError::new(kind, provider, detail);
     after.map_or(error.clone(), |after| error.with_retry_after(after))
+}
+
+/// What an error and its causes say, without the SDK's dump of the whole answer.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
 }
 
 /// A body or an answer that broke off.

@@ -7,6 +7,7 @@
 //! Called by the `doctor` command and in the background at start-up.
 
 mod attempts;
+mod conditions;
 mod urls;
 
 use std::time::{Duration, SystemTime};
@@ -90,7 +91,7 @@ struct Examination<'a> {
 }
 
 impl S3 {
-    /// Tries everything. Takes some thirty requests.
+    /// Tries everything. Takes some eighty requests, those that clean up included.
     ///
     /// # Errors
     /// The very first write failed: there is nothing to be examined.
@@ -111,9 +112,15 @@ impl S3 {
             clock_skew,
         };
         let support = |feature| report.verdict(feature).support();
+        // A condition has to hold for every way in which an object can come to be. What could not
+        // be tried is not relied on.
+        let everywhere = |feature| {
+            let others = ["copy-conditions", "multipart-conditions"].map(support);
+            others.into_iter().map(at_least_gateway).fold(support(feature), Support::and)
+        };
         report.capabilities = Capabilities {
-            create_only: support("create-only"),
-            replace_if_match: support("if-match"),
+            create_only: everywhere("create-only"),
+            replace_if_match: everywhere("if-match"),
             delete_if_match: support("delete-if-match"),
             atomic_move: Support::No,
             range: support("range"),
@@ -130,9 +137,15 @@ impl S3 {
     }
 }
 
+/// A call that a backend has not cannot break a condition.
+fn at_least_gateway(support: Support) -> Support {
+    if support == Support::No { Support::Gateway } else { support }
+}
+
 impl Examination<'_> {
     async fn run(&mut self) -> Result<(), StoreError> {
         self.write().await?;
+        self.versions().await;
         self.checksums().await;
         self.conditions().await;
         self.conditional_delete().await;
@@ -142,7 +155,9 @@ impl Examination<'_> {
         self.encoding().await;
         self.range().await;
         self.copy().await;
+        self.conditional_copy().await;
         self.multipart().await;
+        self.conditional_multipart().await;
         self.listing().await;
         self.batch_delete().await;
         self.presigned().await;

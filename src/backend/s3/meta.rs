@@ -87,12 +87,20 @@ impl S3 {
         Ok(ObjectMeta {
             key: key.clone(),
             etag: etag(head.e_tag.as_deref()).ok_or_else(|| amiss("ETag"))?,
-            version_id: head.version_id.filter(|version| version != "null"),
+            version_id: self.named_version(head.version_id),
             stored_size: stored_size.ok_or_else(|| amiss("Content-Length"))?,
             last_modified: time(head.last_modified).ok_or_else(|| amiss("Last-Modified"))?,
             attributes,
             provider: self.shared.options.provider,
         })
+    }
+}
+
+impl S3 {
+    /// The name of a version, where it will still be good for something: some give names to
+    /// versions that they do not keep.
+    pub(super) fn named_version(&self, header: Option<String>) -> Option<String> {
+        header.filter(|version| version != "null" && self.can().versions.is_available())
     }
 }
 

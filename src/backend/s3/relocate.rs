@@ -4,6 +4,10 @@
 //! is a copy that is read back whole and compared before the source goes: at every instant one of
 //! the two names has the bytes.
 
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::copy_object::builders::CopyObjectFluentBuilder;
+use aws_sdk_s3::operation::copy_object::{CopyObjectError, CopyObjectOutput};
 use aws_sdk_s3::types::{MetadataDirective, ServerSideEncryption, StorageClass, TaggingDirective};
 use futures_util::StreamExt as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -132,6 +136,34 @@ impl S3 {
         }
     }
 
+    /// Sends a copy with its condition on the destination, in the backend's dialect.
+    pub(super) async fn send_copy(
+        &self,
+        request: CopyObjectFluentBuilder,
+        mode: &PutMode,
+    ) -> Result<CopyObjectOutput, SdkError<CopyObjectError, HttpResponse>> {
+        let (none_match, if_match) = conditions(mode);
+        match self.shared.dialect.copy_conditions {
+            CopyConditions::Standard => {
+                request.set_if_none_match(none_match).set_if_match(if_match).send().await
+            }
+            CopyConditions::Cloudflare => {
+                let headers = [
+                    ("cf-copy-destination-if-none-match", none_match),
+                    ("cf-copy-destination-if-match", if_match),
+                ];
+                let ask = move |request: &mut aws_sdk_s3::config::http::HttpRequest| {
+                    for (name, value) in &headers {
+                        if let Some(value) = value {
+                            request.headers_mut().insert(*name, value.clone());
+                        }
+                    }
+                };
+                request.customize().mutate_request(ask).send().await
+            }
+        }
+    }
+
     /// Copies exactly the version in `before`. Storage class and encryption do not travel by
     /// themselves: they are asked for again.
     async fn copy_pinned(
@@ -165,26 +197,7 @@ impl S3 {
                 .set_ssekms_key_id(self.shared.options.kms_key_id.clone()),
             _ => request,
         };
-        let (none_match, if_match) = conditions(mode);
-        let sent = match self.shared.dialect.copy_conditions {
-            CopyConditions::Standard => {
-                request.set_if_none_match(none_match).set_if_match(if_match).send().await
-            }
-            CopyConditions::Cloudflare => {
-                let headers = [
-                    ("cf-copy-destination-if-none-match", none_match),
-                    ("cf-copy-destination-if-match", if_match),
-                ];
-                let ask = move |request: &mut aws_sdk_s3::config::http::HttpRequest| {
-                    for (name, value) in &headers {
-                        if let Some(value) = value {
-                            request.headers_mut().insert(*name, value.clone());
-                        }
-                    }
-                };
-                request.customize().mutate_request(ask).send().await
-            }
-        };
+        let sent = self.send_copy(request, mode).await;
         if let Err(error) = sent {
             let error = translate(self.shared.options.provider, Effect::Write, error);
             return Err(self.of_copy(before, mode, error).await);

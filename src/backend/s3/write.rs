@@ -281,7 +281,7 @@ impl S3 {
         let meta = ObjectMeta {
             key: key.clone(),
             etag,
-            version_id: written.version_id.filter(|version| version != "null"),
+            version_id: self.named_version(written.version_id),
             stored_size,
             last_modified: now(),
             attributes,

@@ -2,6 +2,7 @@
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::complete_multipart_upload::CompleteMultipartUploadError;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{AggregatedBytes, ByteStream};
 use aws_sdk_s3::types::{
@@ -11,8 +12,9 @@ use aws_sdk_s3::types::{
 use bytes::Bytes;
 
 use super::super::error::{Effect, translate};
+use super::super::write::conditions;
 use super::{Examination, Verdict};
-use crate::model::{Digest, StoreError};
+use crate::model::{Digest, PutMode, StoreError};
 
 /// `{"doctor":true}` as gzip, without a time.
 const GZIP: &[u8] = &[
@@ -22,7 +24,7 @@ const GZIP: &[u8] = &[
 ];
 
 /// Why a call failed, in short.
-fn why<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
+pub(super) fn why<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
     let status = error.raw_response().map(|answer| answer.status().as_u16());
     match (status, error.as_service_error().and_then(ProvideErrorMetadata::code)) {
         (Some(status), Some(code)) => format!("{status} {code}"),
@@ -31,12 +33,17 @@ fn why<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
     }
 }
 
-fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
+/// The same, of a call whose failure was not expected, in full.
+fn told<E: std::error::Error>(error: E) -> String {
+    DisplayErrorContext(error).to_string()
+}
+
+pub(super) fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
     error.raw_response().map(|answer| answer.status().as_u16())
 }
 
 impl Examination<'_> {
-    fn put(&self, name: &str, bytes: &'static [u8]) -> PutObjectFluentBuilder {
+    pub(super) fn put(&self, name: &str, bytes: &'static [u8]) -> PutObjectFluentBuilder {
         self.s3
             .client()
             .put_object()
@@ -46,7 +53,7 @@ impl Examination<'_> {
             .body(ByteStream::from(Bytes::from_static(bytes)))
     }
 
-    async fn bytes_of(&self, name: &str) -> Option<Bytes> {
+    pub(super) async fn bytes_of(&self, name: &str) -> Option<Bytes> {
         let request = self.s3.client().get_object().bucket(self.s3.bucket()).key(self.key(name));
         let ask = |request: &mut aws_sdk_s3::config::http::HttpRequest| {
             request.headers_mut().insert("accept-encoding", "gzip");
@@ -55,7 +62,7 @@ impl Examination<'_> {
         answer.body.collect().await.ok().map(AggregatedBytes::into_bytes)
     }
 
-    async fn exists(&self, name: &str) -> Option<bool> {
+    pub(super) async fn exists(&self, name: &str) -> Option<bool> {
         let request = self.s3.client().head_object().bucket(self.s3.bucket()).key(self.key(name));
         match request.send().await {
             Ok(_) => Some(true),
@@ -68,20 +75,44 @@ impl Examination<'_> {
     pub(super) async fn write(&mut self) -> Result<(), StoreError> {
         let answer = self.put("first", b"first").content_type("text/plain").send().await;
         let provider = self.s3.shared.options.provider;
-        let answer = answer.map_err(|error| translate(provider, Effect::Write, error))?;
+        answer.map_err(|error| translate(provider, Effect::Write, error))?;
         let read_back = self.bytes_of("first").await.is_some_and(|found| found == "first");
         self.note(
             "write-read",
             Verdict::of(read_back, Verdict::No),
             if read_back { "what was written is read back" } else { "it is not read back" },
         );
-        let named = answer.version_id().filter(|version| *version != "null");
-        let detail = match named {
-            Some(_) => "every write is a version with a name",
-            None => "the bucket keeps no old versions",
-        };
-        self.note("versions", Verdict::of(named.is_some(), Verdict::No), detail);
         Ok(())
+    }
+
+    /// A version that has a name is worth nothing until it is read after the next one was written.
+    pub(super) async fn versions(&mut self) {
+        let first = self.put("version", b"first").send().await;
+        let named = first.ok().and_then(|answer| answer.version_id);
+        let named = named.filter(|version| version != "null");
+        let _ = self.put("version", b"second").send().await;
+        let (verdict, detail) = match named {
+            None => (Verdict::No, "the bucket keeps no old versions".to_owned()),
+            Some(version) => self.old_version(version).await,
+        };
+        self.note("versions", verdict, detail);
+    }
+
+    async fn old_version(&self, version: String) -> (Verdict, String) {
+        let request = self.s3.client().get_object().bucket(self.s3.bucket());
+        let old = match request.key(self.key("version")).version_id(version).send().await {
+            Ok(answer) => answer.body.collect().await.ok().map(AggregatedBytes::into_bytes),
+            Err(error) if status(&error) == Some(403) => {
+                let detail = format!("not to be read ({}): grant GetObjectVersion", why(&error));
+                return (Verdict::Unknown, detail);
+            }
+            Err(_) => None,
+        };
+        let (verdict, detail) = match old.as_deref() == Some(b"first") {
+            true => (Verdict::Native, "every write is a version, and old ones can be read"),
+            false => (Verdict::No, "versions have names, and old ones are not kept"),
+        };
+        (verdict, detail.to_owned())
     }
 
     pub(super) async fn checksums(&mut self) {
@@ -96,45 +127,6 @@ impl Examination<'_> {
                 self.note("checksum-sha256", Verdict::No, detail);
             }
         }
-    }
-
-    pub(super) async fn conditions(&mut self) {
-        let _ = self.put("create", b"first").send().await;
-        let tried = self.put("create", b"second").if_none_match("*").send().await;
-        let kept = self.bytes_of("create").await.is_some_and(|found| found == "first");
-        self.condition("create-only", "If-None-Match: *", tried.map(drop), kept);
-        let _ = self.put("replace", b"first").send().await;
-        let tried = self.put("replace", b"second").if_match("\"no-such-etag\"").send().await;
-        let kept = self.bytes_of("replace").await.is_some_and(|found| found == "first");
-        self.condition("if-match", "a wrong If-Match", tried.map(drop), kept);
-    }
-
-    /// Refused and without effect is native; done all the same, or not known, is ours to do.
-    fn condition<E: ProvideErrorMetadata>(
-        &mut self,
-        feature: &'static str,
-        what: &str,
-        tried: Result<(), SdkError<E, HttpResponse>>,
-        kept: bool,
-    ) {
-        let (verdict, detail) = match tried {
-            Err(error) if status(&error) == Some(412) && kept => {
-                (Verdict::Native, format!("{what} is answered 412 and changes nothing"))
-            }
-            Err(error) => (Verdict::Gateway, format!("{what} is answered {}", why(&error))),
-            Ok(()) if kept => (Verdict::Gateway, format!("{what} is answered 200 and kept")),
-            Ok(()) => (Verdict::Gateway, format!("{what} is ignored: the object is overwritten")),
-        };
-        self.note(feature, verdict, detail);
-    }
-
-    pub(super) async fn conditional_delete(&mut self) {
-        let _ = self.put("delete", b"kept").send().await;
-        let request = self.s3.client().delete_object().bucket(self.s3.bucket());
-        let tried = request.key(self.key("delete")).if_match("\"no-such-etag\"").send().await;
-        let kept = self.exists("delete").await == Some(true);
-        let what = "DELETE with a wrong If-Match";
-        self.condition("delete-if-match", what, tried.map(drop), kept);
     }
 
     pub(super) async fn tags(&mut self) {
@@ -240,7 +232,10 @@ impl Examination<'_> {
     }
 
     pub(super) async fn multipart(&mut self) {
-        let done = self.try_multipart().await;
+        let done = match self.try_multipart(&PutMode::Overwrite).await {
+            Ok(completed) => completed.map_err(|error| why(&error)),
+            Err(text) => Err(text),
+        };
         let same = self.bytes_of("parts").await.is_some_and(|found| found == "part");
         let detail = match done {
             Ok(()) if same => "an upload in parts has the bytes".to_owned(),
@@ -250,21 +245,38 @@ impl Examination<'_> {
         self.note("multipart", Verdict::of(same, Verdict::No), detail);
     }
 
-    async fn try_multipart(&self) -> Result<(), String> {
-        fn told<E: std::error::Error>(error: E) -> String {
-            DisplayErrorContext(error).to_string()
-        }
+    /// An upload of one part; `Err` where it did not come to its completion.
+    pub(super) async fn try_multipart(
+        &self,
+        mode: &PutMode,
+    ) -> Result<Result<(), SdkError<CompleteMultipartUploadError, HttpResponse>>, String> {
         let (client, bucket, key) = (self.s3.client(), self.s3.bucket(), self.key("parts"));
         let begun = client.create_multipart_upload().bucket(bucket).key(&key);
-        let begun = begun.send().await.map_err(told)?;
-        let id = begun.upload_id.unwrap_or_default();
-        let part = client.upload_part().bucket(bucket).key(&key).upload_id(&id).part_number(1);
+        let id = begun.send().await.map_err(told)?.upload_id.unwrap_or_default();
+        let completed = self.try_parts(&key, &id, mode).await;
+        if !matches!(completed, Ok(Ok(()))) {
+            let abort = client.abort_multipart_upload().bucket(bucket).key(&key);
+            let _ = abort.upload_id(&id).send().await;
+        }
+        completed
+    }
+
+    async fn try_parts(
+        &self,
+        key: &str,
+        id: &str,
+        mode: &PutMode,
+    ) -> Result<Result<(), SdkError<CompleteMultipartUploadError, HttpResponse>>, String> {
+        let (client, bucket) = (self.s3.client(), self.s3.bucket());
+        let part = client.upload_part().bucket(bucket).key(key).upload_id(id).part_number(1);
         let body = ByteStream::from(Bytes::from_static(b"part"));
         let part = part.body(body).send().await.map_err(told)?;
         let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).build();
         let parts = CompletedMultipartUpload::builder().parts(part).build();
-        let complete = client.complete_multipart_upload().bucket(bucket).key(&key);
-        complete.upload_id(&id).multipart_upload(parts).send().await.map_err(told).map(drop)
+        let (if_none_match, if_match) = conditions(mode);
+        let complete = client.complete_multipart_upload().bucket(bucket).key(key);
+        let complete = complete.set_if_none_match(if_none_match).set_if_match(if_match);
+        Ok(complete.upload_id(id).multipart_upload(parts).send().await.map(drop))
     }
 
     /// Who may not list is told 403 of every missing key.

@@ -1,0 +1,140 @@
+//! When a pool wrote an object: a hybrid logical clock's reading, carried by the object itself.
+//!
+//! Wall clocks of machines differ and jump, so they never decide which of two copies is newer. A
+//! [`Version`] is a time in milliseconds that never goes back behind anything its writer has seen,
+//! a counter within the millisecond, and the writer's name for a total order (Kulkarni et al.,
+//! "Logical Physical Clocks", 2014).
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Order of two writes of one key, whichever replica made them.
+///
+/// As text `mmmmmmmmmmmm-cccc-wwwwwwww`, all hexadecimal, so that texts sort as versions do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    /// Milliseconds since 1970, or more where a later one was seen. Less than 2^48.
+    pub millis: u64,
+    /// Further writes in the same millisecond.
+    pub counter: u16,
+    /// Name of the process that wrote.
+    pub writer: u32,
+}
+
+/// What a pool says of a write, beside the caller's attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// Its place in the order.
+    pub version: Version,
+    /// Whether it was made for a key at which there was nothing. Where such a write meets an older
+    /// object all the same, both were acknowledged and neither may be dropped silently.
+    pub create: bool,
+}
+
+/// The text is none of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a version")]
+pub struct NoVersion;
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}-{:04x}-{:08x}", self.millis, self.counter, self.writer)
+    }
+}
+
+impl FromStr for Version {
+    type Err = NoVersion;
+
+    fn from_str(text: &str) -> Result<Self, NoVersion> {
+        let mut parts = text.split('-');
+        let mut part = |length: usize| {
+            let part = parts.next().filter(|part| part.len() == length).ok_or(NoVersion)?;
+            let lower = part.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
+            if lower {
+                u64::from_str_radix(part, 16).map_err(|_| NoVersion)
+            } else {
+                Err(NoVersion)
+            }
+        };
+        // Each has as many digits as its type holds.
+        let version = Self { millis: part(12)?, counter: part(4)? as u16, writer: part(8)? as u32 };
+        if parts.next().is_some() { Err(NoVersion) } else { Ok(version) }
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.version, if self.create { 'c' } else { 'r' })
+    }
+}
+
+impl FromStr for Stamp {
+    type Err = NoVersion;
+
+    fn from_str(text: &str) -> Result<Self, NoVersion> {
+        let (version, mode) = text.rsplit_once('-').ok_or(NoVersion)?;
+        let create = match mode {
+            "c" => true,
+            "r" => false,
+            _ => return Err(NoVersion),
+        };
+        Ok(Self { version: version.parse()?, create })
+    }
+}
+
+macro_rules! as_text {
+    ($type:ty) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+as_text!(Version);
+as_text!(Stamp);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_sort_as_versions_do_and_come_back() {
+        let version = |millis, counter, writer| Version { millis, counter, writer };
+        let ordered = [
+            version(1, 0, 9),
+            version(1, 1, 0),
+            version(1, 1, 2),
+            version(16, 0, 0),
+            version((1 << 48) - 1, u16::MAX, u32::MAX),
+        ];
+        assert!(ordered.is_sorted());
+        assert!(ordered.iter().map(ToString::to_string).is_sorted());
+        for version in ordered {
+            assert_eq!(version.to_string().parse(), Ok(version));
+            for create in [false, true] {
+                let stamp = Stamp { version, create };
+                assert_eq!(stamp.to_string().parse(), Ok(stamp));
+            }
+        }
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        let good = Version { millis: 10, counter: 11, writer: 12 }.to_string();
+        let upper = good.to_uppercase();
+        let longer = format!("{good}-0");
+        for text in ["", "1-2-3", &upper, &longer, "+00000000001-0000-00000000"] {
+            assert_eq!(text.parse::<Version>(), Err(NoVersion), "{text}");
+        }
+        assert_eq!(format!("{good}-x").parse::<Stamp>(), Err(NoVersion));
+    }
+}

@@ -1,0 +1,299 @@
+//! What all parts of a pool share: members, clock, view and counters.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio::time::Instant;
+
+use super::clock::Clock;
+use super::errands::{Errands, Racing};
+use super::latency::HedgeBudget;
+use super::line::{Records, What};
+use super::member::{Member, is_silence};
+use super::policy::{Planted, PoolPolicy};
+use super::refresh::Readings;
+use super::state::{Resolved, Sight, Verdicts, resolve, version_of};
+use super::view::{Known, View};
+use crate::model::{
+    Class, ErrorKind, ObjectKey, ObjectMeta, PoolMode, Provider, StoreError, Version,
+};
+
+/// Locks that keys share; two keys seldom meet in one.
+const STRIPES: usize = 256;
+
+/// Until a caller is asked to come again where no member can serve.
+const COME_AGAIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) members: Vec<Member>,
+    pub(super) policy: PoolPolicy,
+    pub(super) clock: Clock,
+    pub(super) records: Records,
+    pub(super) view: View,
+    pub(super) hedges: HedgeBudget,
+    pub(super) counters: Counters,
+    pub(super) errands: Errands,
+    pub(super) racing: Racing,
+    pub(super) readings: Readings,
+    /// Wakes the repairer.
+    pub(super) work: Notify,
+    stripes: Vec<Mutex<()>>,
+}
+
+/// A key's state as seen just now.
+#[derive(Debug)]
+pub(super) struct Picture {
+    pub(super) sights: Vec<Sight>,
+    pub(super) lines: Vec<Known>,
+    pub(super) verdicts: Verdicts,
+    pub(super) resolved: Resolved,
+    /// Members whose bytes were read and found wrong, with what they say of them.
+    pub(super) wrong: BTreeMap<usize, ObjectMeta>,
+}
+
+impl Picture {
+    /// The object, where there is one.
+    pub(super) fn winner(&self) -> Option<&ObjectMeta> {
+        self.resolved.holders.first().and_then(|&place| self.sights[place].copy())
+    }
+
+    /// Whether something newer was acknowledged that a member may have which did not say.
+    pub(super) fn is_behind(&self) -> bool {
+        let seen = self.winner().and_then(version_of).max(self.verdicts.tombstone);
+        self.verdicts.written > seen
+            && self.resolved.dark.iter().any(|place| self.verdicts.on.contains(place))
+    }
+}
+
+impl Core {
+    pub(super) fn new(members: Vec<Member>, policy: PoolPolicy) -> Self {
+        Self {
+            clock: Clock::new(
+                policy.wall.clone(),
+                policy.writer,
+                policy.planted == Some(Planted::OrderByWallClock),
+            ),
+            records: Records::new(&policy.namespace),
+            view: View::new(members.len()),
+            hedges: HedgeBudget::new(policy.hedge_share),
+            counters: Counters::default(),
+            errands: Errands::default(),
+            racing: Racing::default(),
+            readings: Readings::default(),
+            work: Notify::new(),
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            members,
+            policy,
+        }
+    }
+
+    /// Members to which new proofs belong, in order.
+    pub(super) fn homes(&self) -> Vec<usize> {
+        let writable = (0..self.members.len()).filter(|&m| self.members[m].role.takes_writes());
+        match self.policy.mode {
+            PoolMode::Fallback => writable.take(1).collect(),
+            PoolMode::Mirror => writable.collect(),
+        }
+    }
+
+    /// Place of a member that a line names; one that was removed from the pool has none.
+    fn place_of(&self, name: &str) -> Option<usize> {
+        self.members.iter().position(|member| &*member.name == name)
+    }
+
+    /// Names of members, for a line.
+    pub(super) fn names(&self, places: impl IntoIterator<Item = usize>) -> Vec<String> {
+        places.into_iter().map(|place| self.members[place].name.to_string()).collect()
+    }
+
+    /// One settles or rewrites a key at a time, in this process.
+    pub(super) async fn lock(&self, key: &ObjectKey) -> MutexGuard<'_, ()> {
+        use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+        self.stripes[hash as usize % STRIPES].lock().await
+    }
+
+    /// What one member says of a key.
+    pub(super) async fn look_at(&self, place: usize, key: &ObjectKey) -> Sight {
+        let member = &self.members[place];
+        let started = Instant::now();
+        let result = member.backend.head(key).await;
+        member.note(started, &result);
+        match result {
+            Ok(meta) => {
+                version_of(&meta).into_iter().for_each(|version| self.clock.observe(version));
+                Sight::Copy(Box::new(meta))
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound => Sight::Absent,
+                ErrorKind::Corrupt => Sight::Damaged,
+                _ => Sight::Dark(error),
+            },
+        }
+    }
+
+    /// What all members say of a key, together with what is written down of it. A line that comes
+    /// while they are asked may be about something that they had not yet: they are asked again.
+    pub(super) async fn look(&self, key: &ObjectKey) -> Picture {
+        let mut known = self.view.lines(key).len();
+        loop {
+            let all = 0..self.members.len();
+            let sights = join_all(all.map(|place| self.look_at(place, key))).await;
+            let picture = self.picture(key, sights);
+            if picture.lines.len() <= known {
+                return picture;
+            }
+            known = picture.lines.len();
+        }
+    }
+
+    pub(super) fn picture(&self, key: &ObjectKey, sights: Vec<Sight>) -> Picture {
+        let lines = self.view.lines(key);
+        let verdicts = Verdicts::of(&lines, |name| self.place_of(name));
+        let resolved = resolve(&sights, &verdicts);
+        Picture { sights, lines, verdicts, resolved, wrong: BTreeMap::new() }
+    }
+
+    /// Whether nothing is there, where `absent` members have nothing and `dark` ones do not say.
+    ///
+    /// A home that is complete has all that was acknowledged, but for what is written down; and of
+    /// the dark members all that was written down must have been read.
+    pub(super) fn proves_absence(
+        &self,
+        key: &ObjectKey,
+        absent: &[usize],
+        mut dark: impl Iterator<Item = usize>,
+    ) -> bool {
+        let homes = self.homes();
+        let is_complete =
+            |place: &usize| homes.contains(place) && self.members[*place].is_complete();
+        let all_read = dark.all(|place| self.view.is_loaded(place));
+        all_read && absent.iter().any(is_complete) && !self.is_elsewhere(key, absent)
+    }
+
+    /// Whether a key was written to members none of which is among these.
+    fn is_elsewhere(&self, key: &ObjectKey, answering: &[usize]) -> bool {
+        if self.view.is_clear() {
+            return false;
+        }
+        let lines = self.view.lines(key);
+        lines.iter().filter(|known| !known.settled).any(|known| match &known.line.what {
+            What::Copy { on } => {
+                let places = on.iter().filter_map(|name| self.place_of(name));
+                !places.into_iter().any(|place| answering.contains(&place))
+            }
+            What::Delete | What::Kill { .. } => false,
+        })
+    }
+
+    /// Kind of the first member: what the pool shows as its own.
+    pub(super) fn provider(&self) -> Provider {
+        self.members.first().map_or(Provider::Memory, |member| member.backend.provider())
+    }
+
+    /// Answer where nobody did what was asked; the worst that may have happened decides.
+    pub(super) fn failure(&self, errors: &[StoreError]) -> StoreError {
+        let retry_after = errors.iter().filter_map(StoreError::retry_after).min();
+        let one = |class| errors.iter().find(|error| error.class() == class);
+        if let Some(doubtful) = one(Class::Unknown) {
+            return doubtful.clone();
+        }
+        if !errors.is_empty() && errors.iter().all(|e| e.kind() == ErrorKind::QuotaExceeded) {
+            return errors[0].clone();
+        }
+        if let [only] = errors
+            && only.kind() != ErrorKind::Unavailable
+        {
+            return only.clone();
+        }
+        let error = self.no_member("can do this at the moment");
+        let error = match errors.first() {
+            Some(cause) => error.with_source(cause.clone()),
+            None => error,
+        };
+        error.with_retry_after(retry_after.unwrap_or(COME_AGAIN))
+    }
+
+    /// Certainly without effect, and says when to come again.
+    pub(super) fn no_member(&self, what: &str) -> StoreError {
+        let detail = format!("no backend of the pool {what}");
+        let error = StoreError::new(ErrorKind::Unavailable, self.provider(), detail);
+        error.with_retry_after(COME_AGAIN)
+    }
+
+    /// A member that may hold the proof does not answer: "not found" would be a claim.
+    pub(super) fn cannot_tell(&self, cause: Option<&StoreError>) -> StoreError {
+        let detail = "a backend that may hold this proof does not answer: try again later";
+        let error = StoreError::new(ErrorKind::Unavailable, self.provider(), detail);
+        let after = cause.and_then(StoreError::retry_after).unwrap_or(COME_AGAIN);
+        let error = error.with_retry_after(after);
+        match cause {
+            Some(cause) => error.with_source(cause.clone()),
+            None => error,
+        }
+    }
+
+    pub(super) fn not_found(&self) -> StoreError {
+        StoreError::new(ErrorKind::NotFound, self.provider(), "no such object")
+    }
+
+    pub(super) fn already_exists(&self) -> StoreError {
+        let detail = "an object with this key exists";
+        StoreError::new(ErrorKind::AlreadyExists, self.provider(), detail)
+    }
+
+    pub(super) fn other_version(&self) -> StoreError {
+        let detail = "another version is there, or none";
+        StoreError::new(ErrorKind::PreconditionFailed, self.provider(), detail)
+    }
+
+    /// Until when an attempt that fails now may land.
+    pub(super) fn past(&self, version: Version) -> u64 {
+        version.millis.saturating_add(self.grace_millis())
+    }
+
+    pub(super) fn grace_millis(&self) -> u64 {
+        u64::try_from(self.policy.grace.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Whether a write may be tried at the next member.
+pub(super) fn passes_on(error: &StoreError) -> bool {
+    is_silence(error) || error.kind() == ErrorKind::QuotaExceeded
+}
+
+/// What happened since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    failovers: std::sync::Mutex<Vec<(ErrorKind, u64)>>,
+    pub(super) hedges_sent: AtomicU64,
+    pub(super) hedges_won: AtomicU64,
+    pub(super) repaired_copies: AtomicU64,
+    pub(super) repaired_deletes: AtomicU64,
+    pub(super) conflicts: AtomicU64,
+    pub(super) quarantined: AtomicU64,
+}
+
+impl Counters {
+    /// Another member was asked because of this error.
+    pub(super) fn failed_over(&self, cause: ErrorKind) {
+        let mut failovers = self.failovers.lock().unwrap_or_else(PoisonError::into_inner);
+        match failovers.iter_mut().find(|(kind, _)| *kind == cause) {
+            Some((_, count)) => *count += 1,
+            None => failovers.push((cause, 1)),
+        }
+    }
+
+    pub(super) fn failovers(&self) -> Vec<(ErrorKind, u64)> {
+        self.failovers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

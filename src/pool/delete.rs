@@ -1,0 +1,221 @@
+//! Deleting: on every member, and for good.
+//!
+//! Each member that does not confirm gets a tombstone before the answer. So does a key of which a
+//! copy may be under way: one with a line of its own, here or, as a reading of all members' records
+//! *after* the deletes shows, of another replica. A repair writes its line before it reads what it
+//! copies, so that either it finds nothing to copy or its line is found here.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::line::{Line, What};
+use super::parts::Parts;
+use super::state::Sight;
+use crate::model::{ETag, ErrorKind, ObjectKey, StoreError, Version};
+
+/// What members said of one key: who confirmed that nothing is there, and who did not.
+#[derive(Debug, Default)]
+struct Answers {
+    confirmed: usize,
+    existed: Vec<Option<bool>>,
+    failed: Vec<(usize, StoreError)>,
+}
+
+impl Parts {
+    pub(super) async fn delete(
+        &self,
+        key: &ObjectKey,
+        if_match: Option<&ETag>,
+    ) -> Result<Option<bool>, StoreError> {
+        let (parts, key, if_match) = (self.clone(), key.clone(), if_match.cloned());
+        self.to_the_end(async move {
+            match if_match {
+                Some(wanted) => parts.delete_version(key, wanted).await,
+                None => {
+                    let mut results = parts.delete_all(vec![key]).await;
+                    results.pop().unwrap_or(Ok(None))
+                }
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn delete_many(
+        &self,
+        keys: &[ObjectKey],
+    ) -> Vec<Result<Option<bool>, StoreError>> {
+        let (parts, keys, count) = (self.clone(), keys.to_vec(), keys.len());
+        let deleting = async move { Ok(parts.delete_all(keys).await) };
+        match self.to_the_end(deleting).await {
+            Ok(results) => results,
+            Err(error) => vec![Err(error); count],
+        }
+    }
+
+    /// Deletes a copy at one member.
+    pub(super) async fn delete_at(
+        &self,
+        place: usize,
+        key: &ObjectKey,
+        if_match: Option<&ETag>,
+    ) -> Result<Option<bool>, StoreError> {
+        let member = &self.members[place];
+        let started = Instant::now();
+        let result = member.backend.delete(key, if_match).await;
+        member.note(started, &result);
+        result
+    }
+
+    /// Deletes keys whatever is there, answers in their order.
+    async fn delete_all(&self, keys: Vec<ObjectKey>) -> Vec<Result<Option<bool>, StoreError>> {
+        // Below whatever is written once this has begun.
+        let version = self.clock.next();
+        let everywhere =
+            join_all((0..self.members.len()).map(|place| self.delete_many_at(place, &keys))).await;
+        let mut answers: Vec<Answers> = keys.iter().map(|_| Answers::default()).collect();
+        for (place, results) in everywhere.into_iter().enumerate() {
+            for (answers, result) in answers.iter_mut().zip(results) {
+                match result {
+                    Ok(existed) => {
+                        answers.confirmed += 1;
+                        answers.existed.push(existed);
+                    }
+                    Err(error) => answers.failed.push((place, error)),
+                }
+            }
+        }
+        self.conclude(&keys, version, answers).await
+    }
+
+    async fn delete_many_at(
+        &self,
+        place: usize,
+        keys: &[ObjectKey],
+    ) -> Vec<Result<Option<bool>, StoreError>> {
+        if !self.members[place].role.takes_deletes() {
+            let looks = keys.iter().map(|key| self.look_at(place, key));
+            return join_all(looks).await.into_iter().map(|sight| self.untouched(sight)).collect();
+        }
+        if let [key] = keys {
+            return vec![self.delete_at(place, key, None).await];
+        }
+        let member = &self.members[place];
+        let started = Instant::now();
+        let results = member.backend.delete_many(keys).await;
+        if let Some(first) = results.first() {
+            member.note(started, first);
+        }
+        results
+    }
+
+    /// What a member says at which nothing may be deleted.
+    fn untouched(&self, sight: Sight) -> Result<Option<bool>, StoreError> {
+        match sight {
+            Sight::Absent => Ok(Some(false)),
+            Sight::Dark(error) => Err(error),
+            Sight::Copy(_) | Sight::Damaged => {
+                let detail = "nothing is deleted on a backend that is read-only";
+                Err(StoreError::new(ErrorKind::AccessDenied, self.provider(), detail))
+            }
+        }
+    }
+
+    /// Deletes one version, and answers as one store would.
+    async fn delete_version(
+        &self,
+        key: ObjectKey,
+        wanted: ETag,
+    ) -> Result<Option<bool>, StoreError> {
+        let _turn = self.lock(&key).await;
+        let picture = self.look(&key).await;
+        let dark = picture.sights.iter().find_map(Sight::dark);
+        if picture.is_behind() {
+            return Err(self.cannot_tell(dark));
+        }
+        let Some((&first, meta)) = picture.resolved.holders.first().zip(picture.winner()) else {
+            return if self.is_absent(&picture, &key) {
+                Ok(Some(false))
+            } else {
+                Err(self.cannot_tell(dark))
+            };
+        };
+        if self.etag_of(first, meta) != wanted {
+            return Err(self.other_version());
+        }
+        let version = self.clock.next();
+        // The first holder decides between racing calls.
+        self.delete_at(first, &key, Some(&meta.etag)).await?;
+        let mut answers = Answers { confirmed: 1, existed: vec![Some(true)], failed: Vec::new() };
+        let others = (0..self.members.len()).filter(|place| *place != first).map(|place| {
+            let (key, sight) = (&key, &picture.sights[place]);
+            async move {
+                let result = match sight {
+                    Sight::Dark(error) => Err(error.clone()),
+                    Sight::Absent => Ok(Some(false)),
+                    _ if !self.members[place].role.takes_deletes() => self.untouched(sight.clone()),
+                    Sight::Copy(meta) => self.delete_at(place, key, Some(&meta.etag)).await,
+                    Sight::Damaged => self.delete_at(place, key, None).await,
+                };
+                (place, result)
+            }
+        });
+        for (place, result) in join_all(others).await {
+            match result {
+                Ok(_) => answers.confirmed += 1,
+                Err(error) => answers.failed.push((place, error)),
+            }
+        }
+        let mut results = self.conclude(&[key], version, vec![answers]).await;
+        results.pop().unwrap_or(Ok(None))
+    }
+
+    /// Writes tombstones where they are needed, and answers.
+    async fn conclude(
+        &self,
+        keys: &[ObjectKey],
+        version: Version,
+        answers: Vec<Answers>,
+    ) -> Vec<Result<Option<bool>, StoreError>> {
+        let is_clear = |answers: &Answers, key: &ObjectKey| {
+            answers.failed.is_empty() && !self.view.is_touched(key)
+        };
+        let any_clear = keys.iter().zip(&answers).any(|(key, answers)| is_clear(answers, key));
+        let is_read = !any_clear || self.refresh().await.is_ok();
+        let mut lines = Vec::new();
+        let mut buried = BTreeSet::new();
+        for (key, answers) in keys.iter().zip(&answers) {
+            let needed = answers.confirmed > 0 && !(is_read && is_clear(answers, key));
+            if needed && buried.insert(key) {
+                let missing = self.names(answers.failed.iter().map(|(place, _)| *place));
+                lines.push(Line { what: What::Delete, key: key.clone(), version, missing });
+            }
+        }
+        let noted = if lines.is_empty() { Ok(()) } else { self.write_down(lines).await };
+        let answer = |(key, answers): (&ObjectKey, Answers)| {
+            if answers.confirmed == 0 {
+                let errors: Vec<_> = answers.failed.into_iter().map(|(_, error)| error).collect();
+                return Err(self.failure(&errors));
+            }
+            if buried.contains(key) {
+                noted.clone().map_err(|cause| self.not_buried(cause))?;
+            }
+            Ok(existed(&answers.existed))
+        };
+        keys.iter().zip(answers).map(answer).collect()
+    }
+
+    fn not_buried(&self, cause: StoreError) -> StoreError {
+        let detail = "the proof may be deleted, but not on every backend: delete it again";
+        StoreError::new(ErrorKind::Indeterminate, self.provider(), detail).with_source(cause)
+    }
+}
+
+/// Whether something was there; unknown where nobody says so.
+fn existed(answers: &[Option<bool>]) -> Option<bool> {
+    if answers.contains(&Some(true)) {
+        return Some(true);
+    }
+    answers.iter().all(|answer| *answer == Some(false)).then_some(false)
+}

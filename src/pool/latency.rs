@@ -1,0 +1,115 @@
+//! How long a member took of late, and the budget of second questions.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// Answers that are remembered.
+const WINDOW: usize = 256;
+/// Answers without which nothing is said.
+const ENOUGH: usize = 16;
+/// New answers after which the figures are computed anew.
+const FRESH: usize = 32;
+
+/// The latest answers' times.
+#[derive(Debug, Default)]
+pub(super) struct Latencies {
+    micros: Vec<u32>,
+    next: usize,
+    since: usize,
+    summary: Option<(Duration, Duration)>,
+}
+
+impl Latencies {
+    pub(super) fn record(&mut self, took: Duration) {
+        let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        if self.micros.len() < WINDOW {
+            self.micros.push(micros);
+        } else {
+            self.micros[self.next] = micros;
+            self.next = (self.next + 1) % WINDOW;
+        }
+        self.since += 1;
+        if self.micros.len() >= ENOUGH && (self.summary.is_none() || self.since >= FRESH) {
+            self.since = 0;
+            let mut sorted = self.micros.clone();
+            sorted.sort_unstable();
+            let at = |share: usize| {
+                Duration::from_micros(u64::from(sorted[(sorted.len() - 1) * share / 100]))
+            };
+            self.summary = Some((at(50), at(95)));
+        }
+    }
+
+    /// Median and 95th percentile; nothing before there were enough.
+    pub(super) fn summary(&self) -> Option<(Duration, Duration)> {
+        self.summary
+    }
+}
+
+/// Keeps second questions to a share of the first: an outage is not made worse by them.
+#[derive(Debug)]
+pub(super) struct HedgeBudget {
+    share: f64,
+    tokens: Mutex<f64>,
+}
+
+/// Second questions that may come at once after a quiet time.
+const BURST: f64 = 10.0;
+
+impl HedgeBudget {
+    pub(super) fn new(share: f64) -> Self {
+        Self { share, tokens: Mutex::new(BURST) }
+    }
+
+    /// A first question was asked.
+    pub(super) fn earn(&self) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        *tokens = (*tokens + self.share).min(BURST);
+    }
+
+    /// Whether a second one may be.
+    pub(super) fn spend(&self) -> bool {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = *tokens >= 1.0;
+        if may {
+            *tokens -= 1.0;
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summary_follows_the_latest_answers() {
+        let mut latencies = Latencies::default();
+        for millis in 1..ENOUGH {
+            latencies.record(Duration::from_millis(millis as u64));
+        }
+        assert_eq!(latencies.summary(), None);
+        for millis in 1..=100 {
+            latencies.record(Duration::from_millis(millis));
+        }
+        let (median, high) = latencies.summary().unwrap();
+        assert!(median >= Duration::from_millis(30) && median <= Duration::from_millis(60));
+        assert!(high >= Duration::from_millis(80));
+        for _ in 0..2 * WINDOW {
+            latencies.record(Duration::from_millis(7));
+        }
+        assert_eq!(latencies.summary(), Some((Duration::from_millis(7), Duration::from_millis(7))));
+    }
+
+    #[test]
+    fn budget_is_a_share() {
+        let budget = HedgeBudget::new(0.05);
+        let mut sent = 0;
+        for _ in 0..1000 {
+            budget.earn();
+            sent += u32::from(budget.spend());
+        }
+        assert!((50..=61).contains(&sent), "{sent} of 1000");
+    }
+}

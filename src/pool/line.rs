@@ -1,0 +1,191 @@
+//! What is written down before an answer, where a call did not reach every member it belongs to.
+//!
+//! A *segment* is an object of JSON lines under `.proof-storage/pool/<service>/repair/`; its name is
+//! the version at which it was written. Lines are never changed: a segment is read by whoever finds
+//! it, and removed whole when all its lines are settled and old enough. Names stand inside, as one
+//! made of a key could exceed the limit of names.
+
+use bytes::Bytes;
+
+use crate::model::{Digest, ObjectKey, Version};
+
+/// One thing to finish.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Line {
+    #[serde(flatten)]
+    pub(super) what: What,
+    /// Full name of the object.
+    #[serde(with = "as_text")]
+    pub(super) key: ObjectKey,
+    /// Of the write or the delete.
+    pub(super) version: Version,
+    /// Members, by name, that are not known to be as they should.
+    pub(super) missing: Vec<String>,
+}
+
+/// What was done to the others.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+pub(super) enum What {
+    /// The object was written elsewhere and belongs to the missing members too, or an older copy
+    /// there has to go.
+    Copy {
+        /// Members, by name, that have it.
+        on: Vec<String>,
+    },
+    /// All copies below this version are deleted: a tombstone.
+    Delete,
+    /// Copies of exactly these versions are: attempts that failed and may land late.
+    Kill {
+        /// Of the attempts.
+        versions: Vec<Version>,
+    },
+}
+
+mod as_text {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::model::ObjectKey;
+
+    pub(super) fn serialize<S: Serializer>(key: &ObjectKey, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(key.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ObjectKey, D::Error> {
+        Ok(ObjectKey::new(String::deserialize(from)?))
+    }
+}
+
+/// The body of a segment.
+pub(super) fn encode(lines: &[Line]) -> Bytes {
+    let mut body = Vec::with_capacity(lines.len() * 192);
+    for line in lines {
+        serde_json::to_writer(&mut body, line).expect("texts and numbers always serialize");
+        body.push(b'\n');
+    }
+    body.into()
+}
+
+/// The lines of a segment.
+///
+/// # Errors
+/// Which line is none.
+pub(super) fn decode(body: &[u8]) -> Result<Vec<Line>, String> {
+    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let parsed = lines.enumerate().map(|(place, line)| {
+        serde_json::from_slice(line).map_err(|error| format!("line {}: {error}", place + 1))
+    });
+    parsed.collect()
+}
+
+/// What the names of all pools' records begin with.
+pub(super) const RECORDS: &str = ".proof-storage/pool/";
+
+/// Names of the pool's own records, the same on every member.
+#[derive(Clone, Debug)]
+pub(super) struct Records {
+    folder: String,
+}
+
+impl Records {
+    /// Those of the service with this prefix: others may share the backends.
+    pub(super) fn new(namespace: &str) -> Self {
+        // A digest, as the prefix may have any character and any length.
+        let service = &Digest::of(namespace.as_bytes()).to_hex()[..16];
+        Self { folder: format!("{RECORDS}{service}") }
+    }
+
+    /// What segments' names begin with.
+    pub(super) fn segments(&self) -> String {
+        format!("{}/repair/", self.folder)
+    }
+
+    pub(super) fn segment(&self, version: Version) -> ObjectKey {
+        ObjectKey::new(format!("{}{version}", self.segments()))
+    }
+
+    /// The version in a segment's name.
+    pub(super) fn segment_version(&self, name: &ObjectKey) -> Option<Version> {
+        name.as_str().strip_prefix(&self.segments())?.parse().ok()
+    }
+
+    /// What the names of clock readings begin with.
+    pub(super) fn clocks(&self) -> String {
+        format!("{}/clock/", self.folder)
+    }
+
+    /// A promise that no version above this is given yet: see `clock`.
+    pub(super) fn clock(&self, bound: Version) -> ObjectKey {
+        ObjectKey::new(format!("{}{bound}", self.clocks()))
+    }
+
+    /// That a member has all that belongs to it, in a pool of these members.
+    pub(super) fn complete(&self, members: &str) -> ObjectKey {
+        ObjectKey::new(format!("{}/complete/{members}", self.folder))
+    }
+
+    /// Who repairs what others wrote down.
+    pub(super) fn lease(&self) -> ObjectKey {
+        ObjectKey::new(format!("{}/lease/repair", self.folder))
+    }
+
+    /// Where the losing copy of two acknowledged creates is kept.
+    pub(super) fn conflict(&self, key: &ObjectKey, version: Version) -> ObjectKey {
+        self.aside("conflict", key, version)
+    }
+
+    /// Where wrong bytes are kept.
+    pub(super) fn quarantine(&self, key: &ObjectKey, version: Version) -> ObjectKey {
+        self.aside("quarantine", key, version)
+    }
+
+    /// What the names of the copies put aside begin with, by kind.
+    pub(super) fn asides(&self, kind: &str) -> String {
+        format!("{}/{kind}/", self.folder)
+    }
+
+    fn aside(&self, kind: &str, key: &ObjectKey, version: Version) -> ObjectKey {
+        let name = Digest::of(key.as_str().as_bytes()).to_hex();
+        ObjectKey::new(format!("{}{version}-{}", self.asides(kind), &name[..32]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(millis: u64) -> Version {
+        Version { millis, counter: 0, writer: 1 }
+    }
+
+    #[test]
+    fn lines_come_back_and_a_damaged_one_is_named() {
+        let line = |what| Line {
+            what,
+            key: ObjectKey::new("proofs/ü \"x\"\n"),
+            version: version(5),
+            missing: vec!["first".to_owned()],
+        };
+        let lines = vec![
+            line(What::Copy { on: vec!["second".to_owned()] }),
+            line(What::Delete),
+            line(What::Kill { versions: vec![version(3), version(4)] }),
+        ];
+        let body = encode(&lines);
+        assert_eq!(decode(&body).unwrap(), lines);
+        let cut = &body[..body.len() - 3];
+        assert!(decode(cut).unwrap_err().starts_with("line 3"));
+        assert_eq!(decode(b"").unwrap(), []);
+    }
+
+    #[test]
+    fn services_that_share_a_backend_have_records_of_their_own() {
+        let (ours, theirs) = (Records::new("proofs/"), Records::new("other/"));
+        let segment = ours.segment(version(9));
+        assert_eq!(ours.segment_version(&segment), Some(version(9)));
+        assert_eq!(theirs.segment_version(&segment), None);
+        let long = ObjectKey::new("k".repeat(1024));
+        assert!(RECORDS.starts_with(crate::model::RESERVED));
+        assert!(ours.conflict(&long, version(1)).as_str().len() < 200);
+    }
+}

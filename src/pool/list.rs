@@ -1,0 +1,205 @@
+//! Listing: all members' pages as one, in order and without doubles.
+//!
+//! A page ends where the shortest of its parts ends: beyond, a member may have names that were not
+//! seen. Names with unfinished business are looked up one by one, so that what is deleted or was
+//! replaced is never shown. A listing that a silent member could add to is refused.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
+use tokio::time::Instant;
+
+use super::line::RECORDS;
+use super::parts::Parts;
+use super::state::Sight;
+use crate::model::{ListItem, ListPage, ListRequest, ObjectMeta, StoreError};
+
+/// Keys that are looked up at once.
+const LOOKS: usize = 32;
+
+/// One entry of a merged page.
+enum Entry {
+    Item(usize, ListItem),
+    Prefix,
+}
+
+impl Parts {
+    pub(super) async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        let mut request = request.clone();
+        let mut page = ListPage::default();
+        let wanted = request.limit;
+        loop {
+            request.limit = wanted - page.items.len() - page.common_prefixes.len();
+            let next = self.part(&request, &mut page).await?;
+            let is_full = page.items.len() + page.common_prefixes.len() >= wanted;
+            if next.is_none() || is_full {
+                page.next = next;
+                return Ok(page);
+            }
+            // Deleted names took places of the page.
+            request.after = next;
+        }
+    }
+
+    /// Adds one round of all members' pages; answers after which entry to go on.
+    async fn part(
+        &self,
+        request: &ListRequest,
+        page: &mut ListPage,
+    ) -> Result<Option<String>, StoreError> {
+        let pages = self.pages(request).await?;
+        // Of those that have more, the one that came least far.
+        let frontier = pages.iter().filter_map(|(_, page)| page.next.clone()).min();
+        let is_seen = |name: &str| frontier.as_deref().is_none_or(|end| name <= end);
+        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        for (place, part) in pages {
+            for prefix in part.common_prefixes.into_iter().filter(|prefix| is_seen(prefix)) {
+                entries.insert(prefix, Entry::Prefix);
+            }
+            let shown = |item: &ListItem| is_seen(item.key.as_str()) && !is_own(item.key.as_str());
+            for item in part.items.into_iter().filter(shown) {
+                let name = item.key.as_str().to_owned();
+                entries.entry(name).or_insert(Entry::Item(place, item));
+            }
+        }
+        let has_more = frontier.is_some() || entries.len() > request.limit;
+        let chosen: Vec<(String, Entry)> = entries.into_iter().take(request.limit).collect();
+        let last = chosen.last().map(|(name, _)| name.clone()).or(frontier);
+        let checked = stream::iter(chosen)
+            .map(|(name, entry)| async move {
+                let kept = self.check_entry(&name, entry).await?;
+                Ok::<_, StoreError>((name, kept))
+            })
+            .buffered(LOOKS);
+        let mut checked = std::pin::pin!(checked);
+        while let Some(entry) = checked.next().await {
+            match entry? {
+                (_, Some(Entry::Item(_, item))) => page.items.push(item),
+                (name, Some(Entry::Prefix)) => page.common_prefixes.push(name),
+                (_, None) => {}
+            }
+        }
+        Ok(last.filter(|_| has_more))
+    }
+
+    /// The same page of every member that answers.
+    async fn pages(&self, request: &ListRequest) -> Result<Vec<(usize, ListPage)>, StoreError> {
+        let asked = (0..self.members.len()).map(|place| async move {
+            let started = Instant::now();
+            let result = self.members[place].backend.list(request).await;
+            self.members[place].note(started, &result);
+            (place, result)
+        });
+        let (mut pages, mut dark) = (Vec::new(), Vec::new());
+        for (place, result) in join_all(asked).await {
+            match result {
+                Ok(page) => pages.push((place, page)),
+                Err(error) if super::member::is_silence(&error) => dark.push((place, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        let Some((_, cause)) = dark.first() else { return Ok(pages) };
+        let homes = self.homes();
+        let is_answering = |place: usize| pages.iter().any(|(other, _)| *other == place);
+        let has_home =
+            homes.iter().any(|&home| is_answering(home) && self.members[home].is_complete());
+        let name_answers =
+            |name: &str| pages.iter().any(|(place, _)| &*self.members[*place].name == name);
+        let all_read = dark.iter().all(|(place, _)| self.view.is_loaded(*place));
+        if pages.is_empty() || !has_home || !all_read || self.view.is_stranded(name_answers) {
+            return Err(self.cannot_tell(Some(cause)));
+        }
+        Ok(pages)
+    }
+
+    /// The entry as it is to be shown, or nothing.
+    async fn check_entry(&self, name: &str, entry: Entry) -> Result<Option<Entry>, StoreError> {
+        match entry {
+            Entry::Item(place, item) if !self.view.is_pending(&item.key) => {
+                Ok(Some(Entry::Item(place, self.outward_item(place, item))))
+            }
+            Entry::Item(_, item) => self.look_up(item).await,
+            Entry::Prefix if !self.view.deletes_below(name) && !may_be_own(name) => {
+                Ok(Some(Entry::Prefix))
+            }
+            Entry::Prefix => {
+                let is_there = self.is_anything_below(name).await?;
+                Ok(is_there.then_some(Entry::Prefix))
+            }
+        }
+    }
+
+    async fn look_up(&self, item: ListItem) -> Result<Option<Entry>, StoreError> {
+        let picture = self.look(&item.key).await;
+        let dark = picture.sights.iter().find_map(Sight::dark);
+        if picture.is_behind() {
+            return Err(self.cannot_tell(dark));
+        }
+        let Some((&place, meta)) = picture.resolved.holders.first().zip(picture.winner()) else {
+            return match self.is_absent(&picture, &item.key) {
+                true => Ok(None),
+                false => Err(self.cannot_tell(dark)),
+            };
+        };
+        let meta = self.outward(place, meta.clone());
+        let item = ListItem {
+            key: meta.key,
+            etag: meta.etag,
+            stored_size: meta.stored_size,
+            last_modified: meta.last_modified,
+            // As much as the members' listings say.
+            attributes: item.attributes.map(|_| meta.attributes),
+        };
+        Ok(Some(Entry::Item(place, item)))
+    }
+
+    fn outward_item(&self, place: usize, item: ListItem) -> ListItem {
+        let Some(attributes) = item.attributes else { return item };
+        let meta = ObjectMeta {
+            key: item.key,
+            etag: item.etag,
+            version_id: None,
+            stored_size: item.stored_size,
+            last_modified: item.last_modified,
+            attributes,
+            provider: self.provider(),
+        };
+        let meta = self.outward(place, meta);
+        ListItem {
+            key: meta.key,
+            etag: meta.etag,
+            stored_size: meta.stored_size,
+            last_modified: meta.last_modified,
+            attributes: Some(meta.attributes),
+        }
+    }
+
+    /// Whether a common prefix still has a name below it.
+    async fn is_anything_below(&self, prefix: &str) -> Result<bool, StoreError> {
+        let mut request =
+            ListRequest { prefix: prefix.to_owned(), delimiter: None, limit: 100, after: None };
+        loop {
+            let mut page = ListPage::default();
+            // Boxed: a page asks for what is below a prefix, which is a page.
+            let next = Box::pin(self.part(&request, &mut page)).await?;
+            if !page.items.is_empty() {
+                return Ok(true);
+            }
+            match next {
+                Some(next) => request.after = Some(next),
+                None => return Ok(false),
+            }
+        }
+    }
+}
+
+/// Whether a name is one of the pool's own records, of this service or another one's.
+fn is_own(name: &str) -> bool {
+    name.starts_with(RECORDS)
+}
+
+/// Whether a common prefix may have nothing below it but such records.
+fn may_be_own(prefix: &str) -> bool {
+    prefix.starts_with(RECORDS) || RECORDS.starts_with(prefix)
+}

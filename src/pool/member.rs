@@ -1,0 +1,138 @@
+//! One backend of a pool, and what the pool remembers of it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::latency::Latencies;
+use crate::backend::Backend;
+use crate::model::{Class, ErrorKind, Role, StoreError};
+
+/// A backend and its place in a pool.
+#[derive(Clone, Debug)]
+pub struct MemberSetup {
+    /// Unique in the pool; stands in repair records, so a member must keep it.
+    pub name: Arc<str>,
+    /// Behind its layers.
+    pub backend: Arc<dyn Backend>,
+    /// What it is used for.
+    pub role: Role,
+    /// Most bytes at rest; with more it counts as full. No limit where absent.
+    pub quota_bytes: Option<u64>,
+}
+
+/// For how long a member that gave no answer is asked last.
+const AVOIDED: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) name: Arc<str>,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) role: Role,
+    quota_bytes: Option<u64>,
+    full: AtomicBool,
+    complete: AtomicBool,
+    /// Bytes written since the backend was last asked how much it holds.
+    written: AtomicU64,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    last_failure: Option<Instant>,
+    latencies: Latencies,
+}
+
+impl Member {
+    pub(super) fn new(setup: MemberSetup) -> Self {
+        Self {
+            name: setup.name,
+            backend: setup.backend,
+            role: setup.role,
+            quota_bytes: setup.quota_bytes,
+            full: AtomicBool::new(false),
+            complete: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            inside: Mutex::default(),
+        }
+    }
+
+    /// Notes how a call ended that began at `started`.
+    pub(super) fn note<T>(&self, started: Instant, result: &Result<T, StoreError>) {
+        let mut inside = self.lock();
+        match result {
+            Err(error) if is_silence(error) => inside.last_failure = Some(Instant::now()),
+            Ok(_) | Err(_) => {
+                inside.last_failure = None;
+                inside.latencies.record(started.elapsed());
+            }
+        }
+    }
+
+    /// Notes that a call took at least so long, and was left.
+    pub(super) fn took(&self, at_least: Duration) {
+        self.lock().latencies.record(at_least);
+    }
+
+    /// Whether it gave no answer a moment ago.
+    pub(super) fn is_avoided(&self) -> bool {
+        self.lock().last_failure.is_some_and(|at| at.elapsed() < AVOIDED)
+    }
+
+    /// What the time of its answers was of late: median and 95th percentile.
+    pub(super) fn latency(&self) -> Option<(Duration, Duration)> {
+        self.lock().latencies.summary()
+    }
+
+    /// Whether it is known to have had all that belongs to it, but for what is written down.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether it is.
+    pub(super) fn set_complete(&self, complete: bool) {
+        self.complete.store(complete, Ordering::Relaxed);
+    }
+
+    /// Whether it takes no more for want of room.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes that were written, until the next [`Self::measure`].
+    pub(super) fn wrote(&self, bytes: u64) {
+        if self.quota_bytes.is_some() {
+            self.written.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Compares what it holds with its quota.
+    pub(super) async fn measure(&self) {
+        let Some(quota) = self.quota_bytes else { return };
+        let before = self.written.load(Ordering::Relaxed);
+        let Ok(usage) = self.backend.usage().await else { return };
+        // An estimate is older than what was written since; counting that twice errs to the safe
+        // side until the next one.
+        let since = if usage.exact { 0 } else { before };
+        self.full.store(usage.stored_bytes.saturating_add(since) >= quota, Ordering::Relaxed);
+        if usage.exact {
+            self.written.fetch_sub(before, Ordering::Relaxed);
+        }
+    }
+
+    /// No holder leaves the figures half changed, so a lock poisoned by a panic is usable.
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an error says nothing of the object: the member did not answer, or not for us.
+pub(super) fn is_silence(error: &StoreError) -> bool {
+    match error.class() {
+        Class::Unknown => true,
+        Class::Failed => error.kind() != ErrorKind::Corrupt,
+        Class::Answer => error.kind() == ErrorKind::AccessDenied,
+    }
+}

@@ -1,0 +1,73 @@
+//! The parts that every call works with, and what callers see of what members say.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::core::Core;
+use super::scribe::Scribe;
+use super::state::version_of;
+use crate::model::{Attributes, ETag, ErrorKind, ObjectMeta, StoreError, Stored};
+
+/// Cheap to clone, so that what was begun can outlive its caller.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    pub(super) core: Arc<Core>,
+    pub(super) scribe: Scribe,
+}
+
+impl Deref for Parts {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl Parts {
+    /// The version token that callers see: the same for all copies of one write.
+    pub(super) fn etag_of(&self, place: usize, meta: &ObjectMeta) -> ETag {
+        match (version_of(meta), meta.attributes.representation) {
+            (Some(version), _) => ETag::new(version.to_string()),
+            (None, Some(known)) => ETag::new(format!("sha256-{}", known.stored_sha256.to_hex())),
+            // Somebody else's object, told apart by its member's own token.
+            (None, None) => {
+                ETag::new(format!("{}-{}", self.members[place].name, meta.etag.as_str()))
+            }
+        }
+    }
+
+    /// What a member says of an object, as callers see it.
+    pub(super) fn outward(&self, place: usize, meta: ObjectMeta) -> ObjectMeta {
+        let etag = self.etag_of(place, &meta);
+        // The time of the write, whenever this copy was made.
+        let written = version_of(&meta).map(|v| UNIX_EPOCH + Duration::from_millis(v.millis));
+        let last_modified = written.unwrap_or(meta.last_modified);
+        let attributes = Attributes { stamp: None, ..meta.attributes };
+        ObjectMeta { etag, attributes, last_modified, ..meta }
+    }
+
+    pub(super) fn outward_stored(
+        &self,
+        place: usize,
+        stored: Stored,
+        replaced: Option<bool>,
+    ) -> Stored {
+        Stored { meta: self.outward(place, stored.meta), replaced }
+    }
+
+    /// Runs a call to its end even where its caller goes away: half of it may be done.
+    pub(super) async fn to_the_end<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match tokio::spawn(call).await {
+            Ok(result) => result,
+            Err(error) => {
+                let detail = "the call was broken off inside the service";
+                let broken = StoreError::new(ErrorKind::Indeterminate, self.provider(), detail);
+                Err(broken.with_source(error))
+            }
+        }
+    }
+}

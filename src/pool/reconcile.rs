@@ -1,0 +1,324 @@
+//! Compares all members, name by name, and mends what differs.
+//!
+//! Nobody has to have written anything down: this finds what was lost with a member's own records,
+//! what others put into a bucket, and what rotted where nobody read. A walk that ends with every
+//! member as it should be marks them *complete*, on the members themselves; from then on a member
+//! that does not answer is no reason to doubt another one's "not found".
+
+use std::collections::{BTreeMap, VecDeque};
+
+use futures_util::stream::{self, StreamExt as _};
+use tokio::time::Instant;
+
+use super::core::count;
+use super::parts::Parts;
+use super::scribe::put_record;
+use super::settle::Settled;
+use super::state::Sight;
+use crate::model::{Digest, ListItem, ListRequest, ObjectKey, PoolMode, RESERVED, StoreError};
+
+/// Names in one page of a listing.
+const PAGE: usize = 1000;
+/// Keys that are compared at once.
+const LANES: usize = 16;
+/// Looks at a key that changes meanwhile.
+const LOOKS: usize = 5;
+
+/// How to compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reconcile {
+    /// Only report.
+    pub dry_run: bool,
+    /// Read every copy and compare its bytes with their digest.
+    pub verify_bytes: bool,
+}
+
+/// What a comparison found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ReconcileReport {
+    /// Names that were compared.
+    pub compared: u64,
+    /// Copies that a member should have and had not.
+    pub missing: u64,
+    /// Copies at members where they do not belong.
+    pub extra: u64,
+    /// Copies of another version than the one that counts.
+    pub different: u64,
+    /// Copies with wrong bytes.
+    pub corrupt: u64,
+    /// Copies that were put aside.
+    pub quarantined: u64,
+    /// Names that are as they should be now and were not.
+    pub repaired: u64,
+    /// Names that could not be brought into order.
+    pub failed: u64,
+    /// Members that could not be compared.
+    pub unreachable: Vec<String>,
+}
+
+/// A member's names in order, a page at a time.
+struct Walk {
+    place: usize,
+    page: VecDeque<ListItem>,
+    request: Option<ListRequest>,
+}
+
+/// What one name's comparison adds to the report.
+#[derive(Debug, Default)]
+struct Finding {
+    missing: u64,
+    extra: u64,
+    different: u64,
+    corrupt: u64,
+    quarantined: u64,
+    repaired: bool,
+    failed: bool,
+}
+
+impl Parts {
+    pub(super) async fn reconcile(&self, how: Reconcile) -> Result<ReconcileReport, StoreError> {
+        let mut report = ReconcileReport::default();
+        // What is written down explains differences.
+        if let Err(error) = self.refresh().await {
+            tracing::debug!(?error, "a member's repair records cannot be read");
+        }
+        let mut walks = Vec::new();
+        for place in 0..self.members.len() {
+            let request = ListRequest {
+                prefix: self.policy.namespace.clone(),
+                delimiter: None,
+                limit: PAGE,
+                after: None,
+            };
+            let mut walk = Walk { place, page: VecDeque::new(), request: Some(request) };
+            match self.fill(&mut walk).await {
+                Ok(()) => walks.push(walk),
+                Err(_) => report.unreachable.push(self.members[place].name.to_string()),
+            }
+        }
+        if walks.is_empty() {
+            return Err(self.no_member("can be listed"));
+        }
+        loop {
+            let batch = self.batch(&mut walks, &mut report).await;
+            if batch.is_empty() {
+                break;
+            }
+            let compared = stream::iter(batch)
+                .map(|(key, items)| async move { self.compare(&key, items, how).await })
+                .buffer_unordered(LANES);
+            let mut compared = std::pin::pin!(compared);
+            while let Some(finding) = compared.next().await {
+                report.add(finding);
+            }
+        }
+        let is_whole = report.unreachable.is_empty() && report.failed == 0;
+        if is_whole && !how.dry_run {
+            self.mark_complete().await;
+        }
+        Ok(report)
+    }
+
+    /// The next names, each with what every member's listing says of it.
+    async fn batch(
+        &self,
+        walks: &mut Vec<Walk>,
+        report: &mut ReconcileReport,
+    ) -> Vec<(ObjectKey, BTreeMap<usize, ListItem>)> {
+        let mut batch = Vec::new();
+        while batch.len() < PAGE {
+            let mut lost = Vec::new();
+            for walk in walks.iter_mut() {
+                if self.fill(walk).await.is_err() {
+                    lost.push(walk.place);
+                }
+            }
+            if !lost.is_empty() {
+                let names = lost.iter().map(|&place| self.members[place].name.to_string());
+                report.unreachable.extend(names);
+                walks.retain(|walk| !lost.contains(&walk.place));
+            }
+            let fronts = walks.iter().filter_map(|walk| walk.page.front());
+            let Some(key) = fronts.map(|item| item.key.clone()).min() else { break };
+            let mut items = BTreeMap::new();
+            for walk in walks.iter_mut() {
+                if walk.page.front().is_some_and(|item| item.key == key)
+                    && let Some(item) = walk.page.pop_front()
+                {
+                    items.insert(walk.place, item);
+                }
+            }
+            let is_own = key.as_str().strip_prefix(RESERVED).is_some_and(|r| r.starts_with('/'));
+            if !is_own {
+                batch.push((key, items));
+            }
+        }
+        batch
+    }
+
+    /// Reads a walk's next page where the last one is used up.
+    async fn fill(&self, walk: &mut Walk) -> Result<(), StoreError> {
+        while walk.page.is_empty()
+            && let Some(request) = walk.request.take()
+        {
+            let member = &self.members[walk.place];
+            let started = Instant::now();
+            let result = member.backend.list(&request).await;
+            member.note(started, &result);
+            let page = result?;
+            walk.page = page.items.into();
+            walk.request = page.next.map(|after| ListRequest { after: Some(after), ..request });
+        }
+        Ok(())
+    }
+
+    async fn compare(
+        &self,
+        key: &ObjectKey,
+        items: BTreeMap<usize, ListItem>,
+        how: Reconcile,
+    ) -> Finding {
+        let mut finding = Finding::default();
+        if how.verify_bytes {
+            for &place in items.keys() {
+                if self.has_right_bytes(place, key).await == Some(false) {
+                    self.errands.wrong_bytes(key, place);
+                    finding.corrupt += 1;
+                }
+            }
+        } else if self.is_alike(&items) {
+            return finding;
+        }
+        let homes = self.homes();
+        let picture = self.look(key).await;
+        let resolved = &picture.resolved;
+        let is_there = !resolved.holders.is_empty();
+        finding.different = (resolved.stale.len() + resolved.conflicting.len()) as u64;
+        if is_there {
+            let lacks = |home: &&usize| matches!(picture.sights[**home], Sight::Absent);
+            finding.missing = homes.iter().filter(lacks).count() as u64;
+            let extra = resolved.holders.iter().filter(|place| !homes.contains(place));
+            finding.extra = extra.count() as u64;
+        }
+        finding.corrupt = finding.corrupt.max(resolved.damaged.len() as u64);
+        let is_amiss = finding.different + finding.missing + finding.extra + finding.corrupt > 0
+            || !resolved.dark.is_empty();
+        if !is_amiss || how.dry_run {
+            // Nobody shall mend what was only to be reported.
+            self.errands.done(key);
+            return finding;
+        }
+        let before = self.put_aside_count();
+        let is_done = self.settle_or_put_aside(key).await;
+        finding.quarantined = self.put_aside_count().saturating_sub(before);
+        finding.repaired = is_done;
+        finding.failed = !is_done;
+        finding
+    }
+
+    fn put_aside_count(&self) -> u64 {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.counters.quarantined.load(Relaxed) + self.counters.conflicts.load(Relaxed)
+    }
+
+    async fn settle_or_put_aside(&self, key: &ObjectKey) -> bool {
+        for _ in 0..LOOKS {
+            let settled = match self.put_aside_returned(key).await {
+                Some(settled) => settled,
+                None => self.settle(key).await,
+            };
+            match settled {
+                Settled::Done => return true,
+                Settled::Waiting(_) => return false,
+                Settled::Again => tokio::task::yield_now().await,
+            }
+        }
+        false
+    }
+
+    /// Puts aside what only members have that may have been set back to an earlier state, where a
+    /// home that was not has nothing and nothing is written down: it was deleted since.
+    async fn put_aside_returned(&self, key: &ObjectKey) -> Option<Settled> {
+        let picture = self.look(key).await;
+        if !picture.lines.is_empty() || picture.resolved.holders.is_empty() {
+            return None;
+        }
+        let absent: Vec<usize> = (0..picture.sights.len())
+            .filter(|&place| matches!(picture.sights[place], Sight::Absent))
+            .collect();
+        let holders = &picture.resolved.holders;
+        if holders.iter().any(|&place| self.is_believed(place, &absent)) {
+            return None;
+        }
+        for &place in holders {
+            let meta = picture.sights[place].copy()?;
+            if !self.put_aside("quarantine", place, meta).await
+                || self.delete_at(place, key, Some(&meta.etag)).await.is_err()
+            {
+                return Some(Settled::Waiting([place].into()));
+            }
+            count(&self.counters.quarantined);
+        }
+        self.errands.done(key);
+        Some(Settled::Done)
+    }
+
+    /// Whether the listings alone show that a name is as it should be.
+    fn is_alike(&self, items: &BTreeMap<usize, ListItem>) -> bool {
+        let homes = self.homes();
+        if items.len() != homes.len() || !homes.iter().all(|home| items.contains_key(home)) {
+            return false;
+        }
+        if self.policy.mode == PoolMode::Fallback {
+            return true;
+        }
+        let identity = |item: &ListItem| {
+            let attributes = item.attributes.as_ref()?;
+            let version = attributes.stamp.map(|stamp| stamp.version);
+            let digest = attributes.representation.map(|known| known.stored_sha256);
+            (version.is_some() || digest.is_some()).then_some((version, digest, item.stored_size))
+        };
+        let mut identities = items.values().map(identity);
+        match identities.next() {
+            Some(Some(first)) => identities.all(|other| other == Some(first)),
+            _ => false,
+        }
+    }
+
+    /// Name of the mark on members that are complete: it is of exactly these members.
+    fn complete_mark(&self) -> ObjectKey {
+        let names: Vec<&str> = self.members.iter().map(|member| &*member.name).collect();
+        let text = format!("{} {}", self.policy.mode.as_str(), names.join(" "));
+        self.records.complete(&Digest::of(text.as_bytes()).to_hex()[..16])
+    }
+
+    async fn mark_complete(&self) {
+        let (name, nothing) = (self.complete_mark(), bytes::Bytes::new());
+        for home in self.homes() {
+            if put_record(&self.core, home, &name, &nothing).await.is_ok() {
+                self.members[home].set_complete(true);
+            }
+        }
+    }
+
+    /// Reads whether a member was found complete before.
+    pub(super) async fn load_completeness(&self, place: usize) {
+        let mark = self.complete_mark();
+        if matches!(self.look_at(place, &mark).await, Sight::Copy(_)) {
+            self.members[place].set_complete(true);
+        }
+    }
+}
+
+impl ReconcileReport {
+    fn add(&mut self, finding: Finding) {
+        self.compared += 1;
+        self.missing += finding.missing;
+        self.extra += finding.extra;
+        self.different += finding.different;
+        self.corrupt += finding.corrupt;
+        self.quarantined += finding.quarantined;
+        self.repaired += u64::from(finding.repaired);
+        self.failed += u64::from(finding.failed);
+    }
+}

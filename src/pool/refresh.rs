@@ -1,0 +1,123 @@
+//! Reads what all members' segments say, also those of other replicas.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::future::join_all;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::line::decode;
+use super::parts::Parts;
+use crate::model::{
+    Digest, ErrorKind, GetOptions, ListItem, ListRequest, ObjectKey, StoreError, Version,
+};
+
+/// Names in one page of a listing.
+const PAGE: usize = 1000;
+
+/// Readings are shared by all who wait for one.
+#[derive(Debug, Default)]
+pub(super) struct Readings {
+    begun: AtomicU64,
+    last: Mutex<(u64, Option<StoreError>)>,
+}
+
+impl Parts {
+    /// Reads all members' segments, in a reading that begins after this call.
+    ///
+    /// # Errors
+    /// Those of a member could not be read. What the others said counts all the same.
+    pub(super) async fn refresh(&self) -> Result<(), StoreError> {
+        let before = self.readings.begun.load(Ordering::Acquire);
+        let mut last = self.readings.last.lock().await;
+        let (number, error) = &*last;
+        if *number > before {
+            return error.clone().map_or(Ok(()), Err);
+        }
+        let number = self.readings.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let members = 0..self.members.len();
+        let read = join_all(members.map(|place| self.read_segments(place))).await;
+        let error = read.into_iter().find_map(Result::err);
+        *last = (number, error.clone());
+        error.map_or(Ok(()), Err)
+    }
+
+    async fn read_segments(&self, place: usize) -> Result<(), StoreError> {
+        let as_of = self.clock.next();
+        let mut found = BTreeSet::new();
+        for item in self.list_records(place, self.records.segments()).await? {
+            let Some(version) = self.records.segment_version(&item.key) else { continue };
+            self.clock.observe(version);
+            found.insert(version);
+            if !self.view.has(version, place) {
+                self.read_segment(place, &item.key, version).await?;
+            }
+        }
+        self.view.loaded(place, &found, as_of);
+        Ok(())
+    }
+
+    async fn read_segment(
+        &self,
+        place: usize,
+        name: &ObjectKey,
+        version: Version,
+    ) -> Result<(), StoreError> {
+        let body = match self.read_record(place, name).await {
+            Ok(body) => body,
+            // Another replica was done with it.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let lines = decode(&body).map_err(|cause| {
+            tracing::error!(segment = %name, cause, "a repair record cannot be read");
+            self.wrong_bytes(place)
+        })?;
+        lines.iter().for_each(|line| self.clock.observe(line.version));
+        self.view.add(version, lines, [place]);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// A record's bytes, compared with their digest.
+    pub(super) async fn read_record(
+        &self,
+        place: usize,
+        name: &ObjectKey,
+    ) -> Result<bytes::Bytes, StoreError> {
+        let member = &self.members[place];
+        let started = Instant::now();
+        let result = member.backend.get(name, GetOptions::default()).await;
+        member.note(started, &result);
+        let found = result?;
+        let digest = found.meta.attributes.representation.map(|known| known.stored_sha256);
+        let body = found.body.collect().await?;
+        match digest {
+            Some(digest) if Digest::of(&body) != digest => Err(self.wrong_bytes(place)),
+            _ => Ok(body),
+        }
+    }
+
+    /// All of a member's records whose names begin so.
+    pub(super) async fn list_records(
+        &self,
+        place: usize,
+        prefix: String,
+    ) -> Result<Vec<ListItem>, StoreError> {
+        let member = &self.members[place];
+        let mut request = ListRequest { prefix, delimiter: None, limit: PAGE, after: None };
+        let mut items = Vec::new();
+        loop {
+            let started = Instant::now();
+            let result = member.backend.list(&request).await;
+            member.note(started, &result);
+            let page = result?;
+            items.extend(page.items);
+            match page.next {
+                Some(next) => request.after = Some(next),
+                None => return Ok(items),
+            }
+        }
+    }
+}

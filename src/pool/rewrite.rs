@@ -1,0 +1,207 @@
+//! Writing where something may be: replacing, overwriting, and keys with unfinished business.
+//!
+//! All members are looked at first. The write goes to the home, or to the first member that takes
+//! it, on condition that what is there is what was seen; then to the other homes. Whoever is left
+//! with another state than the new one stands in a line before the answer.
+
+use futures_util::future::join_all;
+
+use super::core::{Picture, passes_on};
+use super::create::{Tried, Write};
+use super::line::{Line, What};
+use super::parts::Parts;
+use super::state::Sight;
+use crate::model::{
+    Attributes, ErrorKind, ObjectKey, Payload, PoolMode, PutMode, Stamp, StoreError, Stored,
+};
+
+/// Looks at a key that others write too, before the caller is told.
+const ATTEMPTS: usize = 8;
+
+/// What became of an attempt.
+enum Attempt {
+    /// It took effect at this member.
+    Done(usize, Stored),
+    /// Somebody else was there between the look and the write.
+    Raced(StoreError),
+    /// Nobody took it.
+    Failed(StoreError),
+}
+
+impl Parts {
+    pub(super) async fn rewrite(
+        &self,
+        key: ObjectKey,
+        payload: Payload,
+        attributes: Attributes,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        let _turn = self.lock(&key).await;
+        let mut raced = self.other_version();
+        for _ in 0..ATTEMPTS {
+            let picture = self.look(&key).await;
+            self.check(&picture, &key, &mode)?;
+            let stamp = Stamp { version: self.clock.next(), create: mode == PutMode::Create };
+            let attributes = Attributes { stamp: Some(stamp), ..attributes.clone() };
+            let write = Write { key: key.clone(), payload: payload.clone(), attributes };
+            let mut tried = Tried::new();
+            match self.first(&picture, &write, &mut tried).await {
+                Attempt::Done(place, stored) => {
+                    return self.follow(&picture, write, place, stored, tried).await;
+                }
+                Attempt::Raced(error) => {
+                    self.doubt(&write, &tried);
+                    raced = error;
+                }
+                Attempt::Failed(error) => {
+                    self.doubt(&write, &tried);
+                    return Err(error);
+                }
+            }
+        }
+        Err(raced)
+    }
+
+    /// Compares the caller's condition with what is there.
+    fn check(&self, picture: &Picture, key: &ObjectKey, mode: &PutMode) -> Result<(), StoreError> {
+        let dark = picture.sights.iter().find_map(Sight::dark);
+        if picture.is_behind() {
+            return Err(self.cannot_tell(dark));
+        }
+        let winner = picture.resolved.holders.first().zip(picture.winner());
+        match (mode, winner) {
+            (PutMode::Create, Some(_)) => Err(self.already_exists()),
+            (PutMode::Create, None) | (PutMode::Overwrite, _) => Ok(()),
+            (PutMode::Replace(wanted), Some((&place, meta))) => {
+                let is_wanted = self.etag_of(place, meta) == *wanted;
+                if is_wanted { Ok(()) } else { Err(self.other_version()) }
+            }
+            (PutMode::Replace(_), None) if self.is_absent(picture, key) => {
+                Err(self.other_version())
+            }
+            (PutMode::Replace(_), None) => Err(self.cannot_tell(dark)),
+        }
+    }
+
+    /// Whether a picture without an object shows that there is none.
+    pub(super) fn is_absent(&self, picture: &Picture, key: &ObjectKey) -> bool {
+        let absent: Vec<usize> = (0..picture.sights.len())
+            .filter(|&place| picture.sights[place].dark().is_none())
+            .collect();
+        let dark = &picture.resolved.dark;
+        let is_deleted = picture.verdicts.tombstone.is_some() && !picture.is_behind();
+        dark.is_empty() || is_deleted || self.proves_absence(key, &absent, dark.iter().copied())
+    }
+
+    /// Writes at the first member that takes it.
+    async fn first(&self, picture: &Picture, write: &Write, tried: &mut Tried) -> Attempt {
+        let homes = self.homes();
+        let others = (0..self.members.len())
+            .filter(|place| !homes.contains(place) && self.members[*place].role.takes_writes());
+        for place in homes.iter().copied().chain(others) {
+            if let Some(error) = picture.sights[place].dark() {
+                self.counters.failed_over(error.kind());
+                tried.push((place, error.clone()));
+                continue;
+            }
+            if self.members[place].is_full() {
+                tried.push((place, self.full(place)));
+                continue;
+            }
+            let error = match self.put_at(place, write, over(&picture.sights[place])).await {
+                Ok(stored) => return Attempt::Done(place, stored),
+                Err(error) => error,
+            };
+            match error.kind() {
+                ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed => {
+                    return Attempt::Raced(error);
+                }
+                _ if passes_on(&error) => {
+                    self.counters.failed_over(error.kind());
+                    tried.push((place, error));
+                }
+                _ => return Attempt::Failed(error),
+            }
+        }
+        let errors: Vec<_> = tried.iter().map(|(_, error)| error.clone()).collect();
+        Attempt::Failed(self.failure(&errors))
+    }
+
+    /// Brings the write to the other homes, and writes down who does not have it.
+    async fn follow(
+        &self,
+        picture: &Picture,
+        write: Write,
+        first: usize,
+        stored: Stored,
+        tried: Tried,
+    ) -> Result<Stored, StoreError> {
+        let failed: Vec<usize> = tried.iter().map(|(place, _)| *place).collect();
+        let homes = self.homes();
+        let rest: Vec<usize> = homes
+            .iter()
+            .copied()
+            .filter(|place| *place != first && !failed.contains(place))
+            .collect();
+        let puts = rest.iter().map(|&place| {
+            let is_dark = picture.sights[place].dark().is_some() || self.members[place].is_full();
+            let write = &write;
+            async move {
+                match is_dark {
+                    true => false,
+                    false => self.put_at(place, write, over(&picture.sights[place])).await.is_ok(),
+                }
+            }
+        });
+        let mut on = vec![first];
+        for (&place, is_done) in rest.iter().zip(join_all(puts).await) {
+            if is_done {
+                on.push(place);
+            }
+        }
+        let copies = on.len();
+        // Whoever should have it and has not, and whoever has or may have something older.
+        let touched = !picture.lines.is_empty();
+        let missing: Vec<usize> = (0..self.members.len())
+            .filter(|place| !on.contains(place))
+            .filter(|place| match &picture.sights[*place] {
+                Sight::Copy(_) | Sight::Damaged => true,
+                Sight::Dark(_) => touched || homes.contains(place),
+                Sight::Absent => homes.contains(place) || failed.contains(place),
+            })
+            .collect();
+        let mut lines: Vec<Line> = Vec::new();
+        if !missing.is_empty() {
+            let missing = self.names(missing);
+            lines.push(self.copy_line(&write.key, write.version(), &on, missing));
+        }
+        let late = self.view.doubts(&write.key);
+        if !late.is_empty() {
+            lines.push(Line {
+                what: What::Kill { versions: late },
+                key: write.key.clone(),
+                version: write.version(),
+                missing: self.names(0..self.members.len()),
+            });
+        }
+        if !lines.is_empty() {
+            let noted = self.write_down(lines).await;
+            noted.map_err(|error| self.not_written_down(error))?;
+        }
+        if self.policy.mode == PoolMode::Mirror && copies < self.policy.min_copies {
+            return Err(self.too_few(copies));
+        }
+        let replaced = Some(picture.winner().is_some());
+        Ok(self.outward_stored(first, stored, replaced))
+    }
+}
+
+/// The condition under which a member may be written that was seen so.
+pub(super) fn over(sight: &Sight) -> PutMode {
+    match sight {
+        Sight::Copy(meta) => PutMode::Replace(meta.etag.clone()),
+        Sight::Absent => PutMode::Create,
+        // What cannot be read has no version that could be compared.
+        Sight::Damaged | Sight::Dark(_) => PutMode::Overwrite,
+    }
+}

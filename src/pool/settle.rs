@@ -1,0 +1,327 @@
+//! Brings one key to the state that it should have, at every member that answers.
+//!
+//! Idempotent, and on condition that each member still has what was seen there: replicas may do it
+//! at once, and callers may write meanwhile. Bytes are compared before they are copied. What is
+//! wrong or in conflict is put aside before it goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::StreamExt as _;
+use serde_json::json;
+
+use super::core::{Picture, count};
+use super::create::Write;
+use super::line::What;
+use super::parts::Parts;
+use super::rewrite::over;
+use super::scribe::put_record;
+use super::state::{Sight, version_of};
+use super::view::LineId;
+use crate::model::{
+    Body, ErrorKind, GetOptions, Hasher, ObjectKey, ObjectMeta, Payload, PutMode, Retrieved,
+    SpoolWriter, StoreError,
+};
+
+/// What became of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// Every member is as it should be.
+    Done,
+    /// These did not answer.
+    Waiting(BTreeSet<usize>),
+    /// Somebody else was there: to be looked at again.
+    Again,
+}
+
+/// Why a step stopped.
+enum Stop {
+    Raced,
+    Silent(usize),
+}
+
+impl Parts {
+    /// Settles a key. Its lines are marked where that succeeds.
+    pub(super) async fn settle(&self, key: &ObjectKey) -> Settled {
+        let _turn = self.lock(key).await;
+        let picture = self.look(key).await;
+        let picture = self.without_wrong_bytes(key, picture).await;
+        let settled = self.settle_picture(key, &picture).await;
+        if settled == Settled::Done {
+            let ids: Vec<LineId> = picture.lines.iter().map(|known| known.id).collect();
+            self.view.mark(&ids, true);
+            self.errands.done(key);
+        }
+        settled
+    }
+
+    /// Reads what is under suspicion: wrong bytes are no copy.
+    async fn without_wrong_bytes(&self, key: &ObjectKey, mut picture: Picture) -> Picture {
+        let suspects = (0..self.members.len()).filter(|&m| self.errands.is_suspect(key, m));
+        let mut wrong = BTreeMap::new();
+        for place in suspects {
+            let Sight::Copy(meta) = &picture.sights[place] else { continue };
+            if self.has_right_bytes(place, key).await == Some(false) {
+                wrong.insert(place, meta.as_ref().clone());
+                picture.sights[place] = Sight::Damaged;
+            }
+        }
+        if wrong.is_empty() {
+            return picture;
+        }
+        Picture { wrong, ..self.picture(key, picture.sights) }
+    }
+
+    /// Whether a member's copy is what was stored; nothing where it does not say.
+    pub(super) async fn has_right_bytes(&self, place: usize, key: &ObjectKey) -> Option<bool> {
+        match self.get_at(place, key, &GetOptions::default()).await {
+            Ok(found) => {
+                let digest = found.meta.attributes.representation.map(|r| r.stored_sha256);
+                match (found.body, digest) {
+                    // Compared already, or not to be compared.
+                    (Body::Bytes(_), _) | (_, None) => Some(true),
+                    (Body::Stream(mut stream), Some(digest)) => {
+                        let mut hasher = Hasher::new();
+                        while let Some(piece) = stream.next().await {
+                            hasher.update(&piece.ok()?);
+                        }
+                        Some(hasher.finish() == digest)
+                    }
+                }
+            }
+            Err(error) => (error.kind() == ErrorKind::Corrupt).then_some(false),
+        }
+    }
+
+    async fn settle_picture(&self, key: &ObjectKey, picture: &Picture) -> Settled {
+        let mut silent: BTreeSet<usize> = picture.resolved.dark.iter().copied().collect();
+        if picture.is_behind() {
+            return Settled::Waiting(silent);
+        }
+        let outcome = match picture.winner() {
+            Some(winner) => self.settle_object(key, picture, winner, &mut silent).await,
+            None => self.settle_absence(key, picture).await,
+        };
+        match outcome {
+            Err(Stop::Raced) => Settled::Again,
+            Err(Stop::Silent(place)) => {
+                silent.insert(place);
+                Settled::Waiting(silent)
+            }
+            Ok(()) if silent.is_empty() => Settled::Done,
+            Ok(()) => Settled::Waiting(silent),
+        }
+    }
+
+    async fn settle_object(
+        &self,
+        key: &ObjectKey,
+        picture: &Picture,
+        winner: &ObjectMeta,
+        silent: &mut BTreeSet<usize>,
+    ) -> Result<(), Stop> {
+        let resolved = &picture.resolved;
+        for &place in &resolved.conflicting {
+            let Some(meta) = picture.sights[place].copy() else { continue };
+            if self.put_aside("conflict", place, meta).await {
+                tracing::error!(
+                    member = &*self.members[place].name,
+                    "two proofs were stored under one key: the later copy was put aside"
+                );
+                count(&self.counters.conflicts);
+            } else {
+                return Err(Stop::Silent(place));
+            }
+        }
+        let homes = self.homes();
+        let lacking: Vec<usize> = homes
+            .iter()
+            .copied()
+            .filter(|home| !resolved.holders.contains(home) && !resolved.dark.contains(home))
+            .collect();
+        let is_written_down =
+            picture.lines.iter().any(|known| matches!(known.line.what, What::Copy { .. }));
+        if !lacking.is_empty() && !is_written_down {
+            // Whoever deletes the key now must find that a copy is under way.
+            let version = version_of(winner).unwrap_or_else(|| self.clock.next());
+            let missing = self.names(lacking.iter().copied());
+            let line = self.copy_line(key, version, &resolved.holders, missing);
+            return match self.write_down(vec![line]).await {
+                Ok(()) => Err(Stop::Raced),
+                Err(_) => Err(Stop::Silent(lacking[0])),
+            };
+        }
+        for place in lacking {
+            match self.bring(key, picture, winner, place).await {
+                Ok(()) => count(&self.counters.repaired_copies),
+                Err(Stop::Silent(place)) => {
+                    silent.insert(place);
+                }
+                Err(raced) => return Err(raced),
+            }
+        }
+        let is_home_whole = homes.iter().all(|home| !silent.contains(home)) && !homes.is_empty();
+        let elsewhere = resolved.stale.iter().chain(&resolved.conflicting).chain(&resolved.holders);
+        for &place in elsewhere.filter(|place| !homes.contains(*place)) {
+            // A copy of the object itself stays until all homes have it.
+            if resolved.holders.contains(&place) && !is_home_whole {
+                continue;
+            }
+            self.remove(key, picture, place).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_absence(&self, key: &ObjectKey, picture: &Picture) -> Result<(), Stop> {
+        for &place in &picture.resolved.stale {
+            self.remove(key, picture, place).await?;
+            count(&self.counters.repaired_deletes);
+        }
+        // Nobody has the bytes of something that nobody can read: only a delete removes it.
+        if picture.verdicts.tombstone.is_some() {
+            for &place in &picture.resolved.damaged {
+                self.remove(key, picture, place).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, key: &ObjectKey, picture: &Picture, place: usize) -> Result<(), Stop> {
+        if !self.members[place].role.takes_deletes() {
+            // It stays, and so does the line that says that it is deleted.
+            return if picture.verdicts.tombstone.is_some() {
+                Err(Stop::Silent(place))
+            } else {
+                Ok(())
+            };
+        }
+        let etag = picture.sights[place].copy().map(|meta| &meta.etag);
+        match self.delete_at(place, key, etag).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::PreconditionFailed => Err(Stop::Raced),
+            Err(_) => Err(Stop::Silent(place)),
+        }
+    }
+
+    /// Copies the object from a member that has it to one that has not.
+    async fn bring(
+        &self,
+        key: &ObjectKey,
+        picture: &Picture,
+        winner: &ObjectMeta,
+        to: usize,
+    ) -> Result<(), Stop> {
+        let mut failed = Stop::Silent(to);
+        for &from in &picture.resolved.holders {
+            let (meta, payload) = match self.take(from, key).await {
+                Ok(taken) => taken,
+                Err(error) => {
+                    if error.kind() == ErrorKind::NotFound {
+                        return Err(Stop::Raced);
+                    }
+                    failed = Stop::Silent(from);
+                    continue;
+                }
+            };
+            if version_of(&meta) != version_of(winner) {
+                return Err(Stop::Raced);
+            }
+            let write = Write { key: key.clone(), payload, attributes: meta.attributes };
+            let mode = match picture.wrong.get(&to) {
+                None => over(&picture.sights[to]),
+                Some(wrong) if self.put_aside("quarantine", to, wrong).await => {
+                    count(&self.counters.quarantined);
+                    PutMode::Replace(wrong.etag.clone())
+                }
+                Some(_) => return Err(Stop::Silent(to)),
+            };
+            return match self.put_at(to, &write, mode).await {
+                Ok(_) => Ok(()),
+                Err(error) => match error.kind() {
+                    ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed => Err(Stop::Raced),
+                    _ => {
+                        let member = &*self.members[to].name;
+                        tracing::warn!(member, ?error, "a proof cannot be copied there yet");
+                        Err(Stop::Silent(to))
+                    }
+                },
+            };
+        }
+        Err(failed)
+    }
+
+    /// An object from a member, whole and compared with its digest, to be written elsewhere.
+    pub(super) async fn take(
+        &self,
+        from: usize,
+        key: &ObjectKey,
+    ) -> Result<(ObjectMeta, Payload), StoreError> {
+        let found = self.get_at(from, key, &GetOptions::default()).await?;
+        let result = self.payload_of(found).await;
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Corrupt) {
+            self.errands.wrong_bytes(key, from);
+        }
+        result
+    }
+
+    /// What was read, whole and compared with its digest.
+    pub(super) async fn payload_of(
+        &self,
+        found: Retrieved,
+    ) -> Result<(ObjectMeta, Payload), StoreError> {
+        let mut stream = match found.body {
+            Body::Bytes(bytes) => return Ok((found.meta, Payload::Bytes(bytes))),
+            Body::Stream(stream) => stream,
+        };
+        let broken = |cause: std::io::Error| {
+            let detail = "the temporary file of a copy cannot be written";
+            StoreError::new(ErrorKind::Unavailable, self.provider(), detail).with_source(cause)
+        };
+        let mut hasher = Hasher::new();
+        let mut spool = SpoolWriter::create_in(&self.policy.spool_folder).map_err(broken)?;
+        while let Some(piece) = stream.next().await.transpose()? {
+            hasher.update(&piece);
+            spool.append(&piece).map_err(broken)?;
+        }
+        let digest = found.meta.attributes.representation.map(|known| known.stored_sha256);
+        if digest.is_some_and(|digest| digest != hasher.finish()) {
+            let detail =
+                "the stored bytes do not match their sha-256: the proof is damaged at rest";
+            return Err(StoreError::new(ErrorKind::Corrupt, found.meta.provider, detail));
+        }
+        Ok((found.meta, spool.finish()))
+    }
+
+    /// Keeps what is about to be replaced, beside a note that says what it was.
+    pub(super) async fn put_aside(&self, kind: &str, place: usize, meta: &ObjectMeta) -> bool {
+        let member = &self.members[place];
+        let when = self.clock.next();
+        let name = match kind {
+            "conflict" => self.records.conflict(&meta.key, when),
+            _ => self.records.quarantine(&meta.key, when),
+        };
+        // Copied by the member itself: the bytes are wrong, or nobody else's business.
+        let copied = member.backend.copy(&meta.key, &name, PutMode::Overwrite).await;
+        let known = meta.attributes.representation;
+        let note = json!({
+            "key": meta.key.as_str(),
+            "member": &*member.name,
+            "why": kind,
+            "version": version_of(meta).map(|version| version.to_string()),
+            "sha256": known.map(|known| known.sha256.to_hex()),
+            "stored_size": meta.stored_size,
+            "bytes_kept": copied.is_ok(),
+        });
+        let note_name = ObjectKey::new(format!("{name}.json"));
+        let body = bytes::Bytes::from(note.to_string());
+        let noted = put_record(&self.core, place, &note_name, &body).await;
+        match copied {
+            Ok(_) => noted.is_ok(),
+            // The store itself refuses to give the bytes out: there is nothing to keep.
+            Err(error) if error.kind() == ErrorKind::Corrupt => noted.is_ok(),
+            Err(error) => {
+                tracing::warn!(?error, kind, "a copy cannot be put aside yet");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! What this replica knows to be unfinished: all lines of all members' segments, by key.
+//!
+//! Its own lines are here before anybody is answered, others' when `refresh` has read them. A line
+//! is *settled* when this replica has seen every member to be as it should; it stays known until
+//! its segment is removed, since a delete has to know that a copy may still be under way.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::line::{Line, What};
+use crate::model::{ObjectKey, Version};
+
+/// Segment and place in it.
+pub(super) type LineId = (Version, usize);
+
+#[derive(Debug)]
+pub(super) struct View {
+    inside: Mutex<Inside>,
+    /// Lines that are not settled: with none, a key needs no look-up.
+    open: AtomicUsize,
+    /// Attempts in doubt, likewise.
+    doubts: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    segments: BTreeMap<Version, Segment>,
+    keys: HashMap<ObjectKey, Vec<LineId>>,
+    /// Failed attempts at a key that may land late, and when that is past.
+    doubts: HashMap<ObjectKey, Vec<(Version, u64)>>,
+    /// Of each member, whether its segments have ever been read.
+    loaded: Vec<bool>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    lines: Vec<Entry>,
+    /// Members that keep it.
+    holders: BTreeSet<usize>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    line: Arc<Line>,
+    settled: bool,
+}
+
+/// A line and whether it is settled.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) id: LineId,
+    pub(super) line: Arc<Line>,
+    pub(super) settled: bool,
+}
+
+/// A key with unsettled lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pending {
+    pub(super) key: ObjectKey,
+    /// Of its oldest unsettled line.
+    pub(super) since: Version,
+    /// Members, by name, that its lines wait for.
+    pub(super) missing: BTreeSet<String>,
+}
+
+impl View {
+    pub(super) fn new(members: usize) -> Self {
+        let inside = Inside { loaded: vec![false; members], ..Inside::default() };
+        Self { inside: Mutex::new(inside), open: AtomicUsize::new(0), doubts: AtomicUsize::new(0) }
+    }
+
+    /// Adds a segment, or a further member that keeps it.
+    pub(super) fn add(
+        &self,
+        version: Version,
+        lines: Vec<Line>,
+        holders: impl IntoIterator<Item = usize>,
+    ) {
+        let mut inside = self.lock();
+        if let Some(known) = inside.segments.get_mut(&version) {
+            known.holders.extend(holders);
+            return;
+        }
+        for (place, line) in lines.iter().enumerate() {
+            inside.keys.entry(line.key.clone()).or_default().push((version, place));
+        }
+        self.open.fetch_add(lines.len(), Ordering::Release);
+        let entry = |line| Entry { line: Arc::new(line), settled: false };
+        let lines = lines.into_iter().map(entry).collect();
+        inside.segments.insert(version, Segment { lines, holders: holders.into_iter().collect() });
+    }
+
+    /// Forgets a segment.
+    pub(super) fn remove(&self, version: Version) {
+        let mut inside = self.lock();
+        let Some(segment) = inside.segments.remove(&version) else { return };
+        for Entry { line, settled } in segment.lines {
+            if !settled {
+                self.open.fetch_sub(1, Ordering::Release);
+            }
+            if let Some(ids) = inside.keys.get_mut(&line.key) {
+                ids.retain(|(of, _)| *of != version);
+                if ids.is_empty() {
+                    inside.keys.remove(&line.key);
+                }
+            }
+        }
+    }
+
+    /// A member's segments were read, and these are all: those that it alone kept are gone, by
+    /// another replica's hand.
+    pub(super) fn loaded(&self, member: usize, found: &BTreeSet<Version>, as_of: Version) {
+        let mut inside = self.lock();
+        inside.loaded[member] = true;
+        let mut gone = Vec::new();
+        for (version, segment) in &mut inside.segments {
+            // What was written after the listing began cannot be in it.
+            if *version < as_of && !found.contains(version) && segment.holders.remove(&member) {
+                gone.extend(segment.holders.is_empty().then_some(*version));
+            }
+        }
+        drop(inside);
+        gone.into_iter().for_each(|version| self.remove(version));
+    }
+
+    /// Whether a segment is known, as kept by this member.
+    pub(super) fn has(&self, version: Version, member: usize) -> bool {
+        self.lock().segments.get(&version).is_some_and(|known| known.holders.contains(&member))
+    }
+
+    /// Whether a member's segments have ever been read.
+    pub(super) fn is_loaded(&self, member: usize) -> bool {
+        self.lock().loaded[member]
+    }
+
+    /// Whether there is anything to settle.
+    pub(super) fn is_clear(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether a key has a line that is not settled.
+    pub(super) fn is_pending(&self, key: &ObjectKey) -> bool {
+        !self.is_clear() && self.lines(key).iter().any(|known| !known.settled)
+    }
+
+    /// All lines of a key, settled ones too.
+    pub(super) fn lines(&self, key: &ObjectKey) -> Vec<Known> {
+        let inside = self.lock();
+        let Some(ids) = inside.keys.get(key) else { return Vec::new() };
+        let known = |id: &LineId| {
+            let entry = inside.segments.get(&id.0)?.lines.get(id.1)?;
+            Some(Known { id: *id, line: Arc::clone(&entry.line), settled: entry.settled })
+        };
+        ids.iter().filter_map(known).collect()
+    }
+
+    /// Whether a key has any line, or an attempt in doubt.
+    pub(super) fn is_touched(&self, key: &ObjectKey) -> bool {
+        let inside = self.lock();
+        inside.keys.contains_key(key) || inside.doubts.contains_key(key)
+    }
+
+    /// Marks lines as settled, or as to be looked at again.
+    pub(super) fn mark(&self, ids: &[LineId], settled: bool) {
+        let mut inside = self.lock();
+        for (version, place) in ids {
+            let Some(segment) = inside.segments.get_mut(version) else { continue };
+            let Some(entry) = segment.lines.get_mut(*place) else { continue };
+            if entry.settled != settled {
+                entry.settled = settled;
+                match settled {
+                    true => self.open.fetch_sub(1, Ordering::Release),
+                    false => self.open.fetch_add(1, Ordering::Release),
+                };
+            }
+        }
+    }
+
+    /// Keys to settle, the longest-waiting first.
+    pub(super) fn pending(&self) -> Vec<Pending> {
+        if self.is_clear() {
+            return Vec::new();
+        }
+        let inside = self.lock();
+        let mut keys: BTreeMap<&ObjectKey, Pending> = BTreeMap::new();
+        let open = inside.segments.values().flat_map(|s| &s.lines).filter(|entry| !entry.settled);
+        for Entry { line, .. } in open {
+            let key = line.key.clone();
+            let new = Pending { key, since: line.version, missing: BTreeSet::new() };
+            let pending = keys.entry(&line.key).or_insert(new);
+            pending.since = pending.since.min(line.version);
+            pending.missing.extend(line.missing.iter().cloned());
+        }
+        let mut pending: Vec<_> = keys.into_values().collect();
+        pending.sort_by_key(|pending| pending.since);
+        pending
+    }
+
+    /// Whether something was acknowledged that none of the members for whom `reachable` holds has.
+    pub(super) fn is_stranded(&self, reachable: impl Fn(&str) -> bool) -> bool {
+        if self.is_clear() {
+            return false;
+        }
+        let inside = self.lock();
+        let mut open = inside.segments.values().flat_map(|s| &s.lines).filter(|e| !e.settled);
+        open.any(|entry| match &entry.line.what {
+            What::Copy { on } => !on.iter().any(|name| reachable(name)),
+            What::Delete | What::Kill { .. } => false,
+        })
+    }
+
+    /// Keys with an unsettled delete that begin so.
+    pub(super) fn deletes_below(&self, prefix: &str) -> bool {
+        if self.is_clear() {
+            return false;
+        }
+        let inside = self.lock();
+        let mut lines = inside.segments.values().flat_map(|segment| &segment.lines);
+        lines.any(|entry| {
+            !matches!(entry.line.what, What::Copy { .. })
+                && entry.line.key.as_str().starts_with(prefix)
+        })
+    }
+
+    /// Segments whose lines are all settled and that were written at or before a time.
+    pub(super) fn finished(&self, millis: u64) -> Vec<(Version, BTreeSet<usize>, Vec<Known>)> {
+        let inside = self.lock();
+        let old = inside.segments.iter().take_while(|(version, _)| version.millis <= millis);
+        let done = old.filter(|(_, segment)| segment.lines.iter().all(|entry| entry.settled));
+        let with_lines = |(version, segment): (&Version, &Segment)| {
+            let known = |(place, entry): (usize, &Entry)| Known {
+                id: (*version, place),
+                line: Arc::clone(&entry.line),
+                settled: entry.settled,
+            };
+            let lines = segment.lines.iter().enumerate().map(known).collect();
+            (*version, segment.holders.clone(), lines)
+        };
+        done.map(with_lines).collect()
+    }
+
+    /// An attempt failed that may still land, until `past` (milliseconds).
+    pub(super) fn doubt(&self, key: &ObjectKey, version: Version, past: u64) {
+        let mut inside = self.lock();
+        inside.doubts.entry(key.clone()).or_default().push((version, past));
+        self.doubts.store(inside.doubts.len(), Ordering::Release);
+    }
+
+    /// Attempts at a key that may still land.
+    pub(super) fn doubts(&self, key: &ObjectKey) -> Vec<Version> {
+        if self.doubts.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        let inside = self.lock();
+        inside.doubts.get(key).into_iter().flatten().map(|(version, _)| *version).collect()
+    }
+
+    /// Forgets the doubts of which the time is past.
+    pub(super) fn forget_doubts(&self, now: u64) {
+        let mut inside = self.lock();
+        inside.doubts.retain(|_, attempts| {
+            attempts.retain(|(_, past)| *past > now);
+            !attempts.is_empty()
+        });
+        self.doubts.store(inside.doubts.len(), Ordering::Release);
+    }
+
+    /// No holder leaves the maps half changed, so a lock poisoned by a panic is usable.
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(millis: u64) -> Version {
+        Version { millis, counter: 0, writer: 1 }
+    }
+
+    fn line(key: &str, what: What) -> Line {
+        let missing = vec!["a".to_owned()];
+        Line { what, key: ObjectKey::new(key), version: version(1), missing }
+    }
+
+    #[test]
+    fn a_settled_line_no_longer_holds_its_key_up_and_is_still_known() {
+        let view = View::new(2);
+        let key = ObjectKey::new("k");
+        let on = vec!["b".to_owned()];
+        view.add(version(5), vec![line("k", What::Copy { on }), line("l", What::Delete)], [1]);
+        assert!(view.is_pending(&key) && view.is_stranded(|name| name == "a"));
+        assert!(!view.is_stranded(|name| name == "b"));
+        assert_eq!(view.pending().len(), 2);
+        view.mark(&[(version(5), 0)], true);
+        assert!(!view.is_pending(&key) && view.is_touched(&key));
+        assert!(view.finished(9).is_empty());
+        view.mark(&[(version(5), 1)], true);
+        assert_eq!(view.finished(9).len(), 1);
+        assert!(view.finished(4).is_empty());
+        assert!(view.is_clear());
+        view.remove(version(5));
+        assert!(!view.is_touched(&key));
+    }
+
+    #[test]
+    fn what_no_member_keeps_any_more_is_forgotten() {
+        let view = View::new(2);
+        view.add(version(5), vec![line("k", What::Delete)], [0, 1]);
+        let none = BTreeSet::new();
+        view.loaded(0, &none, version(9));
+        assert!(!view.is_clear() && view.is_loaded(0) && !view.is_loaded(1));
+        view.loaded(1, &none, version(5));
+        assert!(!view.is_clear(), "it is not older than the listing");
+        view.loaded(1, &none, version(9));
+        assert!(view.is_clear());
+    }
+
+    #[test]
+    fn doubts_pass() {
+        let view = View::new(1);
+        let key = ObjectKey::new("k");
+        view.doubt(&key, version(3), 100);
+        assert_eq!(view.doubts(&key), [version(3)]);
+        assert!(view.is_touched(&key));
+        view.forget_doubts(100);
+        assert!(view.doubts(&key).is_empty() && !view.is_touched(&key));
+    }
+}

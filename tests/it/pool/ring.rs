@@ -1,0 +1,185 @@
+//! Members that fail on purpose, and replicas of the service over them, on a clock of the test's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use proof_storage::backend::Backend;
+use proof_storage::backend::faulty::{Chance, Fault, Faulty, Operation};
+use proof_storage::backend::memory::Memory;
+use proof_storage::model::{
+    Attributes, Digest, ErrorKind, GetOptions, ListRequest, ObjectKey, Payload, PoolMode, PutMode,
+    Representation, Role, StoreError, Stored,
+};
+use proof_storage::pool::{MemberSetup, Planted, Pool, PoolPolicy, WallClock};
+use tokio::time::Instant;
+
+/// What the names of proofs begin with.
+pub const NAMESPACE: &str = "proofs/";
+
+const CALLS: [Operation; 11] = [
+    Operation::Put,
+    Operation::Get,
+    Operation::Head,
+    Operation::Delete,
+    Operation::DeleteMany,
+    Operation::List,
+    Operation::Copy,
+    Operation::Rename,
+    Operation::Presign,
+    Operation::Usage,
+    Operation::Probe,
+];
+
+/// Members `m0`, `m1`, … that outlive the replicas over them.
+pub struct Ring {
+    pub members: Vec<Arc<Faulty<Memory>>>,
+    pub mode: PoolMode,
+    pub min_copies: usize,
+    pub planted: Option<Planted>,
+    roles: Vec<Role>,
+    /// Milliseconds by which the wall clock is off.
+    skew: Arc<AtomicI64>,
+    writers: AtomicU32,
+    began: Instant,
+    spool: tempfile::TempDir,
+}
+
+impl Ring {
+    pub fn new(mode: PoolMode, members: usize) -> Self {
+        Self {
+            members: (0..members)
+                .map(|seed| Arc::new(Faulty::new(Memory::new(), seed as u64)))
+                .collect(),
+            mode,
+            min_copies: 1,
+            planted: None,
+            roles: vec![Role::ReadWrite; members],
+            skew: Arc::default(),
+            writers: AtomicU32::new(1),
+            began: Instant::now(),
+            spool: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    pub fn with_role(mut self, member: usize, role: Role) -> Self {
+        self.roles[member] = role;
+        self
+    }
+
+    /// A replica of the service: it knows nothing but what the members keep.
+    pub fn replica(&self) -> Arc<Pool> {
+        let setups = self.members.iter().zip(&self.roles).enumerate();
+        let setups = setups.map(|(place, (member, &role))| MemberSetup {
+            name: format!("m{place}").into(),
+            backend: Arc::clone(member) as Arc<dyn Backend>,
+            role,
+            quota_bytes: None,
+        });
+        let (skew, began) = (Arc::clone(&self.skew), self.began);
+        let now = move || -> SystemTime {
+            // Somewhere in 2026, and then as the test's time goes.
+            let millis = 1_800_000_000_000 + began.elapsed().as_millis() as i64;
+            let millis = millis + skew.load(Ordering::Relaxed);
+            UNIX_EPOCH + Duration::from_millis(millis as u64)
+        };
+        let mut policy = PoolPolicy::new(self.mode, self.min_copies, NAMESPACE, self.spool.path());
+        policy.wall = WallClock::new(now);
+        policy.writer = self.writers.fetch_add(1, Ordering::Relaxed);
+        policy.planted = self.planted;
+        policy.repair_rate = 1_000_000;
+        Pool::new(setups.collect(), policy)
+    }
+
+    /// Moves the wall clock of all replicas.
+    pub fn jump(&self, millis: i64) {
+        self.skew.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// A member refuses connections.
+    pub fn darken(&self, member: usize) {
+        self.strike(member, Fault::Refuse(ErrorKind::Unavailable));
+    }
+
+    /// Every call of a member meets this.
+    pub fn strike(&self, member: usize, fault: Fault) {
+        let chance = |operation| Chance { operation, fault, probability: 1.0 };
+        self.members[member].set_chances(CALLS.map(chance));
+    }
+
+    pub fn heal(&self, member: usize) {
+        self.members[member].set_chances([]);
+    }
+
+    /// What a member really has, whatever it says.
+    pub async fn kept(&self, member: usize, name: &str) -> Option<String> {
+        read(self.members[member].inner(), name).await.ok()
+    }
+
+    /// Puts bytes into a member behind everybody's back, under what was said of the old ones.
+    pub async fn corrupt(&self, member: usize, name: &str) {
+        let store = self.members[member].inner();
+        let meta = store.head(&key(name)).await.expect("something to corrupt");
+        let wrong = Payload::Bytes(Bytes::from_static(b"wrong"));
+        store.put(&key(name), wrong, meta.attributes, PutMode::Overwrite).await.expect("memory");
+    }
+
+    /// Names that a member has below a prefix.
+    pub async fn names(&self, member: usize, prefix: &str) -> Vec<String> {
+        let request =
+            ListRequest { prefix: prefix.into(), delimiter: None, limit: 1000, after: None };
+        let page = self.members[member].inner().list(&request).await.expect("memory");
+        page.items.into_iter().map(|item| item.key.to_string()).collect()
+    }
+}
+
+/// Lets a replica's background work until nothing is left that can be done now.
+pub async fn settle(replica: &Pool) {
+    for _ in 0..50 {
+        if !replica.round().await {
+            return;
+        }
+    }
+}
+
+pub fn key(name: &str) -> ObjectKey {
+    ObjectKey::new(format!("{NAMESPACE}{name}"))
+}
+
+pub fn attributes(bytes: &[u8]) -> Attributes {
+    let (sha256, size) = (Digest::of(bytes), bytes.len() as u64);
+    let representation = Some(Representation { sha256, size, stored_sha256: sha256 });
+    Attributes { representation, ..Attributes::new("application/c2pa") }
+}
+
+pub async fn put(
+    store: &dyn Backend,
+    name: &str,
+    text: &str,
+    mode: PutMode,
+) -> Result<Stored, StoreError> {
+    let bytes = Bytes::copy_from_slice(text.as_bytes());
+    let attributes = attributes(&bytes);
+    store.put(&key(name), bytes.into(), attributes, mode).await
+}
+
+pub async fn create(store: &dyn Backend, name: &str, text: &str) {
+    put(store, name, text, PutMode::Create).await.expect("a create is acknowledged");
+}
+
+/// The whole text; `NotFound` where there is none.
+pub async fn read(store: &dyn Backend, name: &str) -> Result<String, ErrorKind> {
+    let found = store.get(&key(name), GetOptions::default()).await.map_err(|e| e.kind())?;
+    let bytes = found.body.collect().await.map_err(|e| e.kind())?;
+    Ok(String::from_utf8(bytes.to_vec()).expect("text"))
+}
+
+/// Names of proofs as listed.
+pub async fn list(store: &dyn Backend) -> Result<Vec<String>, ErrorKind> {
+    let request =
+        ListRequest { prefix: NAMESPACE.into(), delimiter: None, limit: 1000, after: None };
+    let page = store.list(&request).await.map_err(|error| error.kind())?;
+    let names = page.items.iter().map(|item| item.key.as_str()[NAMESPACE.len()..].to_owned());
+    Ok(names.collect())
+}
