@@ -102,11 +102,6 @@ impl Member {
         }
     }
 
-    /// Whether it knows at any time how much it holds.
-    pub(super) fn counts_exactly(&self) -> bool {
-        matches!(self.store, Store::Local(_))
-    }
-
     /// Standing defects.
     pub(super) fn damage(&self) -> Vec<String> {
         match &self.store {

@@ -2,20 +2,19 @@
 //!
 //! ```text
 //! one:      member
-//! several:  (inventory ▸) pool ─┬─ member   inventory ▸ metered ▸ retry ▸ breaker ▸ limit ▸ timeout ▸ s3
-//!                               └─ member   metered ▸ timeout ▸ embedded
+//! several:  inventory ▸ pool ─┬─ member   inventory ▸ metered ▸ retry ▸ breaker ▸ limit ▸ timeout ▸ s3
+//!                             └─ member   metered ▸ timeout ▸ embedded
 //! ```
 //! A member's inventory counts that member; the pool's counts each proof once, however many copies
 //! there are.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::StartError;
 use super::member::Member;
 use crate::backend::Backend;
-use crate::config::Config;
+use crate::config::{Config, PoolConfig};
 use crate::http::{self, BreakerView, PoolState, PoolView};
 use crate::layer::{Inventory, InventoryPolicy};
 use crate::model::StoreError;
@@ -26,9 +25,13 @@ use crate::vault::Monitor;
 /// All members, and what makes one backend of them.
 pub(super) struct Store {
     members: Vec<Member>,
-    pool: Option<Arc<Pool>>,
-    /// Counts the pool, where its members do not count exactly.
-    inventory: Option<Arc<Inventory>>,
+    pool: Option<Counted>,
+}
+
+/// A pool, and what counts it.
+struct Counted {
+    pool: Arc<Pool>,
+    inventory: Arc<Inventory>,
 }
 
 impl Store {
@@ -46,21 +49,14 @@ impl Store {
             return Err(StartError::NoBackend);
         }
         let pool = (members.len() > 1).then(|| pool_of(config, &members, spool_folder));
-        let counted = members.iter().all(Member::counts_exactly);
-        let inventory = pool.clone().filter(|_| !counted).map(|pool| {
-            let prefix = config.storage.namespace.prefix();
-            let policy = InventoryPolicy::new(prefix, inventory_interval(config)).of_pool();
-            Arc::new(Inventory::new(pool, policy))
-        });
-        Ok(Self { members, pool, inventory })
+        Ok(Self { members, pool })
     }
 
     /// What the vault is given.
     pub(super) fn backend(&self) -> Arc<dyn Backend> {
-        match (&self.inventory, &self.pool) {
-            (Some(inventory), _) => inventory.clone(),
-            (None, Some(pool)) => pool.clone(),
-            (None, None) => self.members[0].backend.clone(),
+        match &self.pool {
+            Some(counted) => counted.inventory.clone(),
+            None => self.members[0].backend.clone(),
         }
     }
 
@@ -71,10 +67,9 @@ impl Store {
             tasks.push(tokio::spawn(member.learn()));
             tasks.push(tokio::spawn(member.count()));
         }
-        if let Some(pool) = self.pool.clone() {
+        if let Some(Counted { pool, inventory }) = &self.pool {
+            let (pool, inventory) = (Arc::clone(pool), Arc::clone(inventory));
             tasks.push(tokio::spawn(async move { pool.run().await }));
-        }
-        if let Some(inventory) = self.inventory.clone() {
             tasks.push(tokio::spawn(async move { inventory.keep().await }));
         }
         tasks
@@ -104,7 +99,7 @@ impl Store {
 
     /// How the pool stands, where there is one.
     pub(super) fn pool_view(&self) -> Option<PoolView> {
-        self.pool.clone().map(pool_view)
+        self.pool.as_ref().map(|counted| pool_view(Arc::clone(&counted.pool)))
     }
 
     /// Compares the members; nothing where there is only one.
@@ -115,7 +110,7 @@ impl Store {
         &self,
         how: Reconcile,
     ) -> Option<Result<ReconcileReport, StoreError>> {
-        let pool = self.pool.as_ref()?;
+        let Counted { pool, .. } = self.pool.as_ref()?;
         futures_util::future::join_all(self.members.iter().map(Member::learn_now)).await;
         Some(pool.reconcile(how).await)
     }
@@ -128,27 +123,20 @@ impl Store {
     }
 }
 
-fn pool_of(config: &Config, members: &[Member], spool_folder: &Path) -> Arc<Pool> {
+fn pool_of(config: &Config, members: &[Member], spool_folder: &Path) -> Counted {
     let setup = members.iter().map(|member| MemberSetup {
         name: Arc::clone(&member.config.name),
         backend: Arc::clone(&member.backend),
         role: member.config.role,
         quota_bytes: member.config.quota_bytes,
     });
-    let namespace = config.storage.namespace.prefix().to_owned();
-    let policy = PoolPolicy::new(
-        config.pool.mode,
-        config.pool.min_copies,
-        namespace,
-        spool_folder.to_owned(),
-    );
-    Pool::new(setup.collect(), policy)
-}
-
-/// The shortest that a member asks for.
-fn inventory_interval(config: &Config) -> Duration {
-    let remotes = config.backends.iter().filter_map(|backend| backend.remote());
-    remotes.map(|remote| remote.inventory_interval).min().unwrap_or(Duration::MAX)
+    let PoolConfig { mode, min_copies, inventory_interval } = config.pool;
+    let prefix = config.storage.namespace.prefix();
+    let policy = PoolPolicy::new(mode, min_copies, prefix, spool_folder);
+    let pool = Pool::new(setup.collect(), policy);
+    let policy = InventoryPolicy::new(prefix, inventory_interval).of_pool();
+    let inventory = Arc::new(Inventory::new(pool.clone(), policy));
+    Counted { pool, inventory }
 }
 
 /// Tells how a pool stands, in the words of answers and metrics.
@@ -159,6 +147,7 @@ pub fn pool_view(pool: Arc<Pool>) -> PoolView {
             name: member.name.into(),
             repairs_pending: member.pending_repairs,
             full: member.full,
+            complete: member.complete,
         });
         PoolState {
             mode: status.mode,

@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn pool() -> PoolConfig {
-        PoolConfig { mode: PoolMode::Fallback, min_copies: 1 }
+        PoolConfig { mode: PoolMode::Fallback, ..Config::default().pool }
     }
 
     #[test]

@@ -39,7 +39,7 @@ fn report(result: Result<ReconcileReport, ReconcileError>, how: Reconcile, json:
 
 fn is_in_order(found: &ReconcileReport, how: Reconcile) -> bool {
     let differ = found.missing + found.extra + found.different + found.corrupt;
-    found.unreachable.is_empty() && (differ == 0 || !how.dry_run)
+    found.unreachable.is_empty() && found.failed == 0 && (differ == 0 || !how.dry_run)
 }
 
 fn text(found: &ReconcileReport, how: Reconcile) -> String {
@@ -58,6 +58,9 @@ fn text(found: &ReconcileReport, how: Reconcile) -> String {
         true => "nothing was changed (--dry-run)\n".to_owned(),
         false => format!("{} names brought in order\n", found.repaired),
     };
+    if found.failed > 0 {
+        text += &format!("{} names could not be brought in order\n", found.failed);
+    }
     for name in &found.unreachable {
         text += &format!("{name} could not be compared\n");
     }
@@ -99,6 +102,13 @@ mod tests {
             (&document["compared"], &document["unreachable"][0]),
             (&9.into(), &"far".into())
         );
+    }
+
+    #[test]
+    fn a_name_that_stays_in_disorder_is_a_failure() {
+        let told = report(Ok(ReconcileReport { failed: 1, ..found() }), WET, false);
+        assert_eq!(told.code, 1);
+        assert!(told.out.contains("1 names could not be brought in order"), "{}", told.out);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `[pool]`: how several backends work together, and what must hold among them.
 
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use super::backend::{BackendConfig, BackendKind, Common};
 use super::parse;
@@ -17,6 +18,9 @@ pub struct PoolConfig {
     /// `STORAGE_POOL_MIN_COPIES`: copies before a mirror acknowledges a write. Default one less
     /// than the members that take writes, but at least one.
     pub min_copies: usize,
+    /// `STORAGE_INVENTORY_INTERVAL` (ms): between two countings of all members together, for
+    /// stats. Default an hour.
+    pub inventory_interval: Duration,
 }
 
 const MODES: &[(&str, PoolMode)] =
@@ -61,6 +65,7 @@ pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> (Vec<BackendConf
     let pool = PoolConfig {
         mode: mode.unwrap_or(PoolMode::Fallback),
         min_copies: min_copies.unwrap_or(takers.saturating_sub(1).max(1)),
+        inventory_interval: common.manners.inventory_interval,
     };
     check_pool(reader, pool, (meant, takers));
     (members.into_iter().map(|member| member.config).collect(), pool)

@@ -145,7 +145,7 @@ settings! {
     MAX_IN_FLIGHT = "STORAGE_MAX_IN_FLIGHT", Some("storage.max_in_flight"), Some("256"), Text,
         "calls to a remote backend under way at once";
     INVENTORY_INTERVAL = "STORAGE_INVENTORY_INTERVAL", Some("storage.inventory_interval"),
-        Some("3600000"), Text, "milliseconds between two countings of a remote backend, for stats";
+        Some("3600000"), Text, "milliseconds between two countings of a remote backend or a pool, for stats";
     R2_ACCOUNT_ID = "R2_ACCOUNT_ID", None, None, Text,
         "account of `r2`; makes the endpoint https://<account>.r2.cloudflarestorage.com";
     R2_ACCESS_KEY_ID = "R2_ACCESS_KEY_ID", None, None, Secret,

@@ -45,6 +45,7 @@ fn member(member: &Member, pool: Option<&PoolState>) -> Value {
         "latency": milliseconds(health.latency),
         "quota_bytes": quota_bytes,
         "full": figures.is_some_and(|figures| figures.full),
+        "complete": figures.is_none_or(|figures| figures.complete),
         "pending_repairs": figures.map_or(0, |figures| figures.repairs_pending),
         "last_error": health.error,
         "checked_at": timestamp(health.checked_at),

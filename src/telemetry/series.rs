@@ -83,6 +83,8 @@ series! {
         "Age of the oldest copy or delete that a member still misses; 0 where none does.";
     POOL_MEMBER_FULL = Gauge, None, "pool_member_full",
         "Whether a member's quota is used up, so that it is passed over for writes, by backend.";
+    POOL_MEMBER_COMPLETE = Gauge, None, "pool_member_complete",
+        "Whether a member is known to have all that belongs to it, but for repairs, by backend.";
     POOL_CONFLICTS = Gauge, None, "pool_conflicts",
         "Keys under which two versions were written that exclude each other; both are kept.";
     POOL_QUARANTINED = Gauge, None, "pool_quarantined",

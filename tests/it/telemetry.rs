@@ -202,6 +202,7 @@ fn figures() -> PoolFigures {
         name: name.into(),
         repairs_pending,
         full,
+        complete: !full,
     };
     PoolFigures {
         members: vec![member("east", 3, false), member("west", 0, true)],
@@ -397,6 +398,8 @@ fn figures_of_a_pool_are_what_it_counted() {
         ("repairs_pending", &[("backend", "west")], 0.0),
         ("member_full", &[("backend", "east")], 0.0),
         ("member_full", &[("backend", "west")], 1.0),
+        ("member_complete", &[("backend", "east")], 1.0),
+        ("member_complete", &[("backend", "west")], 0.0),
         ("oldest_repair_seconds", &[], 1.5),
         ("conflicts", &[], 1.0),
         ("quarantined", &[], 2.0),

@@ -52,6 +52,8 @@ pub struct MemberFigures {
     pub repairs_pending: u64,
     /// Whether it is passed over for writes because its quota is used up.
     pub full: bool,
+    /// Whether it is known to have all that belongs to it, but for what is pending.
+    pub complete: bool,
 }
 
 impl Metrics {
@@ -62,9 +64,9 @@ impl Metrics {
             let backend = [("backend", &*member.name)];
             let pending = register.gauge(&series::POOL_REPAIRS_PENDING, &backend);
             pending.set(member.repairs_pending as f64);
-            register
-                .gauge(&series::POOL_MEMBER_FULL, &backend)
-                .set(f64::from(u8::from(member.full)));
+            let flag = |is: bool| f64::from(u8::from(is));
+            register.gauge(&series::POOL_MEMBER_FULL, &backend).set(flag(member.full));
+            register.gauge(&series::POOL_MEMBER_COMPLETE, &backend).set(flag(member.complete));
         }
         let oldest = register.gauge(&series::POOL_OLDEST_REPAIR, &[]);
         oldest.set(figures.oldest_repair.as_secs_f64());

@@ -11,6 +11,7 @@ use proof_storage::backend::Backend;
 use proof_storage::backend::memory::Memory;
 use proof_storage::config::Config;
 use proof_storage::http::{Member, Service, Signer};
+use proof_storage::layer::{Inventory, InventoryPolicy};
 use proof_storage::model::{PoolMode, Role};
 use proof_storage::pool::{MemberSetup, Pool, PoolPolicy};
 use proof_storage::telemetry::Metrics;
@@ -50,19 +51,21 @@ impl Client {
         Self::of(Kept { backend, members: vec![member], pool: None }, config)
     }
 
-    /// Over a pool.
-    pub async fn pool(members: Vec<MemberSetup>, mode: PoolMode) -> Self {
+    /// Over a pool, which is counted when the test says so.
+    pub async fn pool(members: Vec<MemberSetup>, mode: PoolMode) -> (Self, Arc<Inventory>) {
         let hour = Duration::from_secs(3600);
-        let mut shown = Vec::new();
-        for setup in &members {
+        let shown = members.iter().map(async |setup| {
             let member = member(&setup.name, Arc::clone(&setup.backend), hour).await;
-            let (role, quota_bytes) = (setup.role, setup.quota_bytes);
-            shown.push(Member { role, quota_bytes, ..member });
-        }
-        let spool = std::env::temp_dir();
-        let pool = Pool::new(members, PoolPolicy::new(mode, 1, "proofs/".to_owned(), spool));
+            Member { role: setup.role, quota_bytes: setup.quota_bytes, ..member }
+        });
+        let shown = futures_util::future::join_all(shown).await;
+        let policy = PoolPolicy::new(mode, 1, "proofs/", std::env::temp_dir());
+        let pool = Pool::new(members, policy);
         let view = Some(app::pool_view(Arc::clone(&pool)));
-        Self::of(Kept { backend: pool, members: shown, pool: view }, Config::default())
+        let policy = InventoryPolicy::new("proofs/", hour).of_pool();
+        let inventory = Arc::new(Inventory::new(pool, policy));
+        let kept = Kept { backend: inventory.clone(), members: shown, pool: view };
+        (Self::of(kept, Config::default()), inventory)
     }
 
     fn of(kept: Kept, config: Config) -> Self {
