@@ -30,6 +30,9 @@ pub enum ReconcileError {
 /// See [`ReconcileError`]. A folder of the embedded store belongs to one process: while a service
 /// has it open, this fails.
 pub async fn reconcile(config: &Config, how: Reconcile) -> Result<ReconcileReport, ReconcileError> {
+    if config.backends.len() < 2 {
+        return Err(ReconcileError::Single);
+    }
     let data_dir = &config.storage.data_dir;
     create_folder(data_dir)?;
     let spool_folder = data_dir.join(SPOOL_FOLDER);

@@ -68,7 +68,8 @@ fn backends(config: &Config) -> String {
     let mut text = format!("\n{mode}:\n");
     let width = config.backends.iter().map(|backend| backend.name.len()).max().unwrap_or(0);
     for backend in &config.backends {
-        let (name, provider, role) = (&backend.name, backend.provider(), backend.role.as_str());
+        let (name, role) = (&backend.name, backend.role.as_str());
+        let provider = backend.provider().as_str();
         let quota = backend.quota_bytes.map(|bytes| format!(", at most {bytes} bytes"));
         let (place, quota) = (place(backend), quota.unwrap_or_default());
         let _ = writeln!(text, "  {name:width$}  {provider:5}  {role:10}  {place}{quota}");
