@@ -12,6 +12,7 @@
 //! a key are ordered by the version that each carries, never by a wall clock. ARCHITECTURE.md says
 //! what is promised with one replica, with several, and on members without conditional writes.
 
+mod begin;
 mod body;
 mod clock;
 mod core;
@@ -96,6 +97,7 @@ impl Pool {
     /// # Errors
     /// No member can be listed.
     pub async fn reconcile(&self, how: Reconcile) -> Result<ReconcileReport, StoreError> {
+        self.parts.begin().await?;
         self.parts.reconcile(how).await
     }
 
@@ -145,14 +147,17 @@ impl Backend for Pool {
         attributes: Attributes,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
+        self.parts.begin().await?;
         self.parts.put(key, payload, attributes, mode).await
     }
 
     async fn get(&self, key: &ObjectKey, options: GetOptions) -> Result<Retrieved, StoreError> {
+        self.parts.begin().await?;
         self.parts.get(key, options).await
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
+        self.parts.begin().await?;
         self.parts.head(key).await
     }
 
@@ -161,14 +166,19 @@ impl Backend for Pool {
         key: &ObjectKey,
         if_match: Option<&ETag>,
     ) -> Result<Option<bool>, StoreError> {
+        self.parts.begin().await?;
         self.parts.delete(key, if_match).await
     }
 
     async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
-        self.parts.delete_many(keys).await
+        match self.parts.begin().await {
+            Ok(()) => self.parts.delete_many(keys).await,
+            Err(error) => vec![Err(error); keys.len()],
+        }
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        self.parts.begin().await?;
         self.parts.list(request).await
     }
 
@@ -178,6 +188,7 @@ impl Backend for Pool {
         destination: &ObjectKey,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
+        self.parts.begin().await?;
         self.parts.copy(source, destination, mode).await
     }
 
@@ -187,6 +198,7 @@ impl Backend for Pool {
         destination: &ObjectKey,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
+        self.parts.begin().await?;
         self.parts.rename(source, destination, mode).await
     }
 
@@ -196,6 +208,7 @@ impl Backend for Pool {
         method: &PresignMethod,
         expires_in: Duration,
     ) -> Result<Presigned, StoreError> {
+        self.parts.begin().await?;
         self.parts.presign(key, method, expires_in).await
     }
 

@@ -68,6 +68,11 @@ impl<B: Backend> Faulty<B> {
         lock(&self.plan).script(operation, faults.into_iter().map(Into::into));
     }
 
+    /// Forgets what is left of all scripts.
+    pub fn clear_script(&self) {
+        lock(&self.plan).clear_script();
+    }
+
     /// Every fault injected so far, in order.
     pub fn injected(&self) -> Vec<(Operation, Fault)> {
         lock(&self.plan).injected().to_vec()

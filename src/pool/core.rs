@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::Instant;
 
+use super::begin::Beginning;
 use super::clock::Clock;
 use super::errands::{Errands, Racing};
 use super::latency::HedgeBudget;
@@ -40,6 +41,7 @@ pub(super) struct Core {
     pub(super) errands: Errands,
     pub(super) racing: Racing,
     pub(super) readings: Readings,
+    pub(super) beginning: Beginning,
     /// Wakes the repairer.
     pub(super) work: Notify,
     stripes: Vec<Mutex<()>>,
@@ -85,6 +87,7 @@ impl Core {
             errands: Errands::default(),
             racing: Racing::default(),
             readings: Readings::default(),
+            beginning: Beginning::default(),
             work: Notify::new(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             members,
@@ -173,7 +176,12 @@ impl Core {
         let is_complete =
             |place: &usize| homes.contains(place) && self.members[*place].is_complete();
         let all_read = dark.all(|place| self.view.is_loaded(place));
-        all_read && absent.iter().any(is_complete) && !self.is_elsewhere(key, absent)
+        // An attempt that failed may have landed at a member that is dark now.
+        let is_doubtful = !self.view.doubts(key).is_empty();
+        all_read
+            && !is_doubtful
+            && absent.iter().any(is_complete)
+            && !self.is_elsewhere(key, absent)
     }
 
     /// Whether a key was written to members none of which is among these.

@@ -72,9 +72,7 @@ impl Parts {
         attributes: Attributes,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        let is_plain = mode == PutMode::Create
-            && !self.view.is_pending(key)
-            && self.view.doubts(key).is_empty();
+        let is_plain = mode == PutMode::Create && !self.view.is_touched(key);
         if !is_plain {
             let (parts, key) = (self.clone(), key.clone());
             let call = async move { parts.rewrite(key, payload, attributes, mode).await };

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::line::{Line, What};
 use super::parts::Parts;
 use super::state::Sight;
-use crate::model::{ETag, ErrorKind, ObjectKey, StoreError, Version};
+use crate::model::{Class, ETag, ErrorKind, ObjectKey, StoreError, Version};
 
 /// What members said of one key: who confirmed that nothing is there, and who did not.
 #[derive(Debug, Default)]
@@ -194,14 +194,19 @@ impl Parts {
         }
         let noted = if lines.is_empty() { Ok(()) } else { self.write_down(lines).await };
         let answer = |(key, answers): (&ObjectKey, Answers)| {
-            if answers.confirmed == 0 {
+            let result = if answers.confirmed == 0 {
                 let errors: Vec<_> = answers.failed.into_iter().map(|(_, error)| error).collect();
-                return Err(self.failure(&errors));
+                Err(self.failure(&errors))
+            } else if buried.contains(key) {
+                noted.clone().map_err(|cause| self.not_buried(cause))
+            } else {
+                Ok(())
+            };
+            if result.as_ref().is_err_and(|error| error.class() == Class::Unknown) {
+                // Gone here and there: that somebody has nothing says nothing of the others.
+                self.view.doubt(key, version, self.past(version));
             }
-            if buried.contains(key) {
-                noted.clone().map_err(|cause| self.not_buried(cause))?;
-            }
-            Ok(existed(&answers.existed))
+            result.map(|()| existed(&answers.existed))
         };
         keys.iter().zip(answers).map(answer).collect()
     }

@@ -15,6 +15,7 @@ use super::reconcile::Reconcile;
 use super::scribe::put_record;
 use super::settle::Settled;
 use super::state::Sight;
+use super::view::{Known, Pending};
 use crate::model::{Attributes, Class, ErrorKind, ObjectKey, Payload, PutMode, Version};
 
 /// Between two rounds while there is work.
@@ -25,7 +26,7 @@ const CLOCK_MARK: Duration = Duration::from_secs(10);
 /// Between two comparisons of members with their quotas.
 const MEASURE: Duration = Duration::from_secs(15);
 /// For how long a lease is good, from when it was taken or renewed.
-const LEASE: Duration = Duration::from_secs(30);
+const LEASE: Duration = Duration::from_secs(8);
 /// Between two tries to compare members that are not known to be complete.
 const COMPARE: Duration = Duration::from_secs(15);
 /// Times that a key is looked at again in one round.
@@ -43,7 +44,6 @@ pub(super) struct Keeper {
     leased: Option<Instant>,
     /// Segments whose deletes were looked at once more at the end of their time.
     checked: HashSet<Version>,
-    is_started: bool,
     compared: Option<Instant>,
 }
 
@@ -62,10 +62,10 @@ impl Parts {
 
     /// One round; answers whether something is left to do.
     pub(super) async fn round(&self, keeper: &mut Keeper) -> bool {
-        if !keeper.is_started {
-            keeper.is_started = self.read_clock_marks().await;
+        let is_begun = self.begin().await.is_ok();
+        if is_begun {
+            self.mark_clock(keeper).await;
         }
-        self.mark_clock(keeper).await;
         if due(&mut keeper.measured, MEASURE) {
             for member in &self.members {
                 member.measure().await;
@@ -86,17 +86,21 @@ impl Parts {
         !self.view.is_clear() || self.errands.len() > 0
     }
 
-    /// Settles what waits, at members that answer.
+    /// Settles what waits, at members that answer: what this replica wrote down or saw itself, and
+    /// with the lease what others did.
     async fn repair(&self, keeper: &mut Keeper) {
-        let mut keys: BTreeMap<ObjectKey, BTreeSet<String>> =
-            self.errands.list().into_iter().map(|(key, _)| (key, BTreeSet::new())).collect();
+        let seen = self.errands.list().into_iter().map(|(key, _)| (key, BTreeSet::new()));
+        let mut keys: BTreeMap<ObjectKey, BTreeSet<String>> = seen.collect();
         let mut order: Vec<ObjectKey> = keys.keys().cloned().collect();
-        for pending in self.view.pending() {
+        let pending = self.view.pending();
+        let is_ours = |pending: &Pending| pending.writers.contains(&self.clock.writer());
+        let may_all = pending.iter().all(is_ours) || self.holds_lease(keeper).await;
+        for pending in pending.into_iter().filter(|pending| may_all || is_ours(pending)) {
             if keys.insert(pending.key.clone(), pending.missing).is_none() {
                 order.push(pending.key);
             }
         }
-        if order.is_empty() || !self.holds_lease(keeper).await {
+        if order.is_empty() {
             return;
         }
         let mut silent = self.silent_members().await;
@@ -130,7 +134,7 @@ impl Parts {
     async fn complete(&self, keeper: &mut Keeper) {
         let homes = self.homes();
         let is_incomplete = homes.iter().any(|&home| !self.members[home].is_complete());
-        if !is_incomplete || !keeper.is_started || !due(&mut keeper.compared, COMPARE) {
+        if !is_incomplete || !due(&mut keeper.compared, COMPARE) {
             return;
         }
         let all_read = (0..self.members.len()).all(|place| self.view.is_loaded(place));
@@ -171,6 +175,9 @@ impl Parts {
         let now = self.clock.now_millis();
         let until = now.saturating_sub(self.grace_millis());
         for (version, holders, lines) in self.view.finished(until) {
+            if lines.iter().any(|known| self.is_above_a_tombstone(known)) {
+                continue;
+            }
             let deletes = lines
                 .iter()
                 .filter(|known| matches!(known.line.what, What::Delete | What::Kill { .. }));
@@ -198,6 +205,17 @@ impl Parts {
                 keeper.checked.remove(&version);
             }
         }
+    }
+
+    /// Whether a line tells of a write that a tombstone, still there, would hide.
+    fn is_above_a_tombstone(&self, known: &Known) -> bool {
+        let is_delete = |known: &Known| matches!(known.line.what, What::Delete);
+        !is_delete(known)
+            && self.view.lines(&known.line.key).iter().any(|other| {
+                is_delete(other)
+                    && other.id.0 != known.id.0
+                    && other.line.version < known.line.version
+            })
     }
 
     /// Takes or renews the lease. Who cannot ask for it works without.
@@ -240,45 +258,8 @@ impl Parts {
         true
     }
 
-    /// Reads the marks of all clocks: a version must not fall below one that was given before a
-    /// restart, even where this machine's clock was set back. Answers whether any member was read.
-    async fn read_clock_marks(&self) -> bool {
-        let prefix = self.records.clocks();
-        let mut newest = vec![None; self.members.len()];
-        for (place, newest) in newest.iter_mut().enumerate() {
-            let Ok(items) = self.list_records(place, prefix.clone()).await else { continue };
-            let marks = items.iter().filter_map(|item| {
-                item.key.as_str().strip_prefix(&prefix)?.parse::<Version>().ok()
-            });
-            let marks: Vec<Version> = marks.collect();
-            *newest = Some(marks.iter().copied().max());
-            marks.iter().for_each(|mark| self.clock.observe(*mark));
-            // Of processes that are gone; the newest says as much.
-            let now = self.clock.wall_millis();
-            for old in
-                marks.iter().filter(|mark| mark.millis < now && newest.flatten() > Some(**mark))
-            {
-                let _ = self.delete_at(place, &self.records.clock(*old), None).await;
-            }
-        }
-        let latest = newest.iter().flatten().max().copied().flatten();
-        for (place, newest) in newest.iter().enumerate() {
-            let Some(newest) = newest else { continue };
-            self.load_completeness(place).await;
-            let behind = |mark: Version| {
-                let lag = latest.map_or(0, |latest| latest.millis.saturating_sub(mark.millis));
-                u128::from(lag) > (4 * CLOCK_MARK).as_millis()
-            };
-            // It was away, or was set back to an earlier state: which, cannot be told from here.
-            if latest.is_some() && newest.is_none_or(behind) && self.members[place].is_complete() {
-                self.was_set_back(place);
-            }
-        }
-        newest.iter().any(Option::is_some)
-    }
-
     /// A member may be without what it had: it is not believed before it was compared.
-    fn was_set_back(&self, place: usize) {
+    pub(super) fn was_set_back(&self, place: usize) {
         let member = &self.members[place];
         if member.is_complete() {
             tracing::error!(
@@ -291,7 +272,7 @@ impl Parts {
 
     /// Puts down on every member how far the clock may go until the next time.
     async fn mark_clock(&self, keeper: &mut Keeper) {
-        if !keeper.is_started || !due(&mut keeper.marked, CLOCK_MARK) {
+        if !due(&mut keeper.marked, CLOCK_MARK) {
             return;
         }
         let bound = Version { millis: self.clock.bound(2 * CLOCK_MARK), ..self.clock.next() };

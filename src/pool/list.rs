@@ -107,7 +107,9 @@ impl Parts {
         let name_answers =
             |name: &str| pages.iter().any(|(place, _)| &*self.members[*place].name == name);
         let all_read = dark.iter().all(|(place, _)| self.view.is_loaded(*place));
-        if pages.is_empty() || !has_home || !all_read || self.view.is_stranded(name_answers) {
+        let is_doubtful = self.view.doubts_below(&request.prefix);
+        let is_known = has_home && all_read && !is_doubtful;
+        if pages.is_empty() || !is_known || self.view.is_stranded(name_answers) {
             return Err(self.cannot_tell(Some(cause)));
         }
         Ok(pages)

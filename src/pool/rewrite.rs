@@ -89,7 +89,10 @@ impl Parts {
             .filter(|&place| picture.sights[place].dark().is_none())
             .collect();
         let dark = &picture.resolved.dark;
-        let is_deleted = picture.verdicts.tombstone.is_some() && !picture.is_behind();
+        // Whoever confirmed a delete may have been written since; whoever did not has what is deleted.
+        let verdicts = &picture.verdicts;
+        let is_deleted = verdicts.tombstone > verdicts.written
+            && dark.iter().all(|place| verdicts.unburied.contains(place));
         dark.is_empty() || is_deleted || self.proves_absence(key, &absent, dark.iter().copied())
     }
 
@@ -171,7 +174,9 @@ impl Parts {
             })
             .collect();
         let mut lines: Vec<Line> = Vec::new();
-        if !missing.is_empty() {
+        // Above a tombstone the write must be known too: a replica that only knows of the delete
+        // would take a dark member's word for granted.
+        if !missing.is_empty() || picture.verdicts.tombstone.is_some() {
             let missing = self.names(missing);
             lines.push(self.copy_line(&write.key, write.version(), &on, missing));
         }

@@ -138,8 +138,10 @@ impl Parts {
             .copied()
             .filter(|home| !resolved.holders.contains(home) && !resolved.dark.contains(home))
             .collect();
-        let is_written_down =
-            picture.lines.iter().any(|known| matches!(known.line.what, What::Copy { .. }));
+        let is_written_down = picture.lines.iter().any(|known| {
+            matches!(known.line.what, What::Copy { .. })
+                && version_of(winner).is_none_or(|version| known.line.version == version)
+        });
         if !lacking.is_empty() && !is_written_down {
             // Whoever deletes the key now must find that a copy is under way.
             let version = version_of(winner).unwrap_or_else(|| self.clock.next());

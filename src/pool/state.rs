@@ -42,6 +42,8 @@ impl Sight {
 pub(super) struct Verdicts {
     /// Copies below are deleted.
     pub(super) tombstone: Option<Version>,
+    /// Members that had not confirmed it.
+    pub(super) unburied: Vec<usize>,
     /// Copies of exactly these are.
     pub(super) killed: Vec<Version>,
     /// Highest version that was written down.
@@ -53,15 +55,18 @@ pub(super) struct Verdicts {
 impl Verdicts {
     pub(super) fn of(lines: &[Known], place_of: impl Fn(&str) -> Option<usize>) -> Self {
         let mut verdicts = Self::default();
+        let places = |names: &[String]| names.iter().filter_map(|name| place_of(name)).collect();
         for Known { line, .. } in lines {
             match &line.what {
-                What::Delete => {
-                    verdicts.tombstone = verdicts.tombstone.max(Some(line.version));
+                What::Delete if verdicts.tombstone <= Some(line.version) => {
+                    verdicts.tombstone = Some(line.version);
+                    verdicts.unburied = places(&line.missing);
                 }
+                What::Delete => {}
                 What::Kill { versions } => verdicts.killed.extend(versions),
                 What::Copy { on } if verdicts.written <= Some(line.version) => {
                     verdicts.written = Some(line.version);
-                    verdicts.on = on.iter().filter_map(|name| place_of(name)).collect();
+                    verdicts.on = places(on);
                 }
                 What::Copy { .. } => {}
             }

@@ -19,7 +19,9 @@ pub(super) struct View {
     inside: Mutex<Inside>,
     /// Lines that are not settled: with none, a key needs no look-up.
     open: AtomicUsize,
-    /// Attempts in doubt, likewise.
+    /// Segments, likewise.
+    known: AtomicUsize,
+    /// Keys with attempts in doubt, likewise.
     doubts: AtomicUsize,
 }
 
@@ -62,12 +64,19 @@ pub(super) struct Pending {
     pub(super) since: Version,
     /// Members, by name, that its lines wait for.
     pub(super) missing: BTreeSet<String>,
+    /// Processes that wrote its lines.
+    pub(super) writers: BTreeSet<u32>,
 }
 
 impl View {
     pub(super) fn new(members: usize) -> Self {
         let inside = Inside { loaded: vec![false; members], ..Inside::default() };
-        Self { inside: Mutex::new(inside), open: AtomicUsize::new(0), doubts: AtomicUsize::new(0) }
+        Self {
+            inside: Mutex::new(inside),
+            open: AtomicUsize::new(0),
+            known: AtomicUsize::new(0),
+            doubts: AtomicUsize::new(0),
+        }
     }
 
     /// Adds a segment, or a further member that keeps it.
@@ -89,12 +98,14 @@ impl View {
         let entry = |line| Entry { line: Arc::new(line), settled: false };
         let lines = lines.into_iter().map(entry).collect();
         inside.segments.insert(version, Segment { lines, holders: holders.into_iter().collect() });
+        self.known.store(inside.segments.len(), Ordering::Release);
     }
 
     /// Forgets a segment.
     pub(super) fn remove(&self, version: Version) {
         let mut inside = self.lock();
         let Some(segment) = inside.segments.remove(&version) else { return };
+        self.known.store(inside.segments.len(), Ordering::Release);
         for Entry { line, settled } in segment.lines {
             if !settled {
                 self.open.fetch_sub(1, Ordering::Release);
@@ -157,6 +168,9 @@ impl View {
 
     /// Whether a key has any line, or an attempt in doubt.
     pub(super) fn is_touched(&self, key: &ObjectKey) -> bool {
+        if self.known.load(Ordering::Acquire) == 0 && self.doubts.load(Ordering::Acquire) == 0 {
+            return false;
+        }
         let inside = self.lock();
         inside.keys.contains_key(key) || inside.doubts.contains_key(key)
     }
@@ -184,13 +198,18 @@ impl View {
         }
         let inside = self.lock();
         let mut keys: BTreeMap<&ObjectKey, Pending> = BTreeMap::new();
-        let open = inside.segments.values().flat_map(|s| &s.lines).filter(|entry| !entry.settled);
-        for Entry { line, .. } in open {
-            let key = line.key.clone();
-            let new = Pending { key, since: line.version, missing: BTreeSet::new() };
-            let pending = keys.entry(&line.key).or_insert(new);
-            pending.since = pending.since.min(line.version);
-            pending.missing.extend(line.missing.iter().cloned());
+        for (version, segment) in &inside.segments {
+            for Entry { line, .. } in segment.lines.iter().filter(|entry| !entry.settled) {
+                let pending = keys.entry(&line.key).or_insert_with(|| Pending {
+                    key: line.key.clone(),
+                    since: line.version,
+                    missing: BTreeSet::new(),
+                    writers: BTreeSet::new(),
+                });
+                pending.since = pending.since.min(line.version);
+                pending.missing.extend(line.missing.iter().cloned());
+                pending.writers.insert(version.writer);
+            }
         }
         let mut pending: Vec<_> = keys.into_values().collect();
         pending.sort_by_key(|pending| pending.since);
@@ -254,6 +273,12 @@ impl View {
         }
         let inside = self.lock();
         inside.doubts.get(key).into_iter().flatten().map(|(version, _)| *version).collect()
+    }
+
+    /// Whether a key that begins so has an attempt in doubt.
+    pub(super) fn doubts_below(&self, prefix: &str) -> bool {
+        self.doubts.load(Ordering::Acquire) > 0
+            && self.lock().doubts.keys().any(|key| key.as_str().starts_with(prefix))
     }
 
     /// Forgets the doubts of which the time is past.

@@ -1,5 +1,40 @@
 //! Pools: the contract of a backend, and their own promises in the scenarios that break others.
 
 mod contract;
+mod late;
 mod ring;
 mod scenarios;
+mod trial;
+
+use proof_storage::model::PoolMode;
+use proof_storage::pool::Planted;
+
+use self::trial::{Course, run};
+
+/// A few of the random histories that `just prove` runs by the thousand.
+#[test]
+fn random_histories_keep_the_promise() {
+    for mode in [PoolMode::Fallback, PoolMode::Mirror] {
+        for seed in 0..std::env::var("SEEDS").map_or(40, |n| n.parse().unwrap()) {
+            let course =
+                Course { mode, members: 2 + seed as usize % 2, operations: 200, planted: None };
+            run(seed, course)
+                .unwrap_or_else(|violation| panic!("{mode:?}, seed {seed}: {violation}"));
+        }
+    }
+}
+
+/// Negative control: each planted mistake is found.
+#[test]
+fn random_histories_find_planted_mistakes() {
+    for planted in [Planted::DropTombstone, Planted::DropRepairRecord, Planted::OrderByWallClock] {
+        let course = |seed: u64| Course {
+            mode: if seed.is_multiple_of(2) { PoolMode::Fallback } else { PoolMode::Mirror },
+            members: 2,
+            operations: 500,
+            planted: Some(planted),
+        };
+        let found = (0..50).find(|&seed| run(seed, course(seed)).is_err());
+        assert!(found.is_some(), "{planted:?} is not found within 50 seeds");
+    }
+}

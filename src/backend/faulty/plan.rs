@@ -120,6 +120,10 @@ impl Plan {
         }
     }
 
+    pub(super) fn clear_script(&mut self) {
+        self.scripts.clear();
+    }
+
     fn admit(&mut self, operation: Operation, fault: Fault) {
         assert!(fault.fits(operation), "{fault:?} cannot strike {operation:?}");
         self.stale |= fault == Fault::Stale;

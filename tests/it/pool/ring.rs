@@ -15,6 +15,8 @@ use proof_storage::model::{
 use proof_storage::pool::{MemberSetup, Planted, Pool, PoolPolicy, WallClock};
 use tokio::time::Instant;
 
+use super::late::Late;
+
 /// What the names of proofs begin with.
 pub const NAMESPACE: &str = "proofs/";
 
@@ -34,7 +36,7 @@ const CALLS: [Operation; 11] = [
 
 /// Members `m0`, `m1`, … that outlive the replicas over them.
 pub struct Ring {
-    pub members: Vec<Arc<Faulty<Memory>>>,
+    pub members: Vec<Arc<Late<Faulty<Memory>>>>,
     pub mode: PoolMode,
     pub min_copies: usize,
     pub planted: Option<Planted>,
@@ -50,7 +52,7 @@ impl Ring {
     pub fn new(mode: PoolMode, members: usize) -> Self {
         Self {
             members: (0..members)
-                .map(|seed| Arc::new(Faulty::new(Memory::new(), seed as u64)))
+                .map(|seed| Arc::new(Late::new(Faulty::new(Memory::new(), seed as u64))))
                 .collect(),
             mode,
             min_copies: 1,
@@ -105,21 +107,26 @@ impl Ring {
     /// Every call of a member meets this.
     pub fn strike(&self, member: usize, fault: Fault) {
         let chance = |operation| Chance { operation, fault, probability: 1.0 };
-        self.members[member].set_chances(CALLS.map(chance));
+        self.members[member].inner().set_chances(CALLS.map(chance));
     }
 
     pub fn heal(&self, member: usize) {
-        self.members[member].set_chances([]);
+        self.members[member].inner().set_chances([]);
+    }
+
+    /// What is behind a member's faults.
+    pub fn store(&self, member: usize) -> &Memory {
+        self.members[member].inner().inner()
     }
 
     /// What a member really has, whatever it says.
     pub async fn kept(&self, member: usize, name: &str) -> Option<String> {
-        read(self.members[member].inner(), name).await.ok()
+        read(self.store(member), name).await.ok()
     }
 
     /// Puts bytes into a member behind everybody's back, under what was said of the old ones.
     pub async fn corrupt(&self, member: usize, name: &str) {
-        let store = self.members[member].inner();
+        let store = self.store(member);
         let meta = store.head(&key(name)).await.expect("something to corrupt");
         let wrong = Payload::Bytes(Bytes::from_static(b"wrong"));
         store.put(&key(name), wrong, meta.attributes, PutMode::Overwrite).await.expect("memory");
@@ -129,7 +136,7 @@ impl Ring {
     pub async fn names(&self, member: usize, prefix: &str) -> Vec<String> {
         let request =
             ListRequest { prefix: prefix.into(), delimiter: None, limit: 1000, after: None };
-        let page = self.members[member].inner().list(&request).await.expect("memory");
+        let page = self.store(member).list(&request).await.expect("memory");
         page.items.into_iter().map(|item| item.key.to_string()).collect()
     }
 }

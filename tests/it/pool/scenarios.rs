@@ -104,7 +104,7 @@ async fn a_crash_between_the_copy_and_its_record_acknowledges_nothing_and_loses_
     let pool = ring.replica();
     ring.darken(0);
     // The proof gets through, its record does not, and then the process is gone.
-    ring.members[1].script(Operation::Put, [None, Some(Fault::Hang)]);
+    ring.members[1].inner().script(Operation::Put, [None, Some(Fault::Hang)]);
     let unanswered = put(&*pool, "a", "maybe", PutMode::Create);
     let answer = tokio::time::timeout(Duration::from_secs(60), unanswered).await;
     assert!(answer.is_err(), "without a record there is no answer");
@@ -210,7 +210,7 @@ async fn a_member_restored_from_a_backup_brings_nothing_back() {
     settle(&pool).await;
     create(&*pool, "deleted", "since").await;
     // What the backup will have.
-    let backup = ring.members[1].inner().get(&key("deleted"), Default::default()).await.unwrap();
+    let backup = ring.store(1).get(&key("deleted"), Default::default()).await.unwrap();
     let attributes = backup.meta.attributes.clone();
     let bytes = backup.body.collect().await.unwrap();
     pool.delete(&key("deleted"), None).await.expect("a delete is acknowledged");
@@ -221,7 +221,7 @@ async fn a_member_restored_from_a_backup_brings_nothing_back() {
     settle(&pool).await;
     drop(pool);
     // The member is set back: it has the old proof, not the new one, and none of the pool's records.
-    let store = ring.members[1].inner();
+    let store = ring.store(1);
     for name in ring.names(1, "").await {
         store.delete(&proof_storage::model::ObjectKey::new(name), None).await.unwrap();
     }
@@ -287,19 +287,20 @@ async fn a_replacement_made_in_an_outage_wins_over_the_old_version() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_was_given_up_and_lands_late_does_not_bring_a_proof_back() {
-    let ring = fallback();
-    let pool = ring.replica();
-    // The primary stores it after a long while; until then the fallback has it.
-    ring.members[0].script(Operation::Put, [Fault::Lose(ErrorKind::Timeout)]);
-    create(&*pool, "a", "late").await;
-    pool.delete(&key("a"), None).await.expect("a delete is acknowledged");
-    // The attempt lands once more, after the delete.
-    let late = ring.members[1].inner();
-    drop(late);
-    put(ring.members[0].inner(), "a", "late", PutMode::Overwrite).await.unwrap();
-    settle(&pool).await;
-    assert_eq!(read(&*pool, "a").await, NOT_FOUND);
-    assert_eq!(ring.kept(0, "a").await, None);
+    for mode in [PoolMode::Fallback, PoolMode::Mirror] {
+        let ring = Ring::new(mode, 2);
+        let pool = ring.replica();
+        settle(&pool).await;
+        ring.members[0].hold(true);
+        create(&*pool, "a", "late").await;
+        ring.members[0].hold(false);
+        pool.delete(&key("a"), None).await.expect("a delete is acknowledged");
+        assert_eq!(ring.members[0].land().await, 1, "it lands after the delete");
+        assert_eq!(read(&*pool, "a").await, NOT_FOUND);
+        settle(&pool).await;
+        assert_eq!(read(&*pool, "a").await, NOT_FOUND);
+        assert_eq!(ring.kept(0, "a").await, None);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -353,7 +354,7 @@ async fn an_emptied_member_of_a_mirror_is_filled_again() {
     drop(pool);
     for name in ring.names(0, "").await {
         let name = proof_storage::model::ObjectKey::new(name);
-        ring.members[0].inner().delete(&name, None).await.unwrap();
+        ring.store(0).delete(&name, None).await.unwrap();
     }
     let pool = ring.replica();
     settle(&pool).await;
@@ -365,8 +366,8 @@ async fn an_emptied_member_of_a_mirror_is_filled_again() {
 async fn roles_are_kept() {
     let ring =
         Ring::new(PoolMode::Fallback, 3).with_role(0, Role::Drain).with_role(2, Role::ReadOnly);
-    put(ring.members[0].inner(), "old", "moves", PutMode::Create).await.unwrap();
-    put(ring.members[2].inner(), "archive", "stays", PutMode::Create).await.unwrap();
+    put(ring.store(0), "old", "moves", PutMode::Create).await.unwrap();
+    put(ring.store(2), "archive", "stays", PutMode::Create).await.unwrap();
     let pool = ring.replica();
     assert_eq!(read(&*pool, "old").await, found("moves"));
     assert_eq!(read(&*pool, "archive").await, found("stays"));
