@@ -34,6 +34,13 @@ pub(super) struct Member {
     inventory: Option<Arc<Inventory>>,
 }
 
+/// Whether there is another backend that can take a call over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    Alone,
+    Pool,
+}
+
 /// What keeps the proofs.
 #[derive(Clone)]
 enum Store {
@@ -47,6 +54,7 @@ impl Member {
     pub(super) async fn open(
         config: &BackendConfig,
         storage: &StorageConfig,
+        company: Company,
         metrics: &Metrics,
     ) -> Result<Self, StartError> {
         let store = match &config.kind {
@@ -58,7 +66,7 @@ impl Member {
                 Store::Remote(S3::connect(options(remote, config.timeout)).await)
             }
         };
-        let (backend, breaker) = layered(&store, config, metrics);
+        let (backend, breaker) = layered(&store, config, company, metrics);
         let Some(remote) = config.remote() else {
             return Ok(Self { config: config.clone(), backend, breaker, store, inventory: None });
         };
@@ -150,6 +158,7 @@ async fn open_embedded(
 fn layered(
     store: &Store,
     config: &BackendConfig,
+    company: Company,
     metrics: &Metrics,
 ) -> (Arc<dyn Backend>, Option<BreakerHandle>) {
     let metrics = metrics.backend(Arc::clone(&config.name), config.provider());
@@ -167,7 +176,10 @@ fn layered(
         let breaker = Breaker::new(backend, name, policy, &metrics);
         handle = Some(breaker.handle());
         backend = Arc::new(breaker);
-        let policy = RetryPolicy::new(remote.max_retries);
+        let policy = match company {
+            Company::Alone => RetryPolicy::new(remote.max_retries),
+            Company::Pool => RetryPolicy::of_member(remote.max_retries),
+        };
         backend = Arc::new(Retry::new(backend, policy, metrics.clone()));
     }
     (Arc::new(Metered::new(backend, metrics)), handle)

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::StartError;
-use super::member::Member;
+use super::member::{Company, Member};
 use crate::backend::Backend;
 use crate::config::{Config, PoolConfig};
 use crate::http::{self, BreakerView, PoolState, PoolView};
@@ -42,8 +42,9 @@ impl Store {
         metrics: &Metrics,
     ) -> Result<Self, StartError> {
         let mut members = Vec::with_capacity(config.backends.len());
+        let company = if config.backends.len() > 1 { Company::Pool } else { Company::Alone };
         for backend in &config.backends {
-            members.push(Member::open(backend, &config.storage, metrics).await?);
+            members.push(Member::open(backend, &config.storage, company, metrics).await?);
         }
         if members.is_empty() {
             return Err(StartError::NoBackend);

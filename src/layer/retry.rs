@@ -44,6 +44,11 @@ pub struct RetryPolicy {
     /// Age of a call from which nothing more is begun for it. An attempt under way is not cut off:
     /// it has a limit of its own.
     pub deadline: Duration,
+    /// Longest hint of a backend that is waited for; a longer one is the caller's to know.
+    pub longest_hint: Duration,
+    /// Whether a write with a lost answer is looked for after the deadline too: a long upload is
+    /// worth one short call.
+    pub late_look: bool,
     /// Makes the waits repeatable.
     pub seed: Option<u64>,
 }
@@ -57,7 +62,22 @@ impl RetryPolicy {
             base: Duration::from_millis(50),
             cap: Duration::from_secs(5),
             deadline: Duration::from_secs(60),
+            longest_hint: Duration::from_secs(10),
+            late_look: true,
             seed: None,
+        }
+    }
+
+    /// For a backend that is one of several. Another one can take the call over, and its caller
+    /// waits: what does not come right within a second is for the pool to decide. A breaker that
+    /// is open is not waited for at all.
+    pub fn of_member(max_retries: u32) -> Self {
+        Self {
+            cap: Duration::from_millis(200),
+            deadline: Duration::from_secs(1),
+            longest_hint: Duration::ZERO,
+            late_look: false,
+            ..Self::new(max_retries)
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The whole service, started as the command starts it, over backends that are away or unusable.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fake_s3::{FakeS3, Personality};
+use fake_s3::{Effect, FakeS3, Fault, Personality};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
@@ -25,7 +25,7 @@ fn config(server: &FakeS3, folder: &Path) -> Config {
     let text = format!(
         "[server]\nlisten = '127.0.0.1:0'\n\
          [storage]\ndata_dir = '{}'\nprobe_interval = 100\n\
-         [[backend]]\nname = 'far'\nprovider = 's3'\nendpoint = '{}'\nbucket = '{}'\n\
+         [[backend]]\nname = 'far'\nprovider = 's3'\ntimeout = 500\nendpoint = '{}'\nbucket = '{}'\n\
          region = '{}'\naccess_key_id = '{}'\nsecret_access_key = '{}'\n\
          [[backend]]\nname = 'near'\nprovider = 'local'\ndata_dir = '{}'\n",
         data.display(),
@@ -55,11 +55,40 @@ async fn json(to: SocketAddr, path: &str) -> serde_json::Value {
     serde_json::from_slice(&call(to, "GET", path, "").await.1).unwrap()
 }
 
+/// How a backend is away.
+#[derive(Clone, Copy, Debug)]
+enum Away {
+    /// It answers that it is not available.
+    Refusing,
+    /// It takes connections and says nothing.
+    Silent,
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backend_that_is_away_at_the_start_is_taken_in_when_it_returns() {
+async fn a_backend_that_refuses_at_the_start_is_taken_in_when_it_returns() {
+    is_taken_in_when_it_returns(Away::Refusing).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_is_silent_at_the_start_is_taken_in_when_it_returns() {
+    is_taken_in_when_it_returns(Away::Silent).await;
+}
+
+async fn is_taken_in_when_it_returns(away: Away) {
     let folder = tempfile::tempdir().unwrap();
     let server = FakeS3::start(Personality::Aws).unwrap();
-    server.pause().unwrap();
+    let silence = match away {
+        Away::Refusing => {
+            let refusal = Effect::error(503, "ServiceUnavailable", "come again");
+            server.fault(Fault::new(refusal).times(usize::MAX));
+            None
+        }
+        Away::Silent => {
+            server.pause().unwrap();
+            // Nobody else's server gets the port meanwhile.
+            Some(TcpListener::bind(server.address()).unwrap())
+        }
+    };
     let app = App::start(&config(&server, folder.path())).await.expect("the other one serves");
     let address = app.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -72,21 +101,26 @@ async fn a_backend_that_is_away_at_the_start_is_taken_in_when_it_returns() {
     assert_eq!(call(address, "GET", "/v1/proofs/a", "").await.1, "kept meanwhile");
     assert_eq!(json(address, "/v1/backends").await["pool"]["repairs_pending"], 1);
 
-    server.resume().unwrap();
-    let home = tokio::time::timeout(PATIENCE, async {
-        while server.raw("proofs/a").is_none()
-            || json(address, "/v1/backends").await["pool"]["repairs_pending"] != 0
-            || json(address, "/health").await["status"] != "ok"
-        {
+    server.clear_faults();
+    if let Some(silence) = silence {
+        drop(silence);
+        server.resume().unwrap();
+    }
+    // Everything that was missed: the proof moves home, and what the backend can do is found out.
+    let caught_up = async || {
+        let backends = json(address, "/v1/backends").await;
+        server.raw("proofs/a").is_some()
+            && backends["pool"]["repairs_pending"] == 0
+            && backends["backends"][0]["capabilities"]["create_only"] == "native"
+            && json(address, "/health").await["status"] == "ok"
+    };
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !caught_up().await {
             tokio::time::sleep(PAUSE).await;
         }
     });
-    let waited = home.await;
-    assert!(waited.is_ok(), "{:#}", json(address, "/v1/backends").await);
+    assert!(waited.await.is_ok(), "{:#}", json(address, "/v1/backends").await);
     assert_eq!(call(address, "GET", "/v1/proofs/a", "").await.1, "kept meanwhile");
-    // What it can do was found out once it answered.
-    let backends = json(address, "/v1/backends").await;
-    assert_eq!(backends["backends"][0]["capabilities"]["create_only"], "native");
     stop.send(()).unwrap();
     running.await.unwrap();
 }

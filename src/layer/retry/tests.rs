@@ -443,6 +443,46 @@ async fn nothing_is_begun_after_the_deadline_but_one_look() {
     assert!(write(&*slow, "b", "one", PutMode::Create).await.is_ok());
 }
 
+/// Whoever can ask somebody else shall not be kept waiting.
+#[tokio::test(start_paused = true)]
+async fn a_member_of_a_pool_is_given_up_at_once() {
+    let policy = || RetryPolicy { seed: Some(1), ..RetryPolicy::of_member(9) };
+    // Its breaker is open.
+    let bench = bench_of(policy());
+    let breaker = crate::layer::Breaker::new(
+        bench.store.clone(),
+        "west",
+        crate::layer::BreakerPolicy::default(),
+        &of_west(&bench.metrics),
+    );
+    bench.always(Op::Head, DOWN);
+    let retry = Retry::new(Arc::new(breaker), policy(), of_west(&bench.metrics));
+    let started = Instant::now();
+    // The fifth failure opens it, within a few short waits; the next call meets it open.
+    retry.head(&key("a")).await.unwrap_err();
+    assert!(started.elapsed() < SECOND, "{:?}", started.elapsed());
+    let (asked, started) = (bench.store.injected().len(), Instant::now());
+    let error = retry.head(&key("a")).await.unwrap_err();
+    assert!(error.retry_after().is_some(), "the hint is passed on");
+    assert_eq!((bench.store.injected().len(), started.elapsed()), (asked, Duration::ZERO));
+
+    // It says nothing: one attempt, and no look after it.
+    let bench = bench_of(policy());
+    let limited: Arc<dyn Backend> =
+        Arc::new(crate::layer::Timeout::new(bench.store.clone(), SECOND * 4));
+    let retry: Arc<dyn Backend> = Arc::new(Retry::new(limited, policy(), of_west(&bench.metrics)));
+    bench.always(Op::Put, Fault::Hang);
+    let started = Instant::now();
+    let error = write(&*retry, "a", "one", PutMode::Create).await.unwrap_err();
+    assert_eq!(error.class(), Class::Unknown);
+    assert_eq!((started.elapsed(), bench.store.injected().len()), (SECOND * 4, 1));
+
+    // A connection that broke off is looked for all the same: a success needs no repair.
+    let bench = bench_of(policy());
+    bench.store.script(Op::Put, [LOST]);
+    assert!(write(&bench.retry, "a", "one", PutMode::Create).await.is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn in_an_outage_retries_stay_within_their_budget() {
     // Each with the calls that one call of a caller makes at first.
