@@ -1,6 +1,9 @@
 //! Puts the parts together: the one place that sees them all.
 
+mod doctor;
+mod member;
 mod process;
+mod reconcile;
 mod store;
 
 use std::io::{self, Write as _};
@@ -10,18 +13,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use self::store::Store;
+pub use doctor::{Examined, Found, examine};
 pub use process::serve;
+pub use reconcile::{ReconcileError, reconcile};
 use secrecy::SecretSlice;
-pub use store::examine;
+pub use store::pool_view;
 use tokio::task::JoinHandle;
 
 use crate::backend::Backend;
 use crate::backend::embedded::OpenError;
 use crate::config::{self, Config, SigningKey};
-use crate::http::{AppState, BreakerView, Budget, CorsOrigins, Inner, Service, Settings, Signer};
+use crate::http::{
+    AppState, Budget, CorsOrigins, Inner, Member, PoolView, Service, Settings, Signer,
+};
 use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server};
 use crate::telemetry::Metrics;
-use crate::vault::{Monitor, Policy, Vault};
+use crate::vault::{Policy, Vault};
 
 const SIGNING_KEY_FILE: &str = "signing.key";
 const SPOOL_FOLDER: &str = "spool";
@@ -37,9 +44,17 @@ pub enum StartError {
         /// What the operating system says.
         cause: io::Error,
     },
-    /// The store in it cannot be opened.
-    #[error("STORAGE_DATA_DIR: {0}")]
-    Store(#[from] OpenError),
+    /// An embedded store cannot be opened.
+    #[error("{setting}: {cause}")]
+    Store {
+        /// What names its folder.
+        setting: String,
+        /// Why not.
+        cause: OpenError,
+    },
+    /// Nothing is configured to keep proofs.
+    #[error("there is no backend: configure at least one")]
+    NoBackend,
     /// The signing key in the data directory is damaged.
     #[error(
         "{path}: holds {found} bytes instead of at least {expected}: restore it, or remove it \
@@ -70,11 +85,11 @@ pub struct App {
     drain: DrainPolicy,
     store: Store,
     metrics: Metrics,
-    background: [JoinHandle<()>; 4],
+    background: Vec<JoinHandle<()>>,
 }
 
 impl App {
-    /// Opens the store, binds the listener and wires everything.
+    /// Opens the stores, binds the listener and wires everything.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -83,8 +98,8 @@ impl App {
         create_folder(data_dir)?;
         let spool_folder = data_dir.join(SPOOL_FOLDER);
         let metrics = Metrics::new();
-        let store = Store::open(&config.storage, &metrics).await?;
-        // After the store: it refuses a folder that holds something else, and locks it.
+        let store = Store::open(config, &spool_folder, &metrics).await?;
+        // After the stores: one refuses a folder that holds something else, and locks it.
         create_folder(&spool_folder)?;
         let signer = signer(config, data_dir)?;
 
@@ -102,28 +117,11 @@ impl App {
             server.local_addr().map_err(|cause| StartError::Listen { address: listen, cause })?;
 
         let settings = settings(config, address);
-        let layered = store.layered(&config.storage, &metrics);
-        let counting = layered.count();
-        let (backend, breaker) = (layered.backend, layered.breaker_view);
-        let (monitor, task) = Monitor::start(
-            Arc::clone(&backend),
-            store.damage(),
-            config.storage.probe_interval,
-            config.storage.timeout,
-        )
-        .await;
-        let upkeep = tokio::spawn(metrics.clone().upkeep());
-        let background = [task, upkeep, store.learn(), counting];
-        let state = assemble(
-            config,
-            backend,
-            monitor,
-            metrics.clone(),
-            signer,
-            settings,
-            spool_folder,
-            breaker,
-        );
+        let (members, mut background) = store.watched().await;
+        background.extend(store.background());
+        background.push(tokio::spawn(metrics.clone().upkeep()));
+        let kept = Kept { backend: store.backend(), members, pool: store.pool_view() };
+        let state = assemble(config, kept, metrics.clone(), signer, settings, spool_folder);
         let drain =
             DrainPolicy { delay: config.server.drain_delay, timeout: config.server.drain_timeout };
         Ok(Self { service: Service::new(state), server, drain, store, metrics, background })
@@ -142,7 +140,7 @@ impl App {
         &self.metrics
     }
 
-    /// Serves until `stop` completes, drains, and closes the store.
+    /// Serves until `stop` completes, drains, and closes the stores.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
         let drained = self.server.run(self.service, self.drain, stop).await;
         for task in self.background {
@@ -153,17 +151,24 @@ impl App {
     }
 }
 
+/// What keeps the proofs of a service.
+pub struct Kept {
+    /// All of it as one.
+    pub backend: Arc<dyn Backend>,
+    /// Each member, in the order of the configuration; never none.
+    pub members: Vec<Member>,
+    /// How they work together, where there are several.
+    pub pool: Option<PoolView>,
+}
+
 /// The state of a service over any backend.
-#[expect(clippy::too_many_arguments, reason = "each is another part")]
 pub fn assemble(
     config: &Config,
-    backend: Arc<dyn Backend>,
-    monitor: Arc<Monitor>,
+    kept: Kept,
     metrics: Metrics,
     signer: Signer,
     settings: Settings,
     spool_folder: std::path::PathBuf,
-    breaker: Option<BreakerView>,
 ) -> AppState {
     let policy = Policy {
         namespace: config.storage.namespace.clone(),
@@ -172,13 +177,13 @@ pub fn assemble(
         spool_folder,
     };
     AppState::new(Inner {
-        vault: Arc::new(Vault::new(backend, policy)),
-        monitor,
+        vault: Arc::new(Vault::new(kept.backend, policy)),
+        members: kept.members,
+        pool: kept.pool,
         budget: Budget::new(config.limits.memory_budget_bytes, metrics.clone()),
         metrics,
         signer,
         settings,
-        breaker,
         draining: AtomicBool::new(false),
     })
 }
@@ -193,7 +198,7 @@ pub fn settings(config: &Config, address: std::net::SocketAddr) -> Settings {
     };
     Settings {
         public_url,
-        cdn_url: config.storage.cdn_url.as_ref().map(|url| url.as_str().to_owned()),
+        cdn_url: config.cdn_url().map(|url| url.as_str().to_owned()),
         default_cache_control: config.storage.default_cache_control.clone(),
         redirect_downloads: config.storage.redirect_downloads.clone(),
         body_timeout: config.limits.body_idle_timeout,

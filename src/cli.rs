@@ -6,6 +6,7 @@
 mod check;
 mod doctor;
 mod healthcheck;
+mod reconcile;
 mod reference;
 
 use std::io::Write as _;
@@ -19,7 +20,8 @@ use crate::config::Sources;
 pub use check::{report_problems, run_check_config};
 pub use doctor::run_doctor;
 pub use healthcheck::run_healthcheck;
-pub use reference::{run_reference, settings_table};
+pub use reconcile::run_reconcile;
+pub use reference::{backend_keys_table, run_reference, settings_table};
 
 /// Exit code for a mistake in the configuration, as clap's for one on the command line.
 pub const EXIT_MISTAKE: u8 = 2;
@@ -55,11 +57,28 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Try what the configured S3 or R2 backend can do, and print it.
+    /// Try what each configured S3 or R2 backend can do, and print it.
     ///
-    /// Writes, reads and removes throw-away objects below .proof-storage/doctor/ in the bucket.
-    /// Exits with 0 where it could be examined, with 1 where it could not.
+    /// Writes, reads and removes throw-away objects below .proof-storage/doctor/ in each bucket.
+    /// Exits with 0 where all could be examined, with 1 where one could not.
     Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare the members of the pool, name by name, and bring them in order.
+    ///
+    /// Lists all members, compares what they hold, copies what is missing and removes what is
+    /// deleted. A service may run meanwhile, unless a member is the embedded store. Exits with 0
+    /// where all is in order, or is now; with 1 where a member could not be compared, or a dry run
+    /// found a difference.
+    Reconcile {
+        /// Report, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Read every copy and check its digest; wrong bytes are put aside.
+        #[arg(long)]
+        verify: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -73,7 +92,7 @@ pub enum Command {
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },
-    /// Print the Markdown table of settings that README.md shows.
+    /// Print the Markdown tables of settings that README.md shows.
     #[command(hide = true)]
     Reference,
 }
@@ -107,6 +126,18 @@ impl Report {
         drop(std::io::stderr().lock().write_all(self.err.as_bytes()));
         ExitCode::from(self.code)
     }
+}
+
+/// Runs a command that needs a runtime.
+///
+/// # Errors
+/// There is none: what to print.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map(|runtime| runtime.block_on(work)).map_err(|error| {
+        let err = format!("the runtime does not start: {error}\n");
+        Report { out: String::new(), err, code: 1 }
+    })
 }
 
 #[cfg(test)]

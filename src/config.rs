@@ -7,11 +7,14 @@
 //! One table, [`SETTINGS`], names every setting; each struct's fields say what they mean.
 //! Called by the command line; imports value types of `model` and nothing else of this crate.
 
+mod backend;
 mod environment;
 mod file;
+mod keys;
 mod limits;
 mod log;
 mod parse;
+mod pool;
 mod problems;
 mod reader;
 mod remote;
@@ -21,13 +24,17 @@ mod settings;
 mod slip;
 mod storage;
 mod url;
+mod variables;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use backend::{BackendConfig, BackendKind, LocalConfig};
+pub use keys::{BACKEND_KEYS, BackendKey};
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
+pub use pool::PoolConfig;
 pub use problems::{Problem, Problems};
 pub use reader::{Effective, Source};
 pub use remote::{Credentials, RemoteConfig};
@@ -52,8 +59,12 @@ pub struct Config {
     pub server: ServerConfig,
     /// What one caller, or all together, may take.
     pub limits: LimitsConfig,
-    /// Where proofs are kept and how they may be written.
+    /// How proofs are kept, whatever keeps them.
     pub storage: StorageConfig,
+    /// What keeps them, in the order in which it is asked; never empty.
+    pub backends: Vec<BackendConfig>,
+    /// How several of them work together.
+    pub pool: PoolConfig,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -138,12 +149,17 @@ impl Config {
     }
 
     fn read(reader: &mut Reader<'_>) -> Self {
-        Self {
-            server: ServerConfig::read(reader),
-            limits: LimitsConfig::read(reader),
-            storage: StorageConfig::read(reader),
-            log: LogConfig::read(reader),
-        }
+        let (server, limits) = (ServerConfig::read(reader), LimitsConfig::read(reader));
+        let (storage, common) = StorageConfig::read(reader);
+        let (backends, pool) = pool::read(reader, &common);
+        Self { server, limits, storage, backends, pool, log: LogConfig::read(reader) }
+    }
+
+    /// URL of whatever gives proofs to callers in the service's place: the bucket's own domain of
+    /// the first backend that takes writes, else a CDN in front of the service.
+    pub fn cdn_url(&self) -> Option<&BaseUrl> {
+        let first = self.backends.iter().find(|backend| backend.role.takes_writes());
+        first.and_then(|backend| backend.cdn_url.as_ref()).or(self.storage.cdn_url.as_ref())
     }
 }
 

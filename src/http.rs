@@ -5,6 +5,7 @@
 //! bodies) → panic guard → CORS (so that errors carry its headers too) → routes.
 
 mod admission;
+mod backends;
 mod conditional;
 mod docs;
 mod extract;
@@ -34,7 +35,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 pub use admission::Budget;
 pub use problem::{Code, Problem};
 pub use signing::{Grant, MIN_SECRET_BYTES, Pins, SignedMethod, Signer, TokenError};
-pub use state::{AppState, BreakerView, CorsOrigins, Inner, Settings};
+pub use state::{AppState, BreakerView, CorsOrigins, Inner, Member, PoolState, PoolView, Settings};
 
 use crate::telemetry::Route;
 
@@ -80,11 +81,11 @@ fn routes() -> Router<AppState> {
         .route("/v1/batch-delete", post(transfer::batch_delete))
         .route("/v1/signed-urls", post(signed::sign))
         .route("/v1/signed/{token}/{*key}", get(signed::serve).put(signed::serve))
-        .route("/v1/stats", get(health::stats))
-        .route("/v1/backends", get(health::backends))
+        .route("/v1/stats", get(backends::stats))
+        .route("/v1/backends", get(backends::backends))
         .route("/health", get(health::health))
         .route("/health/ready", get(health::ready))
-        .route("/metrics", get(health::metrics))
+        .route("/metrics", get(backends::metrics))
         .route("/openapi.yaml", get(docs::openapi))
         .route("/docs", get(docs::page))
         .route("/", get(docs::root))

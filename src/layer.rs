@@ -4,7 +4,8 @@
 //!
 //! - `inventory` answers how much there is, of stores that do not count by themselves.
 //! - `metered` sees what callers see, every retry as a part of one call.
-//! - `retry` is the only one that calls again; the budget is of all callers together.
+//! - `retry` is the only one that calls again; the budget is of all callers together. In a pool it
+//!   gives up soon: another backend can take the call over.
 //! - `breaker` is asked for each attempt, so retries end at once where a backend is given up.
 //! - `limit` is below it, so that a call which is refused anyway waits for no place.
 //! - `timeout` is of one attempt, and does not run while a call waits for its place.
@@ -24,3 +25,9 @@ pub use limit::{Limit, LimitPolicy};
 pub use metered::Metered;
 pub use retry::{Retry, RetryPolicy};
 pub use timeout::Timeout;
+
+/// The series of the backend that the layers' tests are about.
+#[cfg(test)]
+fn of_west(metrics: &crate::telemetry::Metrics) -> crate::telemetry::BackendMetrics {
+    metrics.backend("west", crate::model::Provider::Memory)
+}

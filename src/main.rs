@@ -14,6 +14,9 @@ fn main() -> ExitCode {
         }
         Command::CheckConfig { json } => cli::run_check_config(cli.sources(), json),
         Command::Doctor { json } => cli::run_doctor(cli.sources(), json),
+        Command::Reconcile { dry_run, verify, json } => {
+            cli::run_reconcile(cli.sources(), dry_run, verify, json)
+        }
         Command::Healthcheck { url } => cli::run_healthcheck(cli.sources(), url),
         Command::Reference => cli::run_reference(),
     }

@@ -1,8 +1,9 @@
 //! What the service tells about itself: logs for people, metrics for Prometheus.
 //!
 //! Every name of a metric and of a label stands in this module, and every label's value is a
-//! variant of an enum here: no key and no text of a caller can become one. Everybody may call it;
-//! it imports value types of `model` and the log's configuration, and knows no HTTP framework.
+//! variant of an enum here or the name of a configured backend: no key and no text of a caller
+//! can become one. Everybody may call it; it imports value types of `model` and the log's
+//! configuration, and knows no HTTP framework.
 
 mod labels;
 mod logging;
@@ -12,4 +13,7 @@ mod series;
 
 pub use labels::{BreakerState, Label, Method, Operation, Outcome, Refusal, Retried, Route};
 pub use logging::{LogGuard, init_logging};
-pub use metrics::{BackendCall, BreakerSeries, ConnectionGuard, InFlight, LimitSeries, Metrics};
+pub use metrics::{
+    BackendCall, BackendMetrics, BreakerSeries, ConnectionGuard, InFlight, LimitSeries,
+    MemberFigures, Metrics, PoolFigures,
+};

@@ -65,7 +65,9 @@ async fn run(config: Config, log: &LogGuard) -> ExitCode {
     let address =
         app.local_addr().map_or_else(|_| config.server.listen.to_string(), |a| a.to_string());
     let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(%address, version, data_dir = %config.storage.data_dir.display(), "listening");
+    let data_dir = config.storage.data_dir.display();
+    let backends: Vec<_> = config.backends.iter().map(|backend| &*backend.name).collect();
+    tracing::info!(%address, version, %data_dir, ?backends, "listening");
     if !config.server.listen.ip().is_loopback() {
         tracing::warn!(
             "there is no authentication in this version: whoever reaches {address} may \

@@ -1,193 +1,170 @@
-//! The configured store, and the layers that its kind needs.
+//! Everything that is configured to keep proofs, as one backend.
+//!
+//! ```text
+//! one:      member
+//! several:  inventory ▸ pool ─┬─ member   inventory ▸ metered ▸ retry ▸ breaker ▸ limit ▸ timeout ▸ s3
+//!                             └─ member   metered ▸ timeout ▸ embedded
+//! ```
+//! A member's inventory counts that member; the pool's counts each proof once, however many copies
+//! there are.
 
-use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-use secrecy::SecretString;
-use tokio::task::JoinHandle;
 
 use super::StartError;
+use super::member::{Company, Member};
 use crate::backend::Backend;
-use crate::backend::embedded::{self, CommitGroup, CommitObserver, Embedded};
-use crate::backend::s3::{self, S3};
-use crate::config::{RemoteConfig, StorageConfig};
-use crate::http::BreakerView;
-use crate::layer::{
-    Breaker, BreakerPolicy, Inventory, InventoryPolicy, Limit, LimitPolicy, Metered, Retry,
-    RetryPolicy, Timeout,
-};
+use crate::config::{Config, PoolConfig};
+use crate::http::{self, BreakerView, PoolState, PoolView};
+use crate::layer::{Inventory, InventoryPolicy};
 use crate::model::StoreError;
-use crate::telemetry::Metrics;
+use crate::pool::{MemberSetup, Pool, PoolPolicy, Reconcile, ReconcileReport};
+use crate::telemetry::{MemberFigures, Metrics, PoolFigures};
+use crate::vault::Monitor;
 
-/// Until a store that did not answer is examined again; doubles up to the second.
-const FIRST_EXAMINATION_AGAIN: Duration = Duration::from_secs(1);
-const EXAMINATION_AGAIN: Duration = Duration::from_secs(60);
-
-/// What keeps the proofs.
-pub(super) enum Store {
-    Local(Arc<Embedded>),
-    Remote(S3),
+/// All members, and what makes one backend of them.
+pub(super) struct Store {
+    members: Vec<Member>,
+    pool: Option<Counted>,
 }
 
-/// A store behind its layers.
-pub(super) struct Layered {
-    pub(super) backend: Arc<dyn Backend>,
-    /// How its breaker stands, where there is one.
-    pub(super) breaker_view: Option<BreakerView>,
-    /// What counts it, where it does not count by itself.
-    inventory: Option<Arc<Inventory>>,
-}
-
-impl Layered {
-    /// Keeps the inventory up to date.
-    pub(super) fn count(&self) -> JoinHandle<()> {
-        let inventory = self.inventory.clone();
-        tokio::spawn(async move {
-            if let Some(inventory) = inventory {
-                inventory.keep().await;
-            }
-        })
-    }
+/// A pool, and what counts it.
+struct Counted {
+    pool: Arc<Pool>,
+    inventory: Arc<Inventory>,
 }
 
 impl Store {
-    /// Opens or connects. A remote store that is down is no reason not to start.
+    /// Opens or connects every member.
     pub(super) async fn open(
-        config: &StorageConfig,
+        config: &Config,
+        spool_folder: &Path,
         metrics: &Metrics,
     ) -> Result<Self, StartError> {
-        if let Some(remote) = &config.remote {
-            return Ok(Self::Remote(S3::connect(options(config, remote)).await));
+        let mut members = Vec::with_capacity(config.backends.len());
+        let company = if config.backends.len() > 1 { Company::Pool } else { Company::Alone };
+        for backend in &config.backends {
+            members.push(Member::open(backend, &config.storage, company, metrics).await?);
         }
-        let options = embedded::Options {
-            data_dir: config.data_dir.clone(),
-            cache_bytes: config.cache_bytes,
-            disk_reserve_bytes: config.disk_reserve_bytes,
-            observer: Arc::new(CommitMetrics(metrics.clone())),
-        };
-        let opening = tokio::task::spawn_blocking(move || Embedded::open(options));
-        let store = opening.await.map_err(|error| StartError::DataDirectory {
-            path: config.data_dir.display().to_string(),
-            cause: io::Error::other(error),
-        })??;
-        Ok(Self::Local(Arc::new(store)))
+        if members.is_empty() {
+            return Err(StartError::NoBackend);
+        }
+        let pool = (members.len() > 1).then(|| pool_of(config, &members, spool_folder));
+        Ok(Self { members, pool })
     }
 
-    /// The store behind its layers.
-    pub(super) fn layered(&self, config: &StorageConfig, metrics: &Metrics) -> Layered {
-        let backend: Arc<dyn Backend> = match self {
-            Self::Local(store) => store.clone(),
-            Self::Remote(store) => Arc::new(store.clone()),
-        };
-        let mut backend: Arc<dyn Backend> = Arc::new(Timeout::new(backend, config.timeout));
-        let mut breaker_view: Option<BreakerView> = None;
-        // A disk on this machine is not mended by another try, and cannot be away.
-        if let Some(remote) = &config.remote {
-            let limit = LimitPolicy { in_flight: remote.max_in_flight, ..LimitPolicy::default() };
-            backend = Arc::new(Limit::new(backend, limit, metrics));
-            let name = config.provider.as_str();
-            let policy = BreakerPolicy::default();
-            let breaker = Breaker::new(backend, name, policy, metrics);
-            let handle = breaker.handle();
-            breaker_view = Some(Box::new(move || handle.status().state));
-            backend = Arc::new(breaker);
-            let policy = RetryPolicy::new(config.max_retries);
-            backend = Arc::new(Retry::new(backend, policy, metrics.clone()));
+    /// What the vault is given.
+    pub(super) fn backend(&self) -> Arc<dyn Backend> {
+        match &self.pool {
+            Some(counted) => counted.inventory.clone(),
+            None => self.members[0].backend.clone(),
         }
-        let mut backend: Arc<dyn Backend> = Arc::new(Metered::new(backend, metrics.clone()));
-        let mut inventory = None;
-        if let Some(remote) = &config.remote {
-            let policy = InventoryPolicy::new(config.namespace.prefix(), remote.inventory_interval);
-            let layer = Arc::new(Inventory::new(backend, policy));
-            inventory = Some(Arc::clone(&layer));
-            backend = layer;
-        }
-        Layered { backend, breaker_view, inventory }
     }
 
-    /// Finds out what a remote store can do, and goes on trying until it answers: a store that is
-    /// down at start-up comes back some time.
-    pub(super) fn learn(&self) -> JoinHandle<()> {
-        let remote = match self {
-            Self::Local(_) => None,
-            Self::Remote(store) => Some(store.clone()),
-        };
-        tokio::spawn(async move {
-            let Some(store) = remote else { return };
-            let mut wait = FIRST_EXAMINATION_AGAIN;
-            loop {
-                match store.examine().await {
-                    Ok(report) => {
-                        store.learn(report.capabilities);
-                        for finding in &report.findings {
-                            let (verdict, feature) = (finding.verdict, finding.feature);
-                            tracing::info!(feature, ?verdict, detail = finding.detail, "examined");
-                        }
-                        break;
-                    }
-                    Err(error) => {
-                        tracing::warn!(?error, "the backend cannot be examined yet");
-                        tokio::time::sleep(wait).await;
-                        wait = (wait * 2).min(EXAMINATION_AGAIN);
-                    }
-                }
-            }
-        })
+    /// What goes on beside the requests for as long as the service lives.
+    pub(super) fn background(&self) -> Vec<tokio::task::JoinHandle<()>> {
+        let mut tasks = Vec::new();
+        for member in &self.members {
+            tasks.push(tokio::spawn(member.learn()));
+            tasks.push(tokio::spawn(member.count()));
+        }
+        if let Some(Counted { pool, inventory }) = &self.pool {
+            let (pool, inventory) = (Arc::clone(pool), Arc::clone(inventory));
+            tasks.push(tokio::spawn(async move { pool.run().await }));
+            tasks.push(tokio::spawn(async move { inventory.keep().await }));
+        }
+        tasks
     }
 
-    /// Standing defects.
-    pub(super) fn damage(&self) -> Vec<String> {
-        match self {
-            Self::Local(store) => store.damage(),
-            Self::Remote(_) => Vec::new(),
-        }
+    /// Begins to probe every member; all first probes run at once.
+    pub(super) async fn watched(&self) -> (Vec<http::Member>, Vec<tokio::task::JoinHandle<()>>) {
+        let starting = self.members.iter().map(|member| async {
+            let config = &member.config;
+            let (monitor, task) = Monitor::start(
+                Arc::clone(&config.name),
+                Arc::clone(&member.backend),
+                member.damage(),
+                config.probe_interval,
+                config.timeout,
+            )
+            .await;
+            let breaker = member.breaker.clone().map(|handle| {
+                let view: BreakerView = Box::new(move || handle.status().state);
+                view
+            });
+            let (role, quota_bytes) = (config.role, config.quota_bytes);
+            (http::Member { role, quota_bytes, monitor, breaker }, task)
+        });
+        futures_util::future::join_all(starting).await.into_iter().unzip()
+    }
+
+    /// How the pool stands, where there is one.
+    pub(super) fn pool_view(&self) -> Option<PoolView> {
+        self.pool.as_ref().map(|counted| pool_view(Arc::clone(&counted.pool)))
+    }
+
+    /// Compares the members; nothing where there is only one.
+    ///
+    /// # Errors
+    /// The comparison came to no end.
+    pub(super) async fn reconcile(
+        &self,
+        how: Reconcile,
+    ) -> Option<Result<ReconcileReport, StoreError>> {
+        let Counted { pool, .. } = self.pool.as_ref()?;
+        futures_util::future::join_all(self.members.iter().map(Member::learn_now)).await;
+        Some(pool.reconcile(how).await)
     }
 
     /// Finishes what is under way.
     pub(super) async fn close(self) {
-        let Self::Local(store) = self else { return };
-        if let Err(error) = tokio::task::spawn_blocking(move || store.close()).await {
-            tracing::error!(%error, "closing the store failed");
+        for member in self.members {
+            member.close().await;
         }
     }
 }
 
-/// How the configured bucket is reached.
-pub(super) fn options(config: &StorageConfig, remote: &RemoteConfig) -> s3::Options {
-    let url = |url: &crate::config::BaseUrl| url.as_str().to_owned();
-    s3::Options {
-        provider: config.provider,
-        endpoint: remote.endpoint.as_ref().map(url),
-        presign_endpoint: remote.presign_endpoint.as_ref().map(url),
-        region: remote.region.clone(),
-        bucket: remote.bucket.clone(),
-        credentials: remote.credentials.as_ref().map(|given| s3::StaticCredentials {
-            access_key_id: given.access_key_id.expose().to_owned(),
-            secret_access_key: SecretString::from(given.secret_access_key.expose()),
-        }),
-        path_style: remote.path_style,
-        encryption: remote.encryption,
-        kms_key_id: remote.kms_key_id.clone(),
-        timeout: config.timeout,
-    }
+fn pool_of(config: &Config, members: &[Member], spool_folder: &Path) -> Counted {
+    let setup = members.iter().map(|member| MemberSetup {
+        name: Arc::clone(&member.config.name),
+        backend: Arc::clone(&member.backend),
+        role: member.config.role,
+        quota_bytes: member.config.quota_bytes,
+    });
+    let PoolConfig { mode, min_copies, inventory_interval } = config.pool;
+    let prefix = config.storage.namespace.prefix();
+    let policy = PoolPolicy::new(mode, min_copies, prefix, spool_folder);
+    let pool = Pool::new(setup.collect(), policy);
+    let policy = InventoryPolicy::new(prefix, inventory_interval).of_pool();
+    let inventory = Arc::new(Inventory::new(pool.clone(), policy));
+    Counted { pool, inventory }
 }
 
-/// Tells the metrics about the embedded store's commits.
-#[derive(Debug)]
-struct CommitMetrics(Metrics);
-
-impl CommitObserver for CommitMetrics {
-    fn committed(&self, group: CommitGroup) {
-        self.0.commit_group(group.operations, group.bytes, group.elapsed);
-    }
-}
-
-/// Examines the configured remote backend; `None` where it is the embedded store.
-///
-/// # Errors
-/// The first write failed.
-pub async fn examine(config: &StorageConfig) -> Option<Result<s3::Report, StoreError>> {
-    let remote = config.remote.as_ref()?;
-    Some(S3::connect(options(config, remote)).await.examine().await)
+/// Tells how a pool stands, in the words of answers and metrics.
+pub fn pool_view(pool: Arc<Pool>) -> PoolView {
+    Box::new(move || {
+        let status = pool.status();
+        let members = status.members.into_iter().map(|member| MemberFigures {
+            name: member.name.into(),
+            repairs_pending: member.pending_repairs,
+            full: member.full,
+            complete: member.complete,
+        });
+        PoolState {
+            mode: status.mode,
+            min_copies: status.min_copies,
+            repairs_pending: status.repairs_pending,
+            figures: PoolFigures {
+                members: members.collect(),
+                oldest_repair: status.oldest_repair.unwrap_or_default(),
+                conflicts: status.conflicts,
+                quarantined: status.quarantined,
+                hedges_sent: status.hedges_sent,
+                hedges_won: status.hedges_won,
+                failovers: status.failovers,
+                repaired_copies: status.repaired_copies,
+                repaired_deletes: status.repaired_deletes,
+            },
+        }
+    })
 }

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::{EXIT_MISTAKE, Report};
-use crate::config::{Config, Loaded, Problems, Sources};
+use crate::config::{BackendConfig, BackendKind, Config, Loaded, Problems, Sources};
+use crate::model::PoolMode;
 
 /// Checks a configuration and prints what came of it.
 pub fn run_check_config(sources: Sources, json: bool) -> ExitCode {
@@ -46,6 +48,7 @@ fn text(loaded: &Loaded) -> String {
         // A `String` takes any text.
         let _ = writeln!(text, "{name:names$}  {value:values$}  {source}");
     }
+    text += &backends(&loaded.config);
     for warning in &loaded.warnings {
         let _ = write!(text, "\nwarning: {warning}");
     }
@@ -53,6 +56,76 @@ fn text(loaded: &Loaded) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What keeps the proofs, one line each.
+fn backends(config: &Config) -> String {
+    let mode = match (config.backends.len(), config.pool.mode) {
+        (1, _) => "one backend".to_owned(),
+        (_, PoolMode::Fallback) => "backends, fallback".to_owned(),
+        (_, PoolMode::Mirror) => format!("backends, mirror of {} copies", config.pool.min_copies),
+    };
+    let mut text = format!("\n{mode}:\n");
+    let width = config.backends.iter().map(|backend| backend.name.len()).max().unwrap_or(0);
+    for backend in &config.backends {
+        let (name, role) = (&backend.name, backend.role.as_str());
+        let provider = backend.provider().as_str();
+        let quota = backend.quota_bytes.map(|bytes| format!(", at most {bytes} bytes"));
+        let (place, quota) = (place(backend), quota.unwrap_or_default());
+        let _ = writeln!(text, "  {name:width$}  {provider:5}  {role:10}  {place}{quota}");
+    }
+    text
+}
+
+fn place(backend: &BackendConfig) -> String {
+    match &backend.kind {
+        BackendKind::Local(local) => local.data_dir.display().to_string(),
+        BackendKind::Remote(remote) => {
+            let endpoint = remote.endpoint.as_ref().map_or("Amazon", |url| url.as_str());
+            format!("bucket {} at {endpoint}", remote.bucket)
+        }
+    }
+}
+
+/// The same as JSON, with all that is said of each; whether there are credentials, never which.
+fn backend_document(backend: &BackendConfig) -> serde_json::Value {
+    let mut document = json!({
+        "name": backend.name,
+        "provider": backend.provider(),
+        "role": backend.role,
+        "quota_bytes": backend.quota_bytes,
+        "cdn_url": backend.cdn_url.as_ref().map(|url| url.as_str()),
+        "timeout": milliseconds(backend.timeout),
+        "probe_interval": milliseconds(backend.probe_interval),
+    });
+    let more = match &backend.kind {
+        BackendKind::Local(local) => json!({
+            "data_dir": local.data_dir,
+            "cache_bytes": local.cache_bytes,
+            "disk_reserve": local.disk_reserve_bytes,
+        }),
+        BackendKind::Remote(remote) => json!({
+            "bucket": remote.bucket,
+            "endpoint": remote.endpoint.as_ref().map(|url| url.as_str()),
+            "presign_endpoint": remote.presign_endpoint.as_ref().map(|url| url.as_str()),
+            "region": remote.region,
+            "path_style": remote.path_style,
+            "credentials": remote.credentials.as_ref().map(|_| "(secret)"),
+            "encryption": remote.encryption,
+            "kms_key_id": remote.kms_key_id,
+            "max_retries": remote.max_retries,
+            "max_in_flight": remote.max_in_flight,
+            "inventory_interval": milliseconds(remote.inventory_interval),
+        }),
+    };
+    if let (Some(all), serde_json::Value::Object(more)) = (document.as_object_mut(), more) {
+        all.extend(more);
+    }
+    document
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 fn sound(loaded: &Loaded) -> serde_json::Value {
@@ -67,7 +140,16 @@ fn sound(loaded: &Loaded) -> serde_json::Value {
             })
         })
         .collect();
-    json!({ "sound": true, "settings": settings, "warnings": loaded.warnings })
+    let Config { backends, pool, .. } = &loaded.config;
+    let pool =
+        (backends.len() > 1).then(|| json!({ "mode": pool.mode, "min_copies": pool.min_copies }));
+    json!({
+        "sound": true,
+        "settings": settings,
+        "pool": pool,
+        "backends": backends.iter().map(backend_document).collect::<Vec<_>>(),
+        "warnings": loaded.warnings,
+    })
 }
 
 #[cfg(test)]

@@ -1,53 +1,95 @@
-//! `doctor`: what the configured backend really does, found by trying it.
+//! `doctor`: what the configured backends really do, found by trying them.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use super::{EXIT_MISTAKE, Report};
-use crate::app;
-use crate::backend::s3;
-use crate::config::{Config, Sources};
-use crate::model::StoreError;
+use serde_json::{Value, json};
 
-/// Examines the backend and prints what was found.
+use super::{EXIT_MISTAKE, Report};
+use crate::app::{self, Examined, Found};
+use crate::backend::s3;
+use crate::config::{Config, PoolConfig, Sources};
+use crate::model::PoolMode;
+
+/// Examines every backend and prints what was found.
 pub fn run_doctor(sources: Sources, json: bool) -> ExitCode {
     let config = match Config::load(sources) {
         Ok(loaded) => loaded.config,
         Err(problems) => return super::report_problems(&problems),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let examined = match runtime {
-        Ok(runtime) => runtime.block_on(app::examine(&config.storage)),
-        Err(error) => {
-            let err = format!("the runtime does not start: {error}\n");
-            return Report { out: String::new(), err, code: 1 }.print();
-        }
+    let examined = match super::block_on(app::examine(&config)) {
+        Ok(examined) => examined,
+        Err(report) => return report.print(),
     };
-    report(examined, json).print()
+    report(&examined, config.pool, json).print()
 }
 
-fn report(examined: Option<Result<s3::Report, StoreError>>, json: bool) -> Report {
-    match examined {
-        None => Report {
+fn report(examined: &[Examined], pool: PoolConfig, json: bool) -> Report {
+    if let [Examined { found: Found::Embedded(_), .. }] = examined {
+        return Report {
             out: String::new(),
             err: "the provider is `local`: there is no remote backend to examine\n".into(),
             code: EXIT_MISTAKE,
-        },
-        Some(Err(error)) => {
-            let err = format!("the backend cannot be examined: {error:?}\n");
-            Report { out: String::new(), err, code: 1 }
-        }
-        Some(Ok(found)) if json => {
-            let document = serde_json::to_string_pretty(&found).unwrap_or_default();
-            Report { out: document + "\n", err: String::new(), code: 0 }
-        }
-        Some(Ok(found)) => Report { out: text(&found), err: String::new(), code: 0 },
+        };
     }
+    let failed = examined.iter().any(|backend| matches!(backend.found, Found::Failed(_)));
+    let out = if json { format!("{:#}\n", document(examined, pool)) } else { text(examined, pool) };
+    Report { out, err: String::new(), code: u8::from(failed) }
 }
 
-fn text(report: &s3::Report) -> String {
+fn mode(examined: &[Examined], pool: PoolConfig) -> &'static str {
+    if examined.len() == 1 { "single" } else { pool.mode.as_str() }
+}
+
+fn document(examined: &[Examined], pool: PoolConfig) -> Value {
+    let backends = examined.iter().map(|backend| {
+        let (report, error) = match &backend.found {
+            Found::Embedded(_) => (None, None),
+            Found::Report(report) => (Some(report), None),
+            Found::Failed(error) => (None, Some(format!("{error:?}"))),
+        };
+        json!({
+            "name": backend.name,
+            "provider": backend.provider,
+            "role": backend.role,
+            "report": report,
+            "error": error,
+        })
+    });
+    json!({ "mode": mode(examined, pool), "backends": backends.collect::<Vec<_>>() })
+}
+
+fn text(examined: &[Examined], pool: PoolConfig) -> String {
+    let mut text = String::new();
+    for backend in examined {
+        let Examined { name, provider, role, found } = backend;
+        // A `String` takes any text.
+        let _ = write!(text, "{name} ({provider}, {}): ", role.as_str());
+        match found {
+            Found::Embedded(folder) => {
+                let folder = folder.display();
+                let _ = writeln!(text, "the embedded store in {folder}; nothing to try");
+            }
+            Found::Failed(error) => {
+                let _ = writeln!(text, "cannot be examined: {error:?}");
+            }
+            Found::Report(report) => findings(report, &mut text),
+        }
+        text.push('\n');
+    }
+    text.push_str(
+        "native: the backend does it. gateway: this service does it for the backend, which holds \
+         among the\nwriters of one process only. no: a request that needs it is refused.\n",
+    );
+    if examined.len() > 1 {
+        text.push_str(together(pool.mode));
+    }
+    text
+}
+
+fn findings(report: &s3::Report, text: &mut String) {
     let endpoint = report.endpoint.as_deref().unwrap_or("Amazon");
-    let mut text = format!("{} at {endpoint}, bucket {}\n\n", report.provider, report.bucket);
+    let _ = writeln!(text, "bucket {} at {endpoint}", report.bucket);
     let width = report.findings.iter().map(|f| f.feature.len()).max().unwrap_or(0);
     for finding in &report.findings {
         let verdict = match finding.verdict {
@@ -56,15 +98,74 @@ fn text(report: &s3::Report) -> String {
             s3::Verdict::No => "no",
             s3::Verdict::Unknown => "unknown",
         };
-        // A `String` takes any text.
-        let _ = writeln!(text, "{:width$}  {verdict:7}  {}", finding.feature, finding.detail);
+        let _ = writeln!(text, "  {:width$}  {verdict:7}  {}", finding.feature, finding.detail);
     }
     if let Some(skew) = report.clock_skew {
-        let _ = writeln!(text, "\nits clock is {skew} s from ours");
+        let _ = writeln!(text, "  its clock is {skew} s from ours");
     }
-    text.push_str(
-        "\nnative: the backend does it. gateway: this service does it for the backend, which holds \
-         among the\nwriters of one process only. no: a request that needs it is refused.\n",
-    );
-    text
+}
+
+/// What a pool of that mode keeps up, in the words of the README.
+fn together(mode: PoolMode) -> &'static str {
+    match mode {
+        PoolMode::Fallback => {
+            "\nfallback keeps writes going, and reads of what was written meanwhile: proofs that \
+             only the first\nbackend holds are unreadable while it is dark.\n"
+        }
+        PoolMode::Mirror => {
+            "\nmirror keeps reads going too: every backend holds every proof, and any of them can \
+             be dark.\n"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ErrorKind, Provider, Role, StoreError};
+
+    fn examined(name: &str, provider: Provider, found: Found) -> Examined {
+        Examined { name: name.into(), provider, role: Role::ReadWrite, found }
+    }
+
+    fn pool() -> PoolConfig {
+        PoolConfig { mode: PoolMode::Fallback, ..Config::default().pool }
+    }
+
+    #[test]
+    fn the_embedded_store_alone_has_nothing_to_examine() {
+        let alone = [examined("local", Provider::Local, Found::Embedded("./data".into()))];
+        let report = report(&alone, pool(), false);
+        assert_eq!((report.code, report.out.as_str()), (EXIT_MISTAKE, ""));
+        assert!(report.err.contains("no remote backend"));
+    }
+
+    #[test]
+    fn every_member_is_told_of_and_one_that_fails_is_the_exit_code() {
+        let error = StoreError::new(ErrorKind::Unavailable, Provider::S3, "nobody answers");
+        let members = [
+            examined("far", Provider::S3, Found::Failed(error)),
+            examined("near", Provider::Local, Found::Embedded("/data".into())),
+        ];
+        let told = report(&members, pool(), false);
+        assert_eq!(told.code, 1);
+        for part in [
+            "far (s3, read-write): cannot be examined: Unavailable at s3: nobody answers",
+            "near (local, read-write): the embedded store in /data",
+            "unreadable while it is dark",
+        ] {
+            assert!(told.out.contains(part), "{part:?} is missing:\n{}", told.out);
+        }
+        let told = report(&members, pool(), true);
+        let document: Value = serde_json::from_str(&told.out).unwrap();
+        assert_eq!((told.code, &document["mode"]), (1, &"fallback".into()));
+        let [far, near] = ["far", "near"].map(|name| {
+            let backends = document["backends"].as_array().unwrap();
+            backends.iter().find(|backend| backend["name"] == name).unwrap().clone()
+        });
+        assert!(far["error"].as_str().unwrap().contains("nobody answers"));
+        assert_eq!((&near["error"], &near["report"]), (&Value::Null, &Value::Null));
+        let told = report(&members[1..], pool(), true);
+        assert_eq!(told.code, EXIT_MISTAKE);
+    }
 }

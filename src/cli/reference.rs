@@ -1,10 +1,10 @@
-//! The list of settings for people: in `--help`, and as the README's table.
+//! The lists of settings for people: in `--help`, and as the README's tables.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use super::Report;
-use crate::config::{SETTINGS, Setting};
+use crate::config::{BACKEND_KEYS, BackendKey, SETTINGS, Setting};
 
 /// The tail of `--help`.
 pub(super) fn help() -> String {
@@ -17,6 +17,13 @@ pub(super) fn help() -> String {
         let default = default.map_or("unset".into(), |value| format!("default {value}"));
         // A `String` takes any text.
         let _ = write!(text, "\n  {variable} ({key}{default})\n      {help}");
+    }
+    text.push_str(
+        "\n\nKeys of a [[backend]], of which the TOML file may have several: default, and meaning.\n",
+    );
+    for BackendKey { name, default, help, .. } in BACKEND_KEYS {
+        let default = default.map_or("unset".into(), |value| format!("default {value}"));
+        let _ = write!(text, "\n  {name} ({default})\n      {help}");
     }
     text
 }
@@ -32,7 +39,18 @@ pub fn settings_table() -> String {
     text
 }
 
-/// Prints the README's table.
+/// The same for each key of a `[[backend]]`.
+pub fn backend_keys_table() -> String {
+    let mut text = String::from("| key of a `[[backend]]` | default | meaning |\n|---|---|---|\n");
+    for BackendKey { name, default, help, .. } in BACKEND_KEYS {
+        let default = default.map_or("unset".into(), |value| format!("`{value}`"));
+        let _ = writeln!(text, "| `{name}` | {default} | {help} |");
+    }
+    text
+}
+
+/// Prints the README's tables.
 pub fn run_reference() -> ExitCode {
-    Report { out: settings_table(), err: String::new(), code: 0 }.print()
+    let out = format!("{}\n{}", settings_table(), backend_keys_table());
+    Report { out, err: String::new(), code: 0 }.print()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use super::problems::Problems;
-use super::settings::{RESERVED, SETTINGS};
+use super::settings::SETTINGS;
 use super::slip;
 
 const PREFIX: &str = "STORAGE_";
@@ -62,8 +62,7 @@ impl Environment {
 }
 
 fn known() -> impl Iterator<Item = &'static str> {
-    let settings = SETTINGS.iter().map(|setting| setting.variable);
-    settings.chain(RESERVED.iter().map(|reserved| reserved.variable))
+    SETTINGS.iter().map(|setting| setting.variable)
 }
 
 fn is_known(name: &str) -> bool {
@@ -71,10 +70,6 @@ fn is_known(name: &str) -> bool {
 }
 
 fn check_name(name: &str, problems: &mut Problems, warnings: &mut Vec<String>) {
-    if RESERVED.iter().any(|reserved| reserved.variable == name) {
-        problems.push(name, "is not in this version: remove it");
-        return;
-    }
     let upper = name.to_ascii_uppercase();
     let Some(suffix) = upper.strip_prefix(PREFIX).filter(|_| !is_known(name)) else { return };
     let suffixes = known().filter_map(|variable| variable.strip_prefix(PREFIX));

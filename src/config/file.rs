@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::keys::{BACKEND_KEYS, BackendKey};
 use super::problems::Problems;
-use super::settings::{Form, REFUSED_SECTIONS, RESERVED, SECTIONS, SETTINGS, Setting};
+use super::settings::{BACKEND_SECTION, Form, REFUSED_SECTIONS, SECTIONS, SETTINGS, Setting};
 use super::slip;
 
 /// What the file says of one setting.
@@ -29,18 +30,52 @@ pub(super) struct FileValue {
     pub(super) place: String,
 }
 
+/// Known keys, by their names.
+type Values = BTreeMap<&'static str, FileValue>;
+
+/// One `[[backend]]`.
+pub(super) struct BackendTable {
+    values: Values,
+    /// `backend 2 (proofs.toml:7)`.
+    pub(super) place: String,
+}
+
+impl BackendTable {
+    pub(super) fn get(&self, key: &str) -> Option<&FileValue> {
+        self.values.get(key)
+    }
+}
+
 /// Every known key of a file.
 #[derive(Default)]
-pub(super) struct FileValues(BTreeMap<&'static str, FileValue>);
+pub(super) struct FileValues {
+    /// By `section.key`.
+    settings: Values,
+    backends: Vec<BackendTable>,
+}
 
 impl FileValues {
     pub(super) fn get(&self, key: &str) -> Option<&FileValue> {
-        self.0.get(key)
+        self.settings.get(key)
+    }
+
+    /// In their order.
+    pub(super) fn backends(&self) -> &[BackendTable] {
+        &self.backends
+    }
+
+    /// Whether some `{ env = "…" }` names the variable.
+    pub(super) fn refers_to(&self, variable: &str) -> bool {
+        let of_backends = self.backends.iter().flat_map(|table| table.values.values());
+        self.settings.values().chain(of_backends).any(|value| match &value.text {
+            FileText::InVariable(name) => name == variable,
+            FileText::Plain(_) | FileText::InFile(_) => false,
+        })
     }
 
     pub(super) fn read(text: &str, name: &str, problems: &mut Problems) -> Self {
         let (document, errors) = DeTable::parse_recoverable(text);
-        let mut walk = Walk { text, name, problems, values: BTreeMap::new() };
+        let mut walk = Walk { text, name, problems, found: Self::default() };
         for error in &errors {
             let line = error.span().map_or(1, |span| walk.line(span.start));
             walk.problems.push(format!("{name}:{line}"), format!("not TOML: {}", error.message()));
@@ -49,7 +84,7 @@ impl FileValues {
         if errors.is_empty() {
             walk.document(document.get_ref());
         }
-        Self(walk.values)
+        walk.found
     }
 }
 
@@ -57,7 +92,7 @@ struct Walk<'a> {
     text: &'a str,
     name: &'a str,
     problems: &'a mut Problems,
-    values: BTreeMap<&'static str, FileValue>,
+    found: FileValues,
 }
 
 impl Walk<'_> {
@@ -75,6 +110,8 @@ impl Walk<'_> {
             let place = self.place(name, section.span().start);
             if REFUSED_SECTIONS.contains(&name) {
                 self.problems.push(place, "is not in this version: remove it");
+            } else if name == BACKEND_SECTION {
+                self.backends(place, value);
             } else if !SECTIONS.contains(&name) {
                 self.problems.push(place, format!("is no section{}", meant_section(name)));
             } else if let DeValue::Table(table) = value.get_ref() {
@@ -90,20 +127,52 @@ impl Walk<'_> {
             let key = format!("{section}.{}", name.get_ref());
             let place = self.place(&key, name.span().start);
             if let Some(setting) = Setting::by_key(&key) {
-                match text_of(setting, value) {
+                match text_of(setting.form, value) {
                     Ok(text) => {
                         let at = setting.key.expect("found by its key");
-                        self.values.insert(at, FileValue { text, place });
+                        self.found.settings.insert(at, FileValue { text, place });
                     }
                     Err(text) => self.problems.push(place, text),
                 }
-            } else if RESERVED.iter().any(|reserved| reserved.key == Some(key.as_str())) {
-                self.problems.push(place, "is not in this version: remove it");
             } else {
                 self.problems
                     .push(place, format!("is no key{}", meant_key(section, name.get_ref())));
             }
         }
+    }
+
+    fn backends(&mut self, place: String, value: &Spanned<DeValue<'_>>) {
+        const REMEDY: &str = "is a list of tables: write [[backend]] above each";
+        let DeValue::Array(tables) = value.get_ref() else {
+            self.problems.push(place, REMEDY);
+            return;
+        };
+        for (index, table) in tables.iter().enumerate() {
+            let place = self.place(&format!("backend {}", index + 1), table.span().start);
+            let DeValue::Table(table) = table.get_ref() else {
+                self.problems.push(place, REMEDY);
+                continue;
+            };
+            let values = self.backend(table);
+            self.found.backends.push(BackendTable { values, place });
+        }
+    }
+
+    fn backend(&mut self, table: &DeTable<'_>) -> Values {
+        let mut values = Values::new();
+        for (name, value) in in_order(table) {
+            let place = self.place(&format!("backend.{}", name.get_ref()), name.span().start);
+            let Some(key) = BackendKey::by_name(name.get_ref()) else {
+                let text = format!("is no key{}", meant_backend_key(name.get_ref()));
+                self.problems.push(place, text);
+                continue;
+            };
+            match text_of(key.form, value) {
+                Ok(text) => drop(values.insert(key.name, FileValue { text, place })),
+                Err(text) => self.problems.push(place, text),
+            }
+        }
+        values
     }
 }
 
@@ -119,9 +188,10 @@ fn in_order<'a, 'i>(
 fn meant_section(name: &str) -> String {
     // A key outside of any section is the commonest slip of all.
     let home = SETTINGS.iter().filter_map(|setting| setting.key).find(|key| bare(key) == name);
-    match home.or_else(|| slip::nearest(name, SECTIONS.iter().copied())) {
+    let sections = SECTIONS.iter().copied().chain([BACKEND_SECTION]);
+    match home.or_else(|| slip::nearest(name, sections)) {
         Some(meant) => format!(": did you mean {meant}?"),
-        None => format!(": sections are {}", SECTIONS.join(", ")),
+        None => format!(": sections are {} and [[backend]]", SECTIONS.join(", ")),
     }
 }
 
@@ -136,24 +206,32 @@ fn meant_key(section: &str, name: &str) -> String {
     }
 }
 
+fn meant_backend_key(name: &str) -> String {
+    match slip::nearest(name, BACKEND_KEYS.iter().map(|key| key.name)) {
+        Some(meant) => format!(": did you mean {meant}?"),
+        None => ": remove it".into(),
+    }
+}
+
 fn bare(key: &'static str) -> &'static str {
     key.split_once('.').map_or(key, |(_, name)| name)
 }
 
-fn text_of(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Result<FileText, String> {
+fn text_of(form: Form, value: &Spanned<DeValue<'_>>) -> Result<FileText, String> {
     match value.get_ref() {
         DeValue::String(text) => Ok(FileText::Plain(text.to_string())),
         DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
             .map(|number| FileText::Plain(number.to_string()))
             .map_err(|_| "is too large a number".into()),
-        DeValue::Array(parts) if setting.form == Form::List => {
+        DeValue::Boolean(truth) => Ok(FileText::Plain(truth.to_string())),
+        DeValue::Array(parts) if form == Form::List => {
             let texts: Option<Vec<_>> = parts.iter().map(|part| part.get_ref().as_str()).collect();
             match texts {
                 Some(texts) => Ok(FileText::Plain(texts.join(","))),
                 None => Err("is a list of something else than strings".into()),
             }
         }
-        DeValue::Table(table) if setting.form == Form::Secret => reference(table),
+        DeValue::Table(table) if form == Form::Secret => reference(table),
         other => Err(format!("is a {}: write a string or a number", other.type_str())),
     }
 }

@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use tracing_subscriber::EnvFilter;
 
-use crate::model::{Namespace, Provider};
+use super::DAY_MS;
+use crate::model::{Encryption, Namespace, Provider};
 
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
@@ -88,6 +90,43 @@ pub(super) fn provider(text: &str) -> Result<Provider, String> {
         "r2" => Ok(Provider::R2),
         _ => Err(format!("`{text}` is no provider: write `local`, `s3` or `r2`")),
     }
+}
+
+/// Longest name of a backend.
+const MAX_BACKEND_NAME: usize = 32;
+
+/// The name of a backend: stands in metrics, records and answers.
+pub(super) fn backend_name(text: &str) -> Result<Arc<str>, String> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !(1..=MAX_BACKEND_NAME).contains(&text.len()) || !text.bytes().all(fits) {
+        return Err(format!(
+            "`{text}` is no name of a backend: write 1 to {MAX_BACKEND_NAME} of a-z, 0-9 and -"
+        ));
+    }
+    Ok(text.into())
+}
+
+pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
+    word(&[("true", true), ("false", false)])(text)
+}
+
+/// Encryption at rest that a bucket may be asked for.
+pub(super) fn encryption(text: &str) -> Result<Encryption, String> {
+    const CHOICES: &[(&str, Encryption)] =
+        &[("none", Encryption::None), ("AES256", Encryption::Aes256), ("aws:kms", Encryption::Kms)];
+    word(CHOICES)(text)
+}
+
+pub(super) fn max_retries(text: &str) -> Result<u32, String> {
+    count(0..=100)(text)
+}
+
+pub(super) fn max_in_flight(text: &str) -> Result<usize, String> {
+    count(1..=100_000)(text)
+}
+
+pub(super) fn inventory_interval(text: &str) -> Result<Duration, String> {
+    milliseconds(1000..=30 * DAY_MS)(text)
 }
 
 /// A name that a vendor gave: letters, digits and a few marks.

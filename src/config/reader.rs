@@ -4,7 +4,8 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use super::environment::Environment;
-use super::file::{FileText, FileValues};
+use super::file::{BackendTable, FileText, FileValue, FileValues};
+use super::keys::BackendKey;
 use super::problems::Problems;
 use super::settings::{Form, Setting};
 
@@ -58,7 +59,7 @@ pub(super) struct Reader<'a> {
     pub(super) effective: Vec<Effective>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// A setting that always has a value. A mistaken one gives the default, and the mistake is
     /// reported at the end.
     pub(super) fn value<T>(
@@ -112,7 +113,44 @@ impl Reader<'_> {
 
     /// Reports a setting that does not go with another.
     pub(super) fn mistake(&mut self, setting: &'static Setting, text: &str) {
-        self.problems.push(setting.variable, text.to_owned());
+        let in_file = setting.key.and_then(|key| self.file.get(key));
+        let place = match (self.environment.setting(setting.variable), in_file) {
+            (None, Some(value)) => &value.place,
+            _ => setting.variable,
+        };
+        self.problems.push(place, text);
+    }
+
+    /// Reports what is wrong at a place of the file.
+    pub(super) fn problem(&mut self, place: &str, text: &str) {
+        self.problems.push(place, text);
+    }
+
+    /// Whether anybody says anything of a setting.
+    pub(super) fn says(&self, setting: &Setting) -> bool {
+        let in_file = setting.key.and_then(|key| self.file.get(key));
+        self.environment.setting(setting.variable).is_some() || in_file.is_some()
+    }
+
+    /// Reports settings that are said and must not be, and shows them all as unset. A variable
+    /// that the file refers to is said for that reference.
+    pub(super) fn supersede(&mut self, settings: &[&'static Setting], text: &str) {
+        for setting in settings {
+            if self.says(setting) && !self.file.refers_to(setting.variable) {
+                self.mistake(setting, text);
+            }
+            self.note(setting, None, Source::Default);
+        }
+    }
+
+    /// The `[[backend]]`s of the file.
+    pub(super) fn tables(&self) -> &'a [BackendTable] {
+        self.file.backends()
+    }
+
+    /// Reads one of them.
+    pub(super) fn table<'r>(&'r mut self, table: &'a BackendTable) -> TableReader<'r, 'a> {
+        TableReader { reader: self, table }
     }
 
     /// Warns of settings that are set and mean nothing.
@@ -141,6 +179,11 @@ impl Reader<'_> {
             return Some(Found { text: text.into(), source: Source::Variable });
         }
         let value = self.file.get(setting.key?)?;
+        self.resolve(value)
+    }
+
+    /// The text that the file gives or refers to.
+    fn resolve(&mut self, value: &FileValue) -> Option<Found> {
         let source = Source::File(value.place.clone());
         match &value.text {
             FileText::Plain(text) => Some(Found { text: text.as_str().into(), source }),
@@ -162,5 +205,61 @@ impl Reader<'_> {
                 }
             },
         }
+    }
+}
+
+/// Reads the keys of one `[[backend]]`.
+pub(super) struct TableReader<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    table: &'a BackendTable,
+}
+
+impl<'a> TableReader<'_, 'a> {
+    /// A key that may be unset. A mistaken one counts as unset, and the mistake is reported.
+    pub(super) fn option<T>(
+        &mut self,
+        key: &'static BackendKey,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.table.get(key.name)?;
+        let found = self.reader.resolve(value)?;
+        match parse(found.text.expose_secret()) {
+            Ok(value) => Some(value),
+            Err(mistake) => {
+                self.reader.problems.push(&value.place, mistake);
+                None
+            }
+        }
+    }
+
+    /// Whether the table has the key.
+    pub(super) fn says(&self, key: &BackendKey) -> bool {
+        self.table.get(key.name).is_some()
+    }
+
+    /// Where the table begins.
+    pub(super) fn place(&self) -> &'a str {
+        &self.table.place
+    }
+
+    /// Reports a key that is needed. Where it was given and is mistaken, that is reported already.
+    pub(super) fn missing(&mut self, key: &'static BackendKey, why: &str) {
+        if !self.says(key) {
+            let text = format!("{} is not set: {why}", key.name);
+            self.reader.problems.push(self.place(), text);
+        }
+    }
+
+    /// Reports a key that does not go with another.
+    pub(super) fn mistake(&mut self, key: &'static BackendKey, text: &str) {
+        let place = self.table.get(key.name).map_or(self.place(), |value| &value.place);
+        self.reader.problems.push(place, text);
+    }
+
+    /// Warns of a key.
+    pub(super) fn warn(&mut self, key: &'static BackendKey, text: &str) {
+        let place = self.table.get(key.name).map_or(self.place(), |value| &value.place);
+        let warning = format!("{place} {text}");
+        self.reader.warnings.push(warning);
     }
 }

@@ -94,6 +94,12 @@ settings! {
 
     PROVIDER = "STORAGE_PROVIDER", Some("storage.provider"), Some("local"), Text,
         "where proofs are kept: `local` (the embedded store), `s3` or `r2`";
+    FALLBACK_PROVIDER = "STORAGE_FALLBACK_PROVIDER", Some("storage.fallback_provider"), None, Text,
+        "second backend, of another kind, for what the first cannot take: `local`, `s3` or `r2`";
+    POOL_MODE = "STORAGE_POOL_MODE", Some("pool.mode"), None, Text,
+        "how several backends work together: `fallback` or `mirror`; else `fallback`";
+    POOL_MIN_COPIES = "STORAGE_POOL_MIN_COPIES", Some("pool.min_copies"), None, Text,
+        "copies before a `mirror` acknowledges a write; else one less than its backends, but 1";
     DATA_DIR = "STORAGE_DATA_DIR", Some("storage.data_dir"), Some("./data"), Text,
         "folder of the embedded store and of temporary files, made where it is missing";
     KEY_PREFIX = "STORAGE_KEY_PREFIX", Some("storage.key_prefix"), Some("proofs/"), Text,
@@ -139,7 +145,7 @@ settings! {
     MAX_IN_FLIGHT = "STORAGE_MAX_IN_FLIGHT", Some("storage.max_in_flight"), Some("256"), Text,
         "calls to a remote backend under way at once";
     INVENTORY_INTERVAL = "STORAGE_INVENTORY_INTERVAL", Some("storage.inventory_interval"),
-        Some("3600000"), Text, "milliseconds between two countings of a remote backend, for stats";
+        Some("3600000"), Text, "milliseconds between two countings of a remote backend or a pool, for stats";
     R2_ACCOUNT_ID = "R2_ACCOUNT_ID", None, None, Text,
         "account of `r2`; makes the endpoint https://<account>.r2.cloudflarestorage.com";
     R2_ACCESS_KEY_ID = "R2_ACCESS_KEY_ID", None, None, Secret,
@@ -152,6 +158,30 @@ settings! {
     R2_CDN_URL = "R2_CDN_URL", None, None, Text,
         "URL of the bucket's own domain, used for `url` in results; else STORAGE_CDN_URL";
 }
+
+/// Settings that mean something to the embedded store only.
+pub(super) static OF_LOCAL: [&Setting; 2] = [&CACHE_BYTES, &DISK_RESERVE];
+
+/// Settings that say which backend there is: none of them goes with a `[[backend]]`.
+pub(super) static OF_ONE: [&Setting; 17] = [
+    &PROVIDER,
+    &FALLBACK_PROVIDER,
+    &BUCKET,
+    &REGION,
+    &ENDPOINT,
+    &PRESIGN_ENDPOINT,
+    &PATH_STYLE,
+    &ACCESS_KEY_ID,
+    &SECRET_ACCESS_KEY,
+    &ENCRYPTION,
+    &KMS_KEY_ID,
+    &R2_ACCOUNT_ID,
+    &R2_ACCESS_KEY_ID,
+    &R2_SECRET_ACCESS_KEY,
+    &R2_BUCKET,
+    &R2_ENDPOINT,
+    &R2_CDN_URL,
+];
 
 /// Settings that mean nothing to the embedded store.
 pub(super) static OF_REMOTE: [&Setting; 17] = [
@@ -184,20 +214,11 @@ pub(super) static OF_R2: [&Setting; 6] = [
     &R2_CDN_URL,
 ];
 
-/// A name of the contract whose feature is not built in this version.
-#[derive(Debug)]
-pub(super) struct Reserved {
-    pub(super) variable: &'static str,
-    pub(super) key: Option<&'static str>,
-}
-
-/// Names that later versions give a meaning. A fallback that is silently missing would be a
-/// promise broken, so it is refused.
-pub(super) static RESERVED: &[Reserved] =
-    &[Reserved { variable: "STORAGE_FALLBACK_PROVIDER", key: Some("storage.fallback_provider") }];
-
 /// Sections of the TOML file that have settings.
-pub(super) const SECTIONS: &[&str] = &["server", "limits", "storage"];
+pub(super) const SECTIONS: &[&str] = &["server", "limits", "storage", "pool"];
+
+/// The one section that there may be several of, with keys of its own (`keys`).
+pub(super) const BACKEND_SECTION: &str = "backend";
 
 /// Sections of the contract that this version refuses.
-pub(super) const REFUSED_SECTIONS: &[&str] = &["pool", "backend", "auth"];
+pub(super) const REFUSED_SECTIONS: &[&str] = &["auth"];

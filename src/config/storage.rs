@@ -1,31 +1,23 @@
-//! `[storage]`: where proofs are kept and how they may be written.
+//! `[storage]`: how proofs may be written, and what is said of every backend.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
+use super::backend::{Common, LocalConfig};
 use super::parse;
 use super::reader::Reader;
-use super::remote::RemoteConfig;
+use super::remote::Manners;
 use super::settings as name;
 use super::url::BaseUrl;
 use super::{DAY_MS, HOUR_MS, TIB};
-use crate::model::{Namespace, Provider, WriteMode};
+use crate::model::{Namespace, WriteMode};
 
-/// The embedded store's probe reads two flags and the free space: often costs nothing.
-const LOCAL_PROBE: Duration = Duration::from_secs(1);
-/// A remote one's is a request that somebody counts.
-const REMOTE_PROBE: Duration = Duration::from_secs(10);
-
-/// Where proofs are kept and how they may be written.
+/// How proofs are kept, whatever keeps them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageConfig {
-    /// `STORAGE_PROVIDER`: kind of backend. Default `local`.
-    pub provider: Provider,
-    /// The bucket, where the provider is `s3` or `r2`.
-    pub remote: Option<RemoteConfig>,
-    /// `STORAGE_DATA_DIR`: folder of the embedded store. Default `./data`.
+    /// `STORAGE_DATA_DIR`: folder of temporary files and of the key that signs URLs, and of the
+    /// embedded store unless that has another. Default `./data`.
     pub data_dir: PathBuf,
-    /// `STORAGE_KEY_PREFIX`: put before every key in the backend. Default `proofs/`.
+    /// `STORAGE_KEY_PREFIX`: put before every key in every backend. Default `proofs/`.
     pub namespace: Namespace,
     /// `STORAGE_WRITE_MODE`: `write-once` or `overwrite`. Default `write-once`.
     pub write_mode: WriteMode,
@@ -37,46 +29,40 @@ pub struct StorageConfig {
     /// `STORAGE_REDIRECT_DOWNLOADS`: what keys begin with whose downloads are sent on to the
     /// backend. Default: none.
     pub redirect_downloads: Vec<String>,
-    /// `STORAGE_PROBE_INTERVAL` (ms): between health probes. Default 1000 of the embedded store,
-    /// 10 000 of a remote one.
-    pub probe_interval: Duration,
-    /// `STORAGE_MAX_RETRIES`: tries after the first against a remote backend. Default 3. No
-    /// effect on the embedded store, whose failures another try does not mend.
-    pub max_retries: u32,
-    /// `STORAGE_TIMEOUT` (ms): for one call to a backend. Default 30 000.
-    pub timeout: Duration,
-    /// `STORAGE_CACHE_BYTES` (bytes): block cache of the embedded store. Default 32 MiB.
-    pub cache_bytes: u64,
-    /// `STORAGE_DISK_RESERVE` (bytes): of disk that stay free; writes get 507 before the disk is
-    /// full. Default 256 MiB.
-    pub disk_reserve_bytes: u64,
 }
 
 impl StorageConfig {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+    /// Reads it, and what it says of every backend.
+    pub(super) fn read(reader: &mut Reader<'_>) -> (Self, Common) {
         let modes = &[("write-once", WriteMode::WriteOnce), ("overwrite", WriteMode::Overwrite)];
-        let provider = reader.value(&name::PROVIDER, parse::provider);
-        let cdn_url = reader.option(&name::CDN_URL, BaseUrl::parse);
-        let of_r2 = reader.option(&name::R2_CDN_URL, BaseUrl::parse);
-        Self {
-            provider,
-            remote: RemoteConfig::read(reader, provider),
+        let config = Self {
             data_dir: reader.value(&name::DATA_DIR, parse::path),
             namespace: reader.value(&name::KEY_PREFIX, parse::namespace),
             write_mode: reader.value(&name::WRITE_MODE, parse::word(modes)),
             default_cache_control: reader
                 .option(&name::DEFAULT_CACHE_CONTROL, parse::cache_control),
-            cdn_url: of_r2.filter(|_| provider == Provider::R2).or(cdn_url),
+            cdn_url: reader.option(&name::CDN_URL, BaseUrl::parse),
             redirect_downloads: reader
                 .option(&name::REDIRECT_DOWNLOADS, parse::prefixes)
                 .unwrap_or_default(),
-            probe_interval: reader
-                .option(&name::PROBE_INTERVAL, parse::milliseconds(100..=HOUR_MS))
-                .unwrap_or(if provider == Provider::Local { LOCAL_PROBE } else { REMOTE_PROBE }),
-            max_retries: reader.value(&name::MAX_RETRIES, parse::count(0..=100)),
+        };
+        let common = Common {
+            namespace: config.namespace.clone(),
+            local: LocalConfig {
+                data_dir: config.data_dir.clone(),
+                cache_bytes: reader.value(&name::CACHE_BYTES, parse::bytes(0..=TIB)),
+                disk_reserve_bytes: reader.value(&name::DISK_RESERVE, parse::bytes(0..=TIB)),
+            },
+            manners: Manners {
+                max_retries: reader.value(&name::MAX_RETRIES, parse::max_retries),
+                max_in_flight: reader.value(&name::MAX_IN_FLIGHT, parse::max_in_flight),
+                inventory_interval: reader
+                    .value(&name::INVENTORY_INTERVAL, parse::inventory_interval),
+            },
             timeout: reader.value(&name::TIMEOUT, parse::milliseconds(1..=DAY_MS)),
-            cache_bytes: reader.value(&name::CACHE_BYTES, parse::bytes(0..=TIB)),
-            disk_reserve_bytes: reader.value(&name::DISK_RESERVE, parse::bytes(0..=TIB)),
-        }
+            probe_interval: reader
+                .option(&name::PROBE_INTERVAL, parse::milliseconds(100..=HOUR_MS)),
+        };
+        (config, common)
     }
 }

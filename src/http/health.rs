@@ -1,34 +1,51 @@
-//! How the service is: liveness, readiness, the backends' state, figures and metrics.
+//! How the service is: liveness and readiness, from cached probes and without touching a backend.
+
+use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json};
 use serde_json::json;
 
 use super::extract::NoQuery;
-use super::problem::Problem;
-use super::render::timestamp;
-use super::state::AppState;
-use crate::telemetry::BreakerState;
-use crate::vault::Status;
+use super::render::{milliseconds, timestamp};
+use super::state::{AppState, Member, PoolState};
+use crate::vault::{Health, Status};
+
+/// Age from which a waiting repair calls for a person. A delete waits for a quarter of an hour by
+/// rule, in case that something older is still on its way.
+const OLD_REPAIR: Duration = Duration::from_secs(1800);
+
+/// What the last probes say of all backends together.
+struct Overview<'a> {
+    members: Vec<(&'a Member, Health)>,
+    pool: Option<PoolState>,
+}
 
 /// `GET /health`: always 200 while the process serves; touches no backend.
 pub async fn health(State(state): State<AppState>, _: NoQuery) -> impl IntoResponse {
-    let health = state.monitor.health();
-    let provider = state.monitor.provider();
+    let overview = Overview::of(&state);
+    let status = overview.status();
+    let backends: Vec<_> = overview
+        .members
+        .iter()
+        .map(|(Member { monitor, .. }, health)| {
+            json!({
+                "name": monitor.name(),
+                "provider": monitor.provider(),
+                "status": health.status,
+                "latency": milliseconds(health.latency),
+                "checked_at": timestamp(health.checked_at),
+                "error": health.error,
+            })
+        })
+        .collect();
     Json(json!({
-        "status": health.status,
-        "healthy": health.status != Status::Down,
-        "latency": milliseconds(health.latency),
-        "errors": state.monitor.errors(),
-        "backends": [{
-            "name": provider,
-            "provider": provider,
-            "status": health.status,
-            "latency": milliseconds(health.latency),
-            "checked_at": timestamp(health.checked_at),
-            "error": health.error,
-        }],
+        "status": status,
+        "healthy": status != Status::Down,
+        "latency": milliseconds(overview.latency()),
+        "errors": overview.errors(),
+        "backends": backends,
         "version": env!("CARGO_PKG_VERSION"),
     }))
 }
@@ -38,9 +55,9 @@ pub async fn ready(State(state): State<AppState>, _: NoQuery) -> impl IntoRespon
     let reason = if state.is_draining() {
         Some("draining".to_owned())
     } else {
-        let health = state.monitor.health();
-        let down = health.status == Status::Down;
-        down.then(|| health.error.unwrap_or_else(|| "the backend is down".to_owned()))
+        let overview = Overview::of(&state);
+        let down = overview.status() == Status::Down;
+        down.then(|| overview.errors().join("; "))
     };
     match reason {
         None => (StatusCode::OK, Json(json!({ "ready": true }))),
@@ -51,64 +68,64 @@ pub async fn ready(State(state): State<AppState>, _: NoQuery) -> impl IntoRespon
     }
 }
 
-/// `GET /v1/backends`: what the store behind the service is, can do and how it fares.
-pub async fn backends(State(state): State<AppState>, _: NoQuery) -> impl IntoResponse {
-    let health = state.monitor.health();
-    let backend = state.vault.backend();
-    Json(json!({
-        "mode": "single",
-        "backends": [{
-            "name": backend.provider(),
-            "provider": backend.provider(),
-            "role": "read-write",
-            "status": health.status,
-            "capabilities": backend.capabilities(),
-            "breaker": state.breaker.as_ref().map(|stands| match stands() {
-                BreakerState::Closed => "closed",
-                BreakerState::HalfOpen => "half-open",
-                BreakerState::Open => "open",
-            }),
-            "latency": milliseconds(health.latency),
-            "pending_repairs": 0,
-            "last_error": health.error,
-            "checked_at": timestamp(health.checked_at),
-        }],
-    }))
-}
-
-/// `GET /v1/stats`
-pub async fn stats(
-    State(state): State<AppState>,
-    _: NoQuery,
-) -> Result<impl IntoResponse, Problem> {
-    let usage = state.vault.usage().await?;
-    let provider = state.vault.backend().provider();
-    Ok(Json(json!({
-        "total_objects": usage.objects,
-        "total_size": usage.bytes,
-        "total_stored_size": usage.stored_bytes,
-        "provider": provider,
-        "backends": [{
-            "name": provider,
-            "provider": provider,
-            "objects": usage.objects,
-            "size": usage.bytes,
-            "stored_size": usage.stored_bytes,
-        }],
-        "exact": usage.exact,
-        "last_updated": timestamp(usage.as_of),
-    })))
-}
-
-/// `GET /metrics`: Prometheus text format 0.0.4.
-pub async fn metrics(State(state): State<AppState>, _: NoQuery) -> impl IntoResponse {
-    if let Ok(usage) = state.vault.usage().await {
-        state.metrics.usage(usage.objects, usage.bytes, usage.stored_bytes);
+impl<'a> Overview<'a> {
+    fn of(state: &'a AppState) -> Self {
+        let members = state.members.iter().map(|member| (member, member.monitor.health()));
+        Self { members: members.collect(), pool: state.pool.as_ref().map(|stands| stands()) }
     }
-    let content_type = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], state.metrics.render())
-}
 
-fn milliseconds(latency: std::time::Duration) -> f64 {
-    latency.as_secs_f64() * 1000.0
+    /// Down where no backend serves, degraded where anything calls for a person.
+    fn status(&self) -> Status {
+        let mut of_members = self.members.iter().map(|(_, health)| health.status);
+        if of_members.clone().all(|status| status == Status::Down) {
+            return Status::Down;
+        }
+        let all_well = of_members.all(|status| status == Status::Ok);
+        if all_well && self.troubles().is_empty() { Status::Ok } else { Status::Degraded }
+    }
+
+    /// Of the first backend that serves.
+    fn latency(&self) -> Duration {
+        let serves = |(_, health): &&(&Member, Health)| health.status != Status::Down;
+        let first = self.members.iter().find(serves).or(self.members.first());
+        first.map(|(_, health)| health.latency).unwrap_or_default()
+    }
+
+    fn errors(&self) -> Vec<String> {
+        let named = |monitor: &crate::vault::Monitor, error: String| match self.members.len() {
+            1 => error,
+            _ => format!("{}: {error}", monitor.name()),
+        };
+        let of_members = self.members.iter().flat_map(|(Member { monitor, .. }, _)| {
+            monitor.errors().into_iter().map(move |error| named(monitor, error))
+        });
+        of_members.chain(self.troubles()).collect()
+    }
+
+    /// What the pool has to say for itself.
+    fn troubles(&self) -> Vec<String> {
+        let Some(PoolState { figures, repairs_pending, .. }) = &self.pool else {
+            return Vec::new();
+        };
+        let mut troubles = Vec::new();
+        if figures.oldest_repair >= OLD_REPAIR {
+            let seconds = figures.oldest_repair.as_secs();
+            troubles
+                .push(format!("{repairs_pending} repairs are pending, the oldest for {seconds} s"));
+        }
+        if figures.conflicts > 0 {
+            let conflicts = figures.conflicts;
+            troubles.push(format!("{conflicts} keys have two versions that exclude each other"));
+        }
+        if figures.quarantined > 0 {
+            troubles
+                .push(format!("{} copies with wrong bytes were put aside", figures.quarantined));
+        }
+        let takes = self.members.iter().map(|(member, _)| member.role.takes_writes());
+        let mut takers = figures.members.iter().zip(takes).filter(|(_, takes)| *takes).peekable();
+        if takers.peek().is_some() && takers.all(|(member, _)| member.full) {
+            troubles.push("the quota of every backend that takes writes is used up".to_owned());
+        }
+        troubles
+    }
 }

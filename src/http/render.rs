@@ -1,7 +1,7 @@
 //! The JSON bodies and response headers that describe a proof.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -126,6 +126,11 @@ pub fn item(provider: Provider, key: &Key, entry: ListItem) -> Item {
 /// RFC 3339 in UTC with milliseconds.
 pub fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// A duration in answers.
+pub fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }
 
 /// Percent-encodes a key for the path of a URL.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::http::admission::Budget;
 use crate::http::signing::Signer;
-use crate::telemetry::{BreakerState, Metrics};
+use crate::model::{PoolMode, Role};
+use crate::telemetry::{BreakerState, Metrics, PoolFigures};
 use crate::vault::{Monitor, Vault};
 
 /// Shared by all requests. Cheap to clone.
@@ -16,12 +17,42 @@ pub struct AppState(Arc<Inner>);
 /// Asks a breaker how it stands.
 pub type BreakerView = Box<dyn Fn() -> BreakerState + Send + Sync>;
 
+/// One of the backends, as answers show it.
+pub struct Member {
+    /// What it is used for.
+    pub role: Role,
+    /// Most bytes at rest, where there is a limit.
+    pub quota_bytes: Option<u64>,
+    /// Its name, its cached health, and the way to ask for more.
+    pub monitor: Arc<Monitor>,
+    /// How the breaker before it stands, where there is one.
+    pub breaker: Option<BreakerView>,
+}
+
+/// How several backends work together.
+#[derive(Clone, Debug)]
+pub struct PoolState {
+    /// What the pool makes of its members.
+    pub mode: PoolMode,
+    /// Copies before a mirror acknowledges a write.
+    pub min_copies: usize,
+    /// Copies and deletes that did not reach every member they belong to.
+    pub repairs_pending: u64,
+    /// What it counted.
+    pub figures: PoolFigures,
+}
+
+/// Asks a pool how it stands.
+pub type PoolView = Box<dyn Fn() -> PoolState + Send + Sync>;
+
 /// The parts; made once by the application.
 pub struct Inner {
     /// The proofs.
     pub vault: Arc<Vault>,
-    /// Cached health of the backend.
-    pub monitor: Arc<Monitor>,
+    /// The backends, in the order of the configuration; never none.
+    pub members: Vec<Member>,
+    /// How they work together, where there are several.
+    pub pool: Option<PoolView>,
     /// Series for `/metrics`.
     pub metrics: Metrics,
     /// Bytes of bodies that may be in memory at once.
@@ -30,8 +61,6 @@ pub struct Inner {
     pub signer: Signer,
     /// What the configuration says of the HTTP side.
     pub settings: Settings,
-    /// How the breaker before the backend stands, where there is one.
-    pub breaker: Option<BreakerView>,
     /// Set once when the service begins to stop.
     pub draining: AtomicBool,
 }

@@ -30,7 +30,7 @@ use crate::model::{
     ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved,
     StoreError, Stored, Usage,
 };
-use crate::telemetry::Metrics;
+use crate::telemetry::BackendMetrics;
 
 /// Opens and closes the way to what is behind it.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Breaker {
         inner: Arc<dyn Backend>,
         name: impl Into<Arc<str>>,
         policy: BreakerPolicy,
-        metrics: &Metrics,
+        metrics: &BackendMetrics,
     ) -> Self {
         let gate = Gate::new(name.into(), inner.provider(), policy, metrics);
         Self { inner, gate: Arc::new(gate) }

@@ -43,6 +43,8 @@ pub struct InventoryPolicy {
     pub save_every: Duration,
     /// After so long without a new note a walk of another replica is taken over.
     pub patience: Duration,
+    /// Begins the record's name: a pool keeps its record among its members' own.
+    pub record: &'static str,
 }
 
 impl InventoryPolicy {
@@ -54,7 +56,14 @@ impl InventoryPolicy {
             lanes: 4,
             save_every: Duration::from_secs(10),
             patience: Duration::from_secs(60),
+            record: "",
         }
+    }
+
+    /// The same for a pool.
+    #[must_use]
+    pub fn of_pool(self) -> Self {
+        Self { record: "pool-", ..self }
     }
 }
 
@@ -83,7 +92,8 @@ impl Inventory {
     /// Wraps a backend. Nothing is counted until [`Self::keep`] or [`Self::take`].
     pub fn new(inner: Arc<dyn Backend>, policy: InventoryPolicy) -> Self {
         // A digest, as the prefix may have any character and any length.
-        let name = &Digest::of(policy.prefix.as_bytes()).to_hex()[..16];
+        let digest = &Digest::of(policy.prefix.as_bytes()).to_hex()[..16];
+        let name = format!("{}{digest}", policy.record);
         Self {
             inner,
             owner: format!("{:016x}", fastrand::u64(..)),

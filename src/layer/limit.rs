@@ -23,7 +23,7 @@ use crate::model::{
     ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved,
     StoreError, Stored, Usage,
 };
-use crate::telemetry::{BackendCall, LimitSeries, Metrics};
+use crate::telemetry::{BackendCall, BackendMetrics, LimitSeries};
 
 /// When a refused caller may come again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -65,8 +65,8 @@ pub(super) fn is_saturation(error: &StoreError) -> bool {
 
 impl Limit {
     /// Wraps a backend.
-    pub fn new(inner: Arc<dyn Backend>, policy: LimitPolicy, metrics: &Metrics) -> Self {
-        let series = metrics.limit(inner.provider());
+    pub fn new(inner: Arc<dyn Backend>, policy: LimitPolicy, metrics: &BackendMetrics) -> Self {
+        let series = metrics.limit();
         let places = Arc::new(Semaphore::new(policy.in_flight.min(Semaphore::MAX_PERMITS)));
         Self { inner, policy, places, series }
     }

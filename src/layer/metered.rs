@@ -21,25 +21,24 @@ use crate::model::{
     ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved,
     StoreError, Stored, Usage,
 };
-use crate::telemetry::{Metrics, Operation, Outcome};
+use crate::telemetry::{BackendMetrics, Operation, Outcome};
 
 /// A backend whose operations are counted.
 #[derive(Debug)]
 pub struct Metered {
     inner: Arc<dyn Backend>,
-    metrics: Metrics,
+    metrics: BackendMetrics,
 }
 
 impl Metered {
     /// Wraps a backend.
-    pub fn new(inner: Arc<dyn Backend>, metrics: Metrics) -> Self {
+    pub fn new(inner: Arc<dyn Backend>, metrics: BackendMetrics) -> Self {
         Self { inner, metrics }
     }
 
     fn start(&self, operation: Operation) -> Timer {
         Timer {
             metrics: self.metrics.clone(),
-            provider: self.inner.provider(),
             operation,
             started: Instant::now(),
             outcome: Outcome::Cancelled,
@@ -60,8 +59,7 @@ impl Metered {
 
 /// Records when it is dropped: a future that nobody finished leaves it at cancelled.
 struct Timer {
-    metrics: Metrics,
-    provider: Provider,
+    metrics: BackendMetrics,
     operation: Operation,
     started: Instant,
     outcome: Outcome,
@@ -69,8 +67,7 @@ struct Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        let elapsed = self.started.elapsed();
-        self.metrics.backend_operation(self.provider, self.operation, self.outcome, elapsed);
+        self.metrics.operation(self.operation, self.outcome, self.started.elapsed());
     }
 }
 

@@ -30,7 +30,7 @@ use crate::model::{
     ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError,
     Stored, Usage,
 };
-use crate::telemetry::{Metrics, Operation};
+use crate::telemetry::{BackendMetrics, Operation};
 
 /// How often and for how long to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,11 @@ pub struct RetryPolicy {
     /// Age of a call from which nothing more is begun for it. An attempt under way is not cut off:
     /// it has a limit of its own.
     pub deadline: Duration,
+    /// Longest hint of a backend that is waited for; a longer one is the caller's to know.
+    pub longest_hint: Duration,
+    /// Whether a write with a lost answer is looked for after the deadline too: a long upload is
+    /// worth one short call.
+    pub late_look: bool,
     /// Makes the waits repeatable.
     pub seed: Option<u64>,
 }
@@ -57,7 +62,22 @@ impl RetryPolicy {
             base: Duration::from_millis(50),
             cap: Duration::from_secs(5),
             deadline: Duration::from_secs(60),
+            longest_hint: Duration::from_secs(10),
+            late_look: true,
             seed: None,
+        }
+    }
+
+    /// For a backend that is one of several. Another one can take the call over, and its caller
+    /// waits: what does not come right within a second is for the pool to decide. A breaker that
+    /// is open is not waited for at all.
+    pub fn of_member(max_retries: u32) -> Self {
+        Self {
+            cap: Duration::from_millis(200),
+            deadline: Duration::from_secs(1),
+            longest_hint: Duration::ZERO,
+            late_look: false,
+            ..Self::new(max_retries)
         }
     }
 }
@@ -69,7 +89,7 @@ pub struct Retry {
     policy: RetryPolicy,
     backoff: Backoff,
     budget: Budget,
-    metrics: Metrics,
+    metrics: BackendMetrics,
 }
 
 /// What tells whether an object is the one that a write meant to make.
@@ -82,7 +102,7 @@ enum Wanted<'a> {
 
 impl Retry {
     /// Wraps a backend.
-    pub fn new(inner: Arc<dyn Backend>, policy: RetryPolicy, metrics: Metrics) -> Self {
+    pub fn new(inner: Arc<dyn Backend>, policy: RetryPolicy, metrics: BackendMetrics) -> Self {
         let backoff = Backoff::new(policy.base, policy.cap, policy.seed);
         Self { inner, policy, backoff, budget: Budget::new(), metrics }
     }

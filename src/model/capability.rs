@@ -60,3 +60,24 @@ pub struct Capabilities {
     /// The answer to a write has the time that later reads have. Else it may be seconds off.
     pub exact_times: Support,
 }
+
+impl Capabilities {
+    /// Each feature by its name in answers.
+    pub fn each(&self) -> [(&'static str, Support); 13] {
+        [
+            ("create_only", self.create_only),
+            ("replace_if_match", self.replace_if_match),
+            ("delete_if_match", self.delete_if_match),
+            ("atomic_move", self.atomic_move),
+            ("range", self.range),
+            ("tags", self.tags),
+            ("storage_class", self.storage_class),
+            ("encryption_aes256", self.encryption_aes256),
+            ("encryption_kms", self.encryption_kms),
+            ("versions", self.versions),
+            ("presign", self.presign),
+            ("unique_etags", self.unique_etags),
+            ("exact_times", self.exact_times),
+        ]
+    }
+}

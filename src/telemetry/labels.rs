@@ -1,6 +1,6 @@
 //! The closed sets of label values.
 
-use crate::model::{ErrorKind, Provider, StoreError};
+use crate::model::{ErrorKind, StoreError};
 
 /// A closed set whose members have a name and a place in an array.
 pub trait Label: Copy + 'static {
@@ -200,7 +200,13 @@ label! {
 
 impl From<&StoreError> for Outcome {
     fn from(error: &StoreError) -> Self {
-        match error.kind() {
+        error.kind().into()
+    }
+}
+
+impl From<ErrorKind> for Outcome {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
             ErrorKind::NotFound => Self::NotFound,
             ErrorKind::AlreadyExists => Self::Conflict,
             ErrorKind::PreconditionFailed => Self::Precondition,
@@ -254,22 +260,5 @@ label! {
         HalfOpen = "half_open",
         /// None does.
         Open = "open",
-    }
-}
-
-impl Label for Provider {
-    const ALL: &'static [Self] = &[Self::Local, Self::S3, Self::R2, Self::Memory];
-
-    fn as_str(self) -> &'static str {
-        Self::as_str(self)
-    }
-
-    fn index(self) -> usize {
-        match self {
-            Self::Local => 0,
-            Self::S3 => 1,
-            Self::R2 => 2,
-            Self::Memory => 3,
-        }
     }
 }

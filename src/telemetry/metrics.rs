@@ -5,7 +5,8 @@
 //! enums: counting is a lookup and an atomic add. A set of series appears when its route or
 //! operation is first used, with all its outcomes, so that a rate sees the first failure.
 
-mod policy;
+mod backend;
+mod pool;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,12 +15,12 @@ use ::metrics::{Counter, Gauge, Histogram};
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 use tracing_appender::non_blocking::ErrorCounter;
 
-pub use self::policy::{BackendCall, BreakerSeries, LimitSeries};
-use super::labels::{Label, Method, Operation, Outcome, Refusal, Retried, Route, StatusClass};
+pub use self::backend::{BackendCall, BackendMetrics, BreakerSeries, LimitSeries};
+pub use self::pool::{MemberFigures, PoolFigures};
+use super::labels::{Label, Method, Refusal, Route, StatusClass};
 use super::logging::LogGuard;
 use super::registry::{Register, Table, recorder};
 use super::series;
-use crate::model::Provider;
 
 /// How often histograms are folded where nobody scrapes; bounds the memory of raw samples.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -34,8 +35,6 @@ struct Inner {
     process: metrics_process::Collector,
     requests: Table<[Counter; StatusClass::ALL.len()]>,
     routes: Table<RouteHandles>,
-    operations: Table<OperationHandles>,
-    retries: Table<[Counter; Retried::ALL.len()]>,
     refused: Vec<Counter>,
     in_flight: Gauge,
     connections: Gauge,
@@ -57,11 +56,6 @@ struct RouteHandles {
     sent: Counter,
 }
 
-struct OperationHandles {
-    duration: Histogram,
-    outcomes: [Counter; Outcome::ALL.len()],
-}
-
 impl Metrics {
     /// Fresh metrics, all zero.
     pub fn new() -> Self {
@@ -80,8 +74,6 @@ impl Metrics {
             process,
             requests: Table::new(Route::ALL.len() * Method::ALL.len()),
             routes: Table::new(Route::ALL.len()),
-            operations: Table::new(Provider::ALL.len() * Operation::ALL.len()),
-            retries: Table::new(Provider::ALL.len() * Operation::ALL.len()),
             refused: refused.collect(),
             in_flight: register.gauge(&series::IN_FLIGHT, &[]),
             connections: register.gauge(&series::CONNECTIONS, &[]),
@@ -140,32 +132,6 @@ impl Metrics {
         handles.duration.record(elapsed);
         handles.received.increment(bytes_in);
         handles.sent.increment(bytes_out);
-    }
-
-    /// Counts a finished operation of a backend.
-    pub fn backend_operation(
-        &self,
-        provider: Provider,
-        operation: Operation,
-        outcome: Outcome,
-        elapsed: Duration,
-    ) {
-        let inner = &*self.0;
-        let register = Register(&inner.recorder);
-        let index = provider.index() * Operation::ALL.len() + operation.index();
-        let handles = inner.operations.cell(index, || {
-            let backend = ("backend", Label::as_str(provider));
-            let operation = ("operation", operation.as_str());
-            OperationHandles {
-                duration: register.histogram(&series::OPERATION_DURATION, &[backend, operation]),
-                outcomes: std::array::from_fn(|outcome| {
-                    let outcome = ("outcome", Outcome::ALL[outcome].as_str());
-                    register.counter(&series::OPERATIONS, &[backend, operation, outcome])
-                }),
-            }
-        });
-        handles.outcomes[outcome.index()].increment(1);
-        handles.duration.record(elapsed);
     }
 
     /// Records one durable commit of the embedded store: how many writes shared it, their bytes,

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use ::metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
+use ::metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 
 use super::series::{Kind, SERIES, Series};
@@ -45,7 +45,7 @@ impl<T> Table<T> {
     }
 }
 
-type Labels<'a> = &'a [(&'static str, &'static str)];
+type Labels<'a> = &'a [(&'static str, &'a str)];
 
 /// Makes handles of a recorder.
 pub(super) struct Register<'a>(pub(super) &'a PrometheusRecorder);
@@ -65,5 +65,6 @@ impl Register<'_> {
 }
 
 fn key(series: &Series, labels: Labels<'_>) -> Key {
-    Key::from_parts(series.name, labels)
+    let labels = labels.iter().map(|(name, text)| Label::new(*name, (*text).to_owned()));
+    Key::from_parts(series.name, labels.collect::<Vec<_>>())
 }

@@ -63,7 +63,7 @@ series! {
     REFUSED = Counter, None, "refused_total",
         "Requests turned away unseen and connections made to wait, by reason.";
     OPERATIONS = Counter, None, "backend_operations_total",
-        "Operations of backends, by backend, operation and outcome.";
+        "Operations of backends, by backend and its kind, operation and outcome.";
     OPERATION_DURATION = Histogram(LATENCY), Some(Unit::Seconds),
         "backend_operation_duration_seconds",
         "Time that an operation of a backend took, by backend and operation.";
@@ -77,6 +77,26 @@ series! {
         "Calls and streamed bodies that hold a place at a backend now.";
     LIMITED = Counter, None, "backend_limit_refusals_total",
         "Calls refused because too many were in flight at a backend, by backend.";
+    POOL_REPAIRS_PENDING = Gauge, None, "pool_repairs_pending",
+        "Copies and deletes that a member of the pool still misses, by backend.";
+    POOL_OLDEST_REPAIR = Gauge, Some(Unit::Seconds), "pool_oldest_repair_seconds",
+        "Age of the oldest copy or delete that a member still misses; 0 where none does.";
+    POOL_MEMBER_FULL = Gauge, None, "pool_member_full",
+        "Whether a member's quota is used up, so that it is passed over for writes, by backend.";
+    POOL_MEMBER_COMPLETE = Gauge, None, "pool_member_complete",
+        "Whether a member is known to have all that belongs to it, but for repairs, by backend.";
+    POOL_CONFLICTS = Gauge, None, "pool_conflicts",
+        "Keys under which two versions were written that exclude each other; both are kept.";
+    POOL_QUARANTINED = Gauge, None, "pool_quarantined",
+        "Copies with wrong bytes that were put aside.";
+    POOL_HEDGES = Counter, None, "pool_hedges_total",
+        "Reads that a second member was asked for because the first was slow.";
+    POOL_HEDGES_WON = Counter, None, "pool_hedges_won_total",
+        "Reads that the second member answered first.";
+    POOL_FAILOVERS = Counter, None, "pool_failovers_total",
+        "Calls that another member took over, by the cause.";
+    POOL_REPAIRED = Counter, None, "pool_repaired_total",
+        "Copies and deletes that repair made, by operation.";
     GROUP_OPERATIONS = Histogram(GROUP), None, "commit_group_operations",
         "Writes that were made durable together by one commit.";
     GROUP_BYTES = Histogram(SIZE), Some(Unit::Bytes), "commit_group_bytes",

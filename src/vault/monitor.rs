@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::backend::Backend;
-use crate::model::{ErrorKind, Provider, StoreError};
+use crate::model::{Capabilities, ErrorKind, Provider, StoreError, Usage};
 
 /// Longest wait for the first probe.
 pub const FIRST_PROBE: Duration = Duration::from_secs(2);
@@ -42,17 +42,19 @@ pub struct Health {
 /// Probes one backend in the background and remembers the finding.
 #[derive(Debug)]
 pub struct Monitor {
-    provider: Provider,
+    name: Arc<str>,
+    backend: Arc<dyn Backend>,
     notes: Vec<String>,
     health: RwLock<Health>,
 }
 
 impl Monitor {
-    /// Probes once, then about every `interval` until the task is aborted. A probe that takes
+    /// Probes `name` once, then about every `interval` until the task is aborted. A probe that takes
     /// longer than `timeout` counts as failed, the first one after [`FIRST_PROBE`] already: who
     /// starts waits for it. `notes` are standing defects, such as damage found when
     /// the store was opened: with any, a backend that serves is `degraded`.
     pub async fn start(
+        name: Arc<str>,
         backend: Arc<dyn Backend>,
         notes: Vec<String>,
         interval: Duration,
@@ -60,23 +62,40 @@ impl Monitor {
     ) -> (Arc<Self>, tokio::task::JoinHandle<()>) {
         let timeout = timeout.min(LONGEST_PROBE);
         let health = probe(&*backend, &notes, timeout.min(FIRST_PROBE)).await;
-        let provider = backend.provider();
-        let monitor = Arc::new(Self { provider, notes, health: RwLock::new(health) });
+        let monitor = Arc::new(Self { name, backend, notes, health: RwLock::new(health) });
         let watched = Arc::clone(&monitor);
         let task = tokio::spawn(async move {
             loop {
                 // Many replicas that were started together shall not ask together.
                 tokio::time::sleep(interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
-                let health = probe(&*backend, &watched.notes, timeout).await;
+                let health = probe(&*watched.backend, &watched.notes, timeout).await;
                 watched.replace(health);
             }
         });
         (monitor, task)
     }
 
+    /// The backend's name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Kind of the backend that is probed.
     pub fn provider(&self) -> Provider {
-        self.provider
+        self.backend.provider()
+    }
+
+    /// What it can do.
+    pub fn capabilities(&self) -> Capabilities {
+        self.backend.capabilities()
+    }
+
+    /// How much it holds, without walking it.
+    ///
+    /// # Errors
+    /// It does not count, has not counted yet, or fails.
+    pub async fn usage(&self) -> Result<Usage, StoreError> {
+        self.backend.usage().await
     }
 
     /// The last finding.
@@ -94,7 +113,7 @@ impl Monitor {
         if current.status != health.status {
             let (from, to) = (current.status, health.status);
             let error = health.error.as_deref().unwrap_or("none");
-            tracing::warn!(provider = %self.provider, ?from, ?to, error, "backend health changed");
+            tracing::warn!(backend = %self.name, ?from, ?to, error, "backend health changed");
         }
         *current = health;
     }

@@ -6,6 +6,7 @@ mod errors;
 mod headers;
 mod listing;
 mod objects;
+pub mod pool;
 mod problems;
 mod representation;
 mod signed;

@@ -22,11 +22,15 @@ use proof_storage::model::{
     ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Representation,
     Retrieved, StoreError, Stored, Usage,
 };
-use proof_storage::telemetry::Metrics;
+use proof_storage::telemetry::{BackendMetrics, Metrics};
 
 type Store = Arc<Faulty<Memory>>;
 
-fn below_retry(store: Store, metrics: &Metrics) -> Arc<dyn Backend> {
+fn metrics() -> BackendMetrics {
+    Metrics::new().backend("test", Provider::Memory)
+}
+
+fn below_retry(store: Store, metrics: &BackendMetrics) -> Arc<dyn Backend> {
     let timeout = Timeout::new(store, Duration::from_secs(3));
     let limits = LimitPolicy { patience: Duration::from_secs(60), ..LimitPolicy::default() };
     let limit = Limit::new(Arc::new(timeout), limits, metrics);
@@ -35,7 +39,7 @@ fn below_retry(store: Store, metrics: &Metrics) -> Arc<dyn Backend> {
 }
 
 fn stack(store: Store) -> Arc<dyn Backend> {
-    let metrics = Metrics::new();
+    let metrics = metrics();
     let policy = RetryPolicy { seed: Some(1), ..RetryPolicy::new(3) };
     let retry = Retry::new(below_retry(store, &metrics), policy, metrics.clone());
     Arc::new(Metered::new(Arc::new(retry), metrics))
@@ -366,7 +370,7 @@ async fn careless_retriers_are_found_out() {
         for seed in 0..12 {
             let store = Arc::new(Faulty::new(Memory::new(), seed));
             store.set_chances(troubles(0.02));
-            let inner = below_retry(store.clone(), &Metrics::new());
+            let inner = below_retry(store.clone(), &metrics());
             let careless = Careless { inner, how };
             found = found || !live_through(&careless, store.inner(), 450).await.0.is_empty();
         }

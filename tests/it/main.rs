@@ -12,6 +12,7 @@ mod pool;
 mod races;
 mod s3;
 mod sequences;
+mod service;
 mod telemetry;
 mod torn;
 

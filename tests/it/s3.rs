@@ -15,6 +15,11 @@ use proof_storage::model::{Encryption, Provider};
 
 /// A backend that talks to a server.
 async fn connect(server: &FakeS3, provider: Provider) -> S3 {
+    connect_within(server, provider, Duration::from_secs(10)).await
+}
+
+/// The same with a limit of one's own on each call.
+async fn connect_within(server: &FakeS3, provider: Provider, timeout: Duration) -> S3 {
     S3::connect(Options {
         provider,
         endpoint: Some(server.endpoint()),
@@ -28,7 +33,7 @@ async fn connect(server: &FakeS3, provider: Provider) -> S3 {
         path_style: true,
         encryption: Encryption::None,
         kms_key_id: None,
-        timeout: Duration::from_secs(10),
+        timeout,
     })
     .await
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 use proof_storage::config::Config;
-use proof_storage::model::Provider;
+use proof_storage::model::{ErrorKind, Provider};
 use proof_storage::telemetry::{
-    BreakerState, Label as _, Method, Metrics, Operation, Outcome, Refusal, Retried, Route,
-    init_logging,
+    BreakerState, Label as _, MemberFigures, Method, Metrics, Operation, Outcome, PoolFigures,
+    Refusal, Retried, Route, init_logging,
 };
 
 /// One series' name with everything scraped under it.
@@ -95,6 +95,8 @@ fn faults(families: &Families) -> Vec<String> {
         "method",
         "class",
         "backend",
+        "provider",
+        "cause",
         "operation",
         "outcome",
         "reason",
@@ -168,20 +170,20 @@ fn exercised() -> Metrics {
             metrics.request_finished(*route, *method, StatusCode::OK, elapsed, 10, 20);
         }
     }
+    let backend = metrics.backend("east", Provider::S3);
     for operation in Operation::ALL {
         for outcome in Outcome::ALL {
-            let elapsed = Duration::from_millis(700);
-            metrics.backend_operation(Provider::Local, *operation, *outcome, elapsed);
+            backend.operation(*operation, *outcome, Duration::from_millis(700));
         }
         for outcome in Retried::ALL {
-            metrics.retried(Provider::Local, *operation, *outcome);
+            backend.retried(*operation, *outcome);
         }
     }
-    let mut breaker = metrics.breaker(Provider::Local);
+    let mut breaker = backend.breaker();
     for state in BreakerState::ALL {
         breaker.moved(*state);
     }
-    let limit = metrics.limit(Provider::Local);
+    let limit = backend.limit();
     limit.refused();
     drop(limit.entered());
     for reason in Refusal::ALL {
@@ -190,8 +192,29 @@ fn exercised() -> Metrics {
     metrics.commit_group(3, 4096, Duration::from_micros(800));
     metrics.compressed(1000, 400);
     metrics.usage(7, 1000, 400);
+    metrics.pool(&figures());
     metrics.watch_log(&init_logging(&Config::default().log));
     metrics
+}
+
+fn figures() -> PoolFigures {
+    let member = |name: &str, repairs_pending, full| MemberFigures {
+        name: name.into(),
+        repairs_pending,
+        full,
+        complete: !full,
+    };
+    PoolFigures {
+        members: vec![member("east", 3, false), member("west", 0, true)],
+        oldest_repair: Duration::from_millis(1500),
+        conflicts: 1,
+        quarantined: 2,
+        hedges_sent: 9,
+        hedges_won: 4,
+        failovers: vec![(ErrorKind::Unavailable, 5), (ErrorKind::Misconfigured, 6)],
+        repaired_copies: 7,
+        repaired_deletes: 8,
+    }
 }
 
 fn scrape(metrics: &Metrics) -> Families {
@@ -308,41 +331,93 @@ fn figures_are_those_that_were_counted() {
 #[test]
 fn policy_figures_are_those_that_were_counted() {
     let metrics = Metrics::new();
-    let local = [("backend", "local")];
+    let east = [("backend", "east"), ("provider", "s3")];
     let figure = |name: &str, labels: &[_]| {
         let name = format!("proof_storage_backend_{name}");
         value(&scrape(&metrics), &name, labels)
     };
-    assert_eq!(figure("breaker_state", &local), None, "without a breaker there is no series");
+    assert_eq!(figure("breaker_state", &east), None, "without a breaker there is no series");
 
-    // Two members of one kind: their figures add up.
-    let (mut one, mut two) = (metrics.breaker(Provider::Local), metrics.breaker(Provider::Local));
-    assert_eq!(figure("breaker_state", &local), Some(0.0));
-    let opened = [("backend", "local"), ("state", "open")];
+    // Two layers of one name: their figures add up.
+    let backend = metrics.backend("east", Provider::S3);
+    let (mut one, mut two) = (backend.breaker(), backend.breaker());
+    assert_eq!(figure("breaker_state", &east), Some(0.0));
+    let opened = [east[0], east[1], ("state", "open")];
     assert_eq!(figure("breaker_transitions_total", &opened), Some(0.0));
     one.moved(BreakerState::Open);
-    assert_eq!(figure("breaker_state", &local), Some(2.0));
+    assert_eq!(figure("breaker_state", &east), Some(2.0));
     two.moved(BreakerState::Open);
     one.moved(BreakerState::HalfOpen);
-    assert_eq!(figure("breaker_state", &local), Some(3.0));
+    assert_eq!(figure("breaker_state", &east), Some(3.0));
     one.moved(BreakerState::Closed);
     drop(two);
-    assert_eq!(figure("breaker_state", &local), Some(0.0), "a breaker that is gone counts no more");
+    assert_eq!(figure("breaker_state", &east), Some(0.0), "a breaker that is gone counts no more");
     assert_eq!(figure("breaker_transitions_total", &opened), Some(2.0));
 
-    let limit = metrics.limit(Provider::Local);
-    assert_eq!(figure("calls_in_flight", &local), Some(0.0));
+    let limit = backend.limit();
+    assert_eq!(figure("calls_in_flight", &east), Some(0.0));
     let calls = [limit.entered(), limit.entered()];
     limit.refused();
-    assert_eq!(figure("calls_in_flight", &local), Some(2.0));
-    assert_eq!(figure("limit_refusals_total", &local), Some(1.0));
+    assert_eq!(figure("calls_in_flight", &east), Some(2.0));
+    assert_eq!(figure("limit_refusals_total", &east), Some(1.0));
     drop(calls);
-    assert_eq!(figure("calls_in_flight", &local), Some(0.0));
+    assert_eq!(figure("calls_in_flight", &east), Some(0.0));
 
-    metrics.retried(Provider::Local, Operation::Put, Retried::Settled);
-    let put = |outcome| [("backend", "local"), ("operation", "put"), ("outcome", outcome)];
+    backend.retried(Operation::Put, Retried::Settled);
+    let put = |outcome| [east[0], east[1], ("operation", "put"), ("outcome", outcome)];
     assert_eq!(figure("retries_total", &put("settled")), Some(1.0));
     assert_eq!(figure("retries_total", &put("no_budget")), Some(0.0));
+}
+
+#[test]
+fn two_backends_of_one_kind_are_told_apart() {
+    let metrics = Metrics::new();
+    let [east, west] = ["east", "west"].map(|name| metrics.backend(name, Provider::S3));
+    east.operation(Operation::Get, Outcome::Ok, Duration::ZERO);
+    west.operation(Operation::Get, Outcome::Timeout, Duration::ZERO);
+    let figure = |backend, outcome| {
+        let name = "proof_storage_backend_operations_total";
+        let labels =
+            [("backend", backend), ("provider", "s3"), ("operation", "get"), ("outcome", outcome)];
+        value(&scrape(&metrics), name, &labels)
+    };
+    assert_eq!((figure("east", "ok"), figure("east", "timeout")), (Some(1.0), Some(0.0)));
+    assert_eq!((figure("west", "ok"), figure("west", "timeout")), (Some(0.0), Some(1.0)));
+}
+
+#[test]
+fn figures_of_a_pool_are_what_it_counted() {
+    let metrics = Metrics::new();
+    let figure = |name: &str, labels: &[_]| {
+        value(&scrape(&metrics), &format!("proof_storage_pool_{name}"), labels)
+    };
+    assert_eq!(figure("conflicts", &[]), None, "without a pool there is no series");
+    metrics.pool(&figures());
+    for (name, labels, wanted) in [
+        ("repairs_pending", &[("backend", "east")][..], 3.0),
+        ("repairs_pending", &[("backend", "west")], 0.0),
+        ("member_full", &[("backend", "east")], 0.0),
+        ("member_full", &[("backend", "west")], 1.0),
+        ("member_complete", &[("backend", "east")], 1.0),
+        ("member_complete", &[("backend", "west")], 0.0),
+        ("oldest_repair_seconds", &[], 1.5),
+        ("conflicts", &[], 1.0),
+        ("quarantined", &[], 2.0),
+        ("hedges_total", &[], 9.0),
+        ("hedges_won_total", &[], 4.0),
+        ("failovers_total", &[("cause", "unavailable")], 5.0),
+        ("failovers_total", &[("cause", "misconfigured")], 6.0),
+        // There before it happens.
+        ("failovers_total", &[("cause", "corrupt")], 0.0),
+        ("repaired_total", &[("operation", "copy")], 7.0),
+        ("repaired_total", &[("operation", "delete")], 8.0),
+    ] {
+        assert_eq!(figure(name, labels), Some(wanted), "{name} {labels:?}");
+    }
+    // What is over is over.
+    metrics.pool(&PoolFigures { conflicts: 0, ..figures() });
+    assert_eq!(figure("conflicts", &[]), Some(0.0));
+    assert_eq!(figure("hedges_total", &[]), Some(9.0));
 }
 
 #[test]
@@ -355,6 +430,7 @@ fn every_label_value_is_of_an_enum() {
         .chain(Retried::ALL.iter().map(|l| l.as_str()))
         .chain(BreakerState::ALL.iter().map(|l| l.as_str()))
         .chain(["local", "1xx", "2xx", "3xx", "4xx", "5xx"])
+        .chain(["east", "west", "s3"])
         .collect();
     let metrics = exercised();
     // A method that a caller made up must not come through.
@@ -388,7 +464,6 @@ fn enums_agree_with_their_places() {
     check::<Refusal>();
     check::<Retried>();
     check::<BreakerState>();
-    check::<Provider>();
 }
 
 #[tokio::test(start_paused = true)]
@@ -434,7 +509,7 @@ fn alerts_and_dashboard_use_series_and_labels_that_exist() {
         families.values().flat_map(|f| &f.samples).flat_map(|s| s.labels.clone()).collect();
     let mut matched = 0;
     for text in [alerts.clone(), dashboard.replace("\\\"", "\"")] {
-        for label in ["outcome", "operation", "class", "route", "reason"] {
+        for label in ["outcome", "operation", "class", "route", "reason", "cause"] {
             for pattern in text
                 .split(&format!("{label}=\""))
                 .skip(1)

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::state::{BreakerPolicy, State, Ticket};
 use crate::model::{ErrorKind, Provider, StoreError};
-use crate::telemetry::{BreakerSeries, BreakerState, Label as _, Metrics};
+use crate::telemetry::{BackendMetrics, BreakerSeries, BreakerState, Label as _};
 
 /// How a breaker stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,12 +73,12 @@ impl Gate {
         name: Arc<str>,
         provider: Provider,
         policy: BreakerPolicy,
-        metrics: &Metrics,
+        metrics: &BackendMetrics,
     ) -> Self {
         let inside = Inside {
             state: State::new(policy, Instant::now()),
             last_error: None,
-            series: metrics.breaker(provider),
+            series: metrics.breaker(),
         };
         Self { name, provider, inside: Mutex::new(inside) }
     }

@@ -9,8 +9,8 @@ use super::*;
 use crate::backend::conformance;
 use crate::backend::faulty::{Chance, Fault, Faulty, Operation};
 use crate::backend::memory::Memory;
-use crate::layer::{Limit, LimitPolicy};
-use crate::telemetry::BreakerState;
+use crate::layer::{Limit, LimitPolicy, of_west};
+use crate::telemetry::{BreakerState, Metrics};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DOWN: Fault = Fault::Refuse(ErrorKind::Unavailable);
@@ -29,7 +29,7 @@ impl Bench {
     fn new() -> Self {
         let store = Arc::new(Faulty::new(Memory::new(), 1));
         let metrics = Metrics::new();
-        let breaker = Breaker::new(store.clone(), "west", policy(), &metrics);
+        let breaker = Breaker::new(store.clone(), "west", policy(), &of_west(&metrics));
         Self { store, breaker, metrics }
     }
 
@@ -125,13 +125,13 @@ async fn status_and_metrics_tell_what_happened() {
     assert_eq!(handle.name(), "west");
     let fresh = handle.status();
     assert_eq!((fresh.state, fresh.last_error, fresh.retry_in), (BreakerState::Closed, None, None));
-    assert_eq!(bench.figure("state{backend=\"memory\"}"), "0");
+    assert_eq!(bench.figure("state{backend=\"west\",provider=\"memory\"}"), "0");
 
     bench.open().await;
     let status = handle.status();
     assert_eq!((status.state, status.retry_in), (BreakerState::Open, Some(SECOND)));
     assert_eq!(status.last_error.as_deref(), Some("injected: not done"));
-    assert_eq!(bench.figure("state{backend=\"memory\"}"), "2");
+    assert_eq!(bench.figure("state{backend=\"west\",provider=\"memory\"}"), "2");
     tokio::time::advance(SECOND).await;
     bench.head().await.unwrap_err();
     assert_eq!(handle.status().retry_in, Some(SECOND * 2));
@@ -141,9 +141,10 @@ async fn status_and_metrics_tell_what_happened() {
     assert_eq!(bench.head().await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(handle.status().state, BreakerState::Closed);
     assert!(handle.status().last_error.is_some(), "the latest failure stays on record");
-    assert_eq!(bench.figure("state{backend=\"memory\"}"), "0");
+    assert_eq!(bench.figure("state{backend=\"west\",provider=\"memory\"}"), "0");
     for (state, times) in [("open", "2"), ("half_open", "2"), ("closed", "1")] {
-        let series = format!("transitions_total{{backend=\"memory\",state=\"{state}\"}}");
+        let series =
+            format!("transitions_total{{backend=\"west\",provider=\"memory\",state=\"{state}\"}}");
         assert_eq!(bench.figure(&series), times, "{state}");
     }
 }
@@ -244,8 +245,8 @@ async fn refusals_of_our_own_limit_say_nothing_of_the_backend() {
     store.script(Operation::Head, [Fault::Hang]);
     let metrics = Metrics::new();
     let limits = LimitPolicy { in_flight: 1, patience: Duration::ZERO };
-    let limit = Limit::new(store, limits, &metrics);
-    let breaker = Breaker::new(Arc::new(limit), "west", policy(), &metrics);
+    let limit = Limit::new(store, limits, &of_west(&metrics));
+    let breaker = Breaker::new(Arc::new(limit), "west", policy(), &of_west(&metrics));
     let key = ObjectKey::new("a");
     let mut hanging = Box::pin(breaker.head(&key));
     assert!(futures_util::poll!(&mut hanging).is_pending());
@@ -261,7 +262,8 @@ async fn refusals_of_our_own_limit_say_nothing_of_the_backend() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_contract() {
     conformance::run(async || {
-        Arc::new(Breaker::new(Arc::new(Memory::new()), "m", policy(), &Metrics::new())) as _
+        Arc::new(Breaker::new(Arc::new(Memory::new()), "m", policy(), &of_west(&Metrics::new())))
+            as _
     })
     .await;
 }

@@ -4,7 +4,9 @@ use super::*;
 use crate::backend::conformance;
 use crate::backend::faulty::{Fault, Faulty, Operation};
 use crate::backend::memory::Memory;
+use crate::layer::of_west;
 use crate::model::Class;
+use crate::telemetry::Metrics;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -23,7 +25,7 @@ impl Bench {
         let store = Arc::new(Faulty::new(Memory::new(), 1));
         let metrics = Metrics::new();
         let policy = LimitPolicy { in_flight, ..LimitPolicy::default() };
-        Self { limit: Limit::new(store.clone(), policy, &metrics), store, metrics }
+        Self { limit: Limit::new(store.clone(), policy, &of_west(&metrics)), store, metrics }
     }
 
     fn slow(&self, calls: usize, time: Duration) {
@@ -35,7 +37,8 @@ impl Bench {
     }
 
     fn figure(&self, series: &str) -> u64 {
-        let start = format!("proof_storage_backend_{series}{{backend=\"memory\"}} ");
+        let start =
+            format!("proof_storage_backend_{series}{{backend=\"west\",provider=\"memory\"}} ");
         let text = self.metrics.render();
         text.lines().find_map(|line| line.strip_prefix(&start)).unwrap().parse().unwrap()
     }
@@ -134,7 +137,7 @@ async fn many_deletes_take_one_place_and_probes_none() {
 async fn keeps_the_contract() {
     conformance::run(async || {
         let policy = LimitPolicy { in_flight: 16, patience: SECOND * 60 };
-        Arc::new(Limit::new(Arc::new(Memory::new()), policy, &Metrics::new())) as _
+        Arc::new(Limit::new(Arc::new(Memory::new()), policy, &of_west(&Metrics::new()))) as _
     })
     .await;
 }

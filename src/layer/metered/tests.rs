@@ -5,8 +5,9 @@ use futures_util::StreamExt as _;
 use super::*;
 use crate::backend::conformance;
 use crate::backend::memory::Memory;
+use crate::layer::of_west;
 use crate::model::{Digest, ErrorKind, Representation, Support};
-use crate::telemetry::Label as _;
+use crate::telemetry::{Label as _, Metrics};
 
 /// Answers every call with one error, or never, or (`get` only) with a body.
 #[derive(Debug)]
@@ -132,13 +133,13 @@ impl Backend for Script {
 
 fn metered(script: Script) -> (Metered, Metrics) {
     let metrics = Metrics::new();
-    (Metered::new(Arc::new(script), metrics.clone()), metrics)
+    (Metered::new(Arc::new(script), of_west(&metrics)), metrics)
 }
 
 /// The counter of one operation and outcome.
 fn count(metrics: &Metrics, operation: &str, outcome: &str) -> u64 {
     let series = format!(
-        "proof_storage_backend_operations_total{{backend=\"memory\",operation=\"{operation}\",\
+        "proof_storage_backend_operations_total{{backend=\"west\",provider=\"memory\",operation=\"{operation}\",\
          outcome=\"{outcome}\"}} "
     );
     let text = metrics.render();
@@ -255,6 +256,8 @@ async fn a_body_that_fails_counts_its_failure_even_after_the_last_byte() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_contract() {
-    conformance::run(async || Arc::new(Metered::new(Arc::new(Memory::new()), Metrics::new())) as _)
-        .await;
+    conformance::run(async || {
+        Arc::new(Metered::new(Arc::new(Memory::new()), of_west(&Metrics::new()))) as _
+    })
+    .await;
 }

@@ -11,9 +11,6 @@ use super::Retry;
 use crate::model::{Class, ErrorKind, ObjectKey, ObjectMeta, StoreError};
 use crate::telemetry::{Label as _, Operation, Retried};
 
-/// Longest hint of a backend that is waited for; a longer one is the caller's to know.
-const LONGEST_HINT: Duration = Duration::from_secs(10);
-
 /// A look did not come to an answer.
 #[derive(Debug)]
 pub(super) struct Unclear;
@@ -100,8 +97,7 @@ impl<'a> Course<'a> {
     }
 
     /// Looks what is at a key, after an attempt that ended with `cause`. Costs the budget like a
-    /// retry, but is none: the first look comes even after the deadline, because a lost answer to
-    /// a long upload is worth one short call.
+    /// retry, but is none: by the policy the first look comes even after the deadline.
     pub(super) async fn look(
         &self,
         key: &ObjectKey,
@@ -138,7 +134,7 @@ impl<'a> Course<'a> {
 
     async fn pause(&self, error: &StoreError, number: u32) -> bool {
         let wait = self.wait(error, number);
-        if error.retry_after().is_some_and(|hint| hint > LONGEST_HINT) || !self.is_in_time(wait) {
+        if self.is_hint_too_long(error) || !self.is_in_time(wait) {
             self.count(Retried::TooLate);
             return false;
         }
@@ -146,11 +142,17 @@ impl<'a> Course<'a> {
     }
 
     async fn pause_before_first_look(&self, error: &StoreError) -> bool {
-        if error.retry_after().is_some_and(|hint| hint > LONGEST_HINT) {
+        let wait = self.wait(error, 0);
+        let is_late = !self.retry.policy.late_look && !self.is_in_time(wait);
+        if self.is_hint_too_long(error) || is_late {
             self.count(Retried::TooLate);
             return false;
         }
-        self.pay_and_wait(error, self.wait(error, 0)).await
+        self.pay_and_wait(error, wait).await
+    }
+
+    fn is_hint_too_long(&self, error: &StoreError) -> bool {
+        error.retry_after().is_some_and(|hint| hint > self.retry.policy.longest_hint)
     }
 
     /// Chance comes on top of a hint: all who were given the same one would come at once.
@@ -181,7 +183,7 @@ impl<'a> Course<'a> {
     }
 
     fn count(&self, outcome: Retried) {
-        self.retry.metrics.retried(self.retry.inner.provider(), self.operation, outcome);
+        self.retry.metrics.retried(self.operation, outcome);
     }
 
     fn is_write(&self) -> bool {

@@ -7,8 +7,9 @@ use super::*;
 use crate::backend::conformance;
 use crate::backend::faulty::{Chance, Fault, Faulty, Operation as Op};
 use crate::backend::memory::Memory;
+use crate::layer::of_west;
 use crate::model::{Digest, Representation};
-use crate::telemetry::{Label as _, Retried};
+use crate::telemetry::{Label as _, Metrics, Retried};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DOWN: Fault = Fault::Refuse(ErrorKind::Unavailable);
@@ -26,7 +27,7 @@ struct Bench {
 fn bench_of(policy: RetryPolicy) -> Bench {
     let store = Arc::new(Faulty::new(Memory::new(), 1));
     let metrics = Metrics::new();
-    Bench { retry: Retry::new(store.clone(), policy, metrics.clone()), store, metrics }
+    Bench { retry: Retry::new(store.clone(), policy, of_west(&metrics)), store, metrics }
 }
 
 fn bench() -> Bench {
@@ -78,7 +79,7 @@ impl Bench {
 
     fn count(&self, operation: &str, outcome: Retried) -> u64 {
         let series = format!(
-            "proof_storage_backend_retries_total{{backend=\"memory\",operation=\"{operation}\",\
+            "proof_storage_backend_retries_total{{backend=\"west\",provider=\"memory\",operation=\"{operation}\",\
              outcome=\"{}\"}} ",
             outcome.as_str()
         );
@@ -391,10 +392,14 @@ async fn hints_are_waited_for_unless_they_are_long() {
             jitter: 0.0,
             ..Default::default()
         };
-        let breaker =
-            crate::layer::Breaker::new(bench.store.clone(), "west", policy, &bench.metrics);
+        let breaker = crate::layer::Breaker::new(
+            bench.store.clone(),
+            "west",
+            policy,
+            &of_west(&bench.metrics),
+        );
         let policy = RetryPolicy { seed: Some(1), ..RetryPolicy::new(3) };
-        let retry = Retry::new(Arc::new(breaker), policy, bench.metrics.clone());
+        let retry = Retry::new(Arc::new(breaker), policy, of_west(&bench.metrics));
         Bench { retry, ..bench }
     };
     let bench = hinting(4);
@@ -421,7 +426,7 @@ async fn nothing_is_begun_after_the_deadline_but_one_look() {
     let bench = bench_of(RetryPolicy { base: Duration::ZERO, ..policy });
     let limited: Arc<dyn Backend> =
         Arc::new(crate::layer::Timeout::new(bench.store.clone(), SECOND * 4));
-    let retry = Retry::new(limited, bench.retry.policy.clone(), bench.metrics.clone());
+    let retry = Retry::new(limited, bench.retry.policy.clone(), of_west(&bench.metrics));
     bench.always(Op::Head, Fault::Hang);
     let started = Instant::now();
     assert_eq!(retry.head(&key("a")).await.unwrap_err().kind(), ErrorKind::Timeout);
@@ -430,11 +435,52 @@ async fn nothing_is_begun_after_the_deadline_but_one_look() {
     bench.store.set_chances([]);
 
     // A long upload, its answer lost after the deadline.
-    let retry = Retry::new(bench.store.clone(), bench.retry.policy.clone(), bench.metrics.clone());
+    let retry =
+        Retry::new(bench.store.clone(), bench.retry.policy.clone(), of_west(&bench.metrics));
     bench.store.script(Op::Put, [LOST]);
     bench.store.script(Op::Head, [Fault::Delay(SECOND)]);
     let slow: Arc<dyn Backend> = Arc::new(retry);
     assert!(write(&*slow, "b", "one", PutMode::Create).await.is_ok());
+}
+
+/// Whoever can ask somebody else shall not be kept waiting.
+#[tokio::test(start_paused = true)]
+async fn a_member_of_a_pool_is_given_up_at_once() {
+    let policy = || RetryPolicy { seed: Some(1), ..RetryPolicy::of_member(9) };
+    // Its breaker is open.
+    let bench = bench_of(policy());
+    let breaker = crate::layer::Breaker::new(
+        bench.store.clone(),
+        "west",
+        crate::layer::BreakerPolicy::default(),
+        &of_west(&bench.metrics),
+    );
+    bench.always(Op::Head, DOWN);
+    let retry = Retry::new(Arc::new(breaker), policy(), of_west(&bench.metrics));
+    let started = Instant::now();
+    // The fifth failure opens it, within a few short waits; the next call meets it open.
+    retry.head(&key("a")).await.unwrap_err();
+    assert!(started.elapsed() < SECOND, "{:?}", started.elapsed());
+    let (asked, started) = (bench.store.injected().len(), Instant::now());
+    let error = retry.head(&key("a")).await.unwrap_err();
+    assert!(error.retry_after().is_some(), "the hint is passed on");
+    assert_eq!((bench.store.injected().len(), started.elapsed()), (asked, Duration::ZERO));
+
+    // It says nothing: one attempt, and no look after it.
+    let bench = bench_of(policy());
+    let limited: Arc<dyn Backend> =
+        Arc::new(crate::layer::Timeout::new(bench.store.clone(), SECOND * 4));
+    let retry: Arc<dyn Backend> = Arc::new(Retry::new(limited, policy(), of_west(&bench.metrics)));
+    bench.always(Op::Put, Fault::Hang);
+    let started = Instant::now();
+    let error = write(&*retry, "a", "one", PutMode::Create).await.unwrap_err();
+    assert_eq!(error.class(), Class::Unknown);
+    assert_eq!((started.elapsed(), bench.store.injected().len()), (SECOND * 4, 1));
+
+    // A connection that broke off is looked for all the same: a success needs no repair.
+    let bench = bench_of(policy());
+    bench.store.script(Op::Put, [LOST]);
+    assert!(write(&bench.retry, "a", "one", PutMode::Create).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -499,7 +545,7 @@ async fn without_a_budget_an_outage_is_made_worse() {
 async fn keeps_the_contract() {
     conformance::run(async || {
         let memory = Arc::new(Memory::new());
-        Arc::new(Retry::new(memory, RetryPolicy::new(3), Metrics::new())) as _
+        Arc::new(Retry::new(memory, RetryPolicy::new(3), of_west(&Metrics::new()))) as _
     })
     .await;
 }

@@ -6,11 +6,14 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use bytes::Bytes;
-use proof_storage::app;
+use proof_storage::app::{self, Kept};
 use proof_storage::backend::Backend;
 use proof_storage::backend::memory::Memory;
 use proof_storage::config::Config;
-use proof_storage::http::{Service, Signer};
+use proof_storage::http::{Member, Service, Signer};
+use proof_storage::layer::{Inventory, InventoryPolicy};
+use proof_storage::model::{PoolMode, Role};
+use proof_storage::pool::{MemberSetup, Pool, PoolPolicy};
 use proof_storage::telemetry::Metrics;
 use proof_storage::vault::Monitor;
 
@@ -43,15 +46,35 @@ impl Client {
     }
 
     pub async fn over(backend: Arc<dyn Backend>, config: Config) -> Self {
-        let spool = tempfile::tempdir().unwrap();
         let hour = Duration::from_secs(3600);
-        let (monitor, _task) = Monitor::start(Arc::clone(&backend), Vec::new(), hour, hour).await;
+        let member = member("memory", Arc::clone(&backend), hour).await;
+        Self::of(Kept { backend, members: vec![member], pool: None }, config)
+    }
+
+    /// Over a pool, which is counted when the test says so.
+    pub async fn pool(members: Vec<MemberSetup>, mode: PoolMode) -> (Self, Arc<Inventory>) {
+        let hour = Duration::from_secs(3600);
+        let shown = members.iter().map(async |setup| {
+            let member = member(&setup.name, Arc::clone(&setup.backend), hour).await;
+            Member { role: setup.role, quota_bytes: setup.quota_bytes, ..member }
+        });
+        let shown = futures_util::future::join_all(shown).await;
+        let policy = PoolPolicy::new(mode, 1, "proofs/", std::env::temp_dir());
+        let pool = Pool::new(members, policy);
+        let view = Some(app::pool_view(Arc::clone(&pool)));
+        let policy = InventoryPolicy::new("proofs/", hour).of_pool();
+        let inventory = Arc::new(Inventory::new(pool, policy));
+        let kept = Kept { backend: inventory.clone(), members: shown, pool: view };
+        (Self::of(kept, Config::default()), inventory)
+    }
+
+    fn of(kept: Kept, config: Config) -> Self {
+        let spool = tempfile::tempdir().unwrap();
         let signer = Signer::new(vec![7; 32].into(), None);
         let settings = app::settings(&config, ([127, 0, 0, 1], 8080).into());
         let folder = spool.path().to_owned();
         let metrics = Metrics::new();
-        let state =
-            app::assemble(&config, backend, monitor, metrics, signer, settings, folder, None);
+        let state = app::assemble(&config, kept, metrics, signer, settings, folder);
         Self { service: Service::new(state), _spool: spool }
     }
 
@@ -121,6 +144,13 @@ impl Client {
         let body = Body::from_stream(futures_util::stream::iter(pieces));
         self.send(Request::put(path).body(body).unwrap()).await
     }
+}
+
+/// Probed once, now.
+async fn member(name: &str, backend: Arc<dyn Backend>, interval: Duration) -> Member {
+    let (monitor, _task) =
+        Monitor::start(name.into(), backend, Vec::new(), interval, interval).await;
+    Member { role: Role::ReadWrite, quota_bytes: None, monitor, breaker: None }
 }
 
 impl Answer {

@@ -22,7 +22,7 @@ const ALL: [(Personality, Provider); 3] = [
 ];
 
 pub fn layered(backend: impl Backend) -> Arc<dyn Backend> {
-    let metrics = Metrics::new();
+    let metrics = Metrics::new().backend("s3", Provider::S3);
     let timeout = Timeout::new(Arc::new(backend), std::time::Duration::from_secs(10));
     let limit = Limit::new(Arc::new(timeout), LimitPolicy::default(), &metrics);
     let breaker = Breaker::new(Arc::new(limit), "s3", BreakerPolicy::default(), &metrics);

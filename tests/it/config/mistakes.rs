@@ -1,0 +1,169 @@
+//! What a person can get wrong, and what is said about it.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+
+use proof_storage::config::{Config, CorsOrigins, Sources};
+
+use super::{CANARY, Folder, load, load_file, mistakes};
+
+#[test]
+fn all_mistakes_come_at_once_with_name_and_remedy() {
+    let file = "[server]\nlisten = 5\nlog_fromat = 'json'\n[limits]\nheader_timeout = 'soon'\n\
+                [storage]\nwrite_mode = 'append'\n";
+    let given = [("STORAGE_MAX_OBJECT_BYTES", "6GiB"), ("STORAGE_LOG", "inof")];
+    insta::assert_snapshot!(mistakes(load_file(file, &given)).join("\n"), @r"
+    server.log_fromat (proofs.toml:3): is no key: did you mean server.log_format?
+    server.listen (proofs.toml:2): `5` is not an IP address with a port: write for example 127.0.0.1:8080
+    limits.header_timeout (proofs.toml:5): `soon` is not a number of milliseconds: write for example 30000
+    STORAGE_MAX_OBJECT_BYTES: 6442450944 is out of range: give 1 to 5368709120
+    storage.write_mode (proofs.toml:7): `append` is no choice: write `write-once` or `overwrite`
+    STORAGE_LOG: `inof` is no level: did you mean `info`?
+    ");
+}
+
+#[test]
+fn each_kind_of_value_is_checked() {
+    let wrong = [
+        ("STORAGE_LISTEN", "8080"),
+        ("STORAGE_LISTEN", "localhost:8080"),
+        ("STORAGE_PUBLIC_URL", "example.org"),
+        ("STORAGE_PUBLIC_URL", "https://example.org/?a=b"),
+        ("STORAGE_CDN_URL", "s3://bucket"),
+        ("STORAGE_CORS_ORIGINS", "https://a.example/path"),
+        ("STORAGE_SIGNING_KEY", "short"),
+        ("STORAGE_DRAIN_TIMEOUT", "30s"),
+        ("STORAGE_HEADER_TIMEOUT", "0"),
+        ("STORAGE_IDLE_TIMEOUT", "-1"),
+        ("STORAGE_MAX_CONNECTIONS", "0"),
+        ("STORAGE_MEMORY_BUDGET", "1MiB"),
+        ("STORAGE_MEMORY_BUDGET", "lots"),
+        ("STORAGE_MAX_OBJECT_BYTES", "0"),
+        ("STORAGE_MAX_OBJECT_BYTES", "5368709121"),
+        ("STORAGE_KEY_PREFIX", "/proofs/"),
+        ("STORAGE_KEY_PREFIX", ".proof-storage/"),
+        ("STORAGE_WRITE_MODE", "WRITE-ONCE"),
+        ("STORAGE_DEFAULT_CACHE_CONTROL", "a\nb"),
+        ("STORAGE_MAX_RETRIES", "many"),
+        ("STORAGE_CACHE_BYTES", "-5"),
+        ("STORAGE_LOG", "info,=="),
+        ("STORAGE_LOG_FORMAT", "xml"),
+        ("STORAGE_PROVIDER", "memory"),
+    ];
+    for (name, value) in wrong {
+        let found = mistakes(load(&[(name, value)]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&format!("{name}: ")), "{found:?}");
+    }
+    assert!(load(&[("STORAGE_MAX_OBJECT_BYTES", "5GiB")]).is_ok());
+    assert!(load(&[("STORAGE_LOG", "warn,proof_storage::http=debug")]).is_ok());
+}
+
+#[test]
+fn slips_are_mistakes_and_strangers_only_warn() {
+    for (slip, meant) in [
+        ("STORAGE_LISTNE", "STORAGE_LISTEN"),
+        ("STORAGE_DATADIR", "STORAGE_DATA_DIR"),
+        ("STORAGE_MAX_OBJECT_BYTE", "STORAGE_MAX_OBJECT_BYTES"),
+        ("storage_listen", "STORAGE_LISTEN"),
+        ("STORAGE_BUKET", "STORAGE_BUCKET"),
+    ] {
+        let found = mistakes(load(&[(slip, "x")]));
+        assert_eq!(found, [format!("{slip}: is no setting: did you mean {meant}?")]);
+    }
+    // What Kubernetes sets for a Service called `storage`, and one called `storage-log`.
+    let strangers = [
+        ("STORAGE_SERVICE_HOST", "10.0.0.1"),
+        ("STORAGE_SERVICE_PORT", "8080"),
+        ("STORAGE_SERVICE_PORT_HTTP", "8080"),
+        ("STORAGE_PORT", "tcp://10.0.0.1:8080"),
+        ("STORAGE_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("STORAGE_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("STORAGE_PORT_8080_TCP_PORT", "8080"),
+        ("STORAGE_PORT_8080_TCP_PROTO", "tcp"),
+        ("STORAGE_LOG_PORT", "tcp://10.0.0.2:80"),
+        ("STORAGE_COLOUR", "blue"),
+    ];
+    let loaded = load(&strangers).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert_eq!(loaded.warnings.len(), strangers.len(), "{:?}", loaded.warnings);
+    for (name, _) in strangers {
+        assert!(loaded.warnings.iter().any(|text| text.starts_with(&format!("{name} "))), "{name}");
+    }
+}
+
+#[test]
+fn what_is_not_built_is_refused_or_said_to_have_no_effect() {
+    let found = mistakes(load_file("[auth]\n", &[]));
+    assert_eq!(found, ["auth (proofs.toml:1): is not in this version: remove it"]);
+    let unused = ["STORAGE_BUCKET", "STORAGE_SECRET_ACCESS_KEY", "R2_BUCKET", "R2_ACCOUNT_ID"];
+    for name in unused {
+        let warnings = load(&[(name, CANARY)]).unwrap().warnings;
+        assert_eq!(warnings, [format!("{name} has no effect while the provider is `local`")]);
+    }
+    let s3 = [("STORAGE_PROVIDER", "s3"), ("STORAGE_BUCKET", "some-bucket")];
+    for (name, when) in
+        [("R2_BUCKET", "no provider is `r2`"), ("STORAGE_CACHE_BYTES", "no provider is `local`")]
+    {
+        let warnings = load(&[&s3[..], &[(name, "12345")]].concat()).unwrap().warnings;
+        assert_eq!(warnings, [format!("{name} has no effect while {when}")]);
+    }
+    let warnings = load_file("[storage]\nbucket = 'bucket'\n", &[]).unwrap().warnings;
+    assert!(warnings[0].starts_with("storage.bucket "), "{warnings:?}");
+}
+
+#[test]
+fn unknown_keys_are_mistakes_with_a_guess() {
+    let file = "listen = 'x'\n[sevrer]\n[limits]\ntimeout = 5\nmax_conections = 5\n\
+                [storage]\ncolour = 1\n";
+    insta::assert_snapshot!(mistakes(load_file(file, &[])).join("\n"), @r"
+    listen (proofs.toml:1): is no section: did you mean server.listen?
+    sevrer (proofs.toml:2): is no section: did you mean server?
+    limits.timeout (proofs.toml:4): is no key: did you mean storage.timeout?
+    limits.max_conections (proofs.toml:5): is no key: did you mean limits.max_connections?
+    storage.colour (proofs.toml:7): is no key: remove it
+    ");
+    assert_eq!(
+        mistakes(load_file("server = 5\n", &[])),
+        ["server (proofs.toml:1): is a section: write [server]"]
+    );
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_mistakes() {
+    for value in ["true", "1.5", "[1, 2]", "{ file = 'x' }", "1979-05-27"] {
+        let found = mistakes(load_file(&format!("[limits]\nheader_timeout = {value}\n"), &[]));
+        assert_eq!(found.len(), 1, "{value}: {found:?}");
+    }
+    // A list is for the one setting that is one.
+    let found = mistakes(load_file("[storage]\ndata_dir = ['a', 'b']\n", &[]));
+    assert_eq!(found.len(), 1, "{found:?}");
+    let file = "[server]\ncors_origins = ['https://a.example', 'https://b.example']\n";
+    let expected = ["https://a.example".to_owned(), "https://b.example".to_owned()];
+    let loaded = load_file(file, &[]).unwrap().config;
+    assert_eq!(loaded.server.cors_origins, CorsOrigins::List(expected.to_vec()));
+    let number = load_file("[limits]\nmax_connections = 1_0_00\n", &[]).unwrap().config;
+    assert_eq!(number.limits.max_connections, 1000);
+    let hexadecimal = load_file("[limits]\nmax_connections = 0x10\n", &[]).unwrap().config;
+    assert_eq!(hexadecimal.limits.max_connections, 16);
+}
+
+#[test]
+fn a_missing_or_broken_file_is_a_mistake() {
+    let missing = Config::load(Sources { environment: vec![], file: Some("/no/such/file".into()) });
+    assert!(missing.unwrap_err().to_string().contains("/no/such/file: cannot be read"));
+    assert!(load(&[("STORAGE_CONFIG", "/no/such/file")]).is_err());
+    let found = mistakes(load_file("[server]\nlisten = \n", &[]));
+    assert!(found[0].starts_with("proofs.toml:2: not TOML"), "{found:?}");
+    let folder = Folder::with("[server]\nlisten = '127.0.0.1:7'\n");
+    let by_variable = load(&[("STORAGE_CONFIG", folder.file().to_str().unwrap())]).unwrap();
+    assert_eq!(by_variable.config.server.listen.port(), 7);
+}
+
+#[test]
+fn variables_that_are_not_text_are_mistakes_only_where_they_are_ours() {
+    let broken = || OsString::from_vec(vec![0xff]);
+    let environment = vec![("STORAGE_LISTEN".into(), broken()), ("OTHER".into(), broken())];
+    let found = mistakes(Config::load(Sources { environment, file: None }));
+    assert_eq!(found, ["STORAGE_LISTEN: is not UTF-8"]);
+}

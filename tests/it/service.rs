@@ -1,0 +1,138 @@
+//! The whole service, started as the command starts it, over backends that are away or unusable.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fake_s3::{Effect, FakeS3, Fault, Personality};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use proof_storage::app::{App, StartError};
+use proof_storage::config::{Config, Sources};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+/// How long a test waits for what the background is to do. Nothing is asserted about the time.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A first backend in S3, and one on this machine to fall back to.
+fn config(server: &FakeS3, folder: &Path) -> Config {
+    let (data, near) = (folder.join("data"), folder.join("near"));
+    let text = format!(
+        "[server]\nlisten = '127.0.0.1:0'\n\
+         [storage]\ndata_dir = '{}'\nprobe_interval = 100\n\
+         [[backend]]\nname = 'far'\nprovider = 's3'\ntimeout = 500\nendpoint = '{}'\nbucket = '{}'\n\
+         region = '{}'\naccess_key_id = '{}'\nsecret_access_key = '{}'\n\
+         [[backend]]\nname = 'near'\nprovider = 'local'\ndata_dir = '{}'\n",
+        data.display(),
+        server.endpoint(),
+        FakeS3::BUCKET,
+        FakeS3::REGION,
+        FakeS3::ACCESS_KEY,
+        FakeS3::SECRET_KEY,
+        near.display(),
+    );
+    let file = folder.join("proofs.toml");
+    std::fs::write(&file, text).unwrap();
+    Config::load(Sources { environment: Vec::new(), file: Some(file) }).unwrap().config
+}
+
+async fn call(to: SocketAddr, method: &str, path: &str, body: &str) -> (StatusCode, Bytes) {
+    let stream = TcpStream::connect(to).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::builder().method(method).uri(path).header("host", to.to_string());
+    let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
+    let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
+    (parts.status, body.collect().await.unwrap().to_bytes())
+}
+
+async fn json(to: SocketAddr, path: &str) -> serde_json::Value {
+    serde_json::from_slice(&call(to, "GET", path, "").await.1).unwrap()
+}
+
+/// How a backend is away.
+#[derive(Clone, Copy, Debug)]
+enum Away {
+    /// It answers that it is not available.
+    Refusing,
+    /// It takes connections and says nothing.
+    Silent,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_refuses_at_the_start_is_taken_in_when_it_returns() {
+    is_taken_in_when_it_returns(Away::Refusing).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_is_silent_at_the_start_is_taken_in_when_it_returns() {
+    is_taken_in_when_it_returns(Away::Silent).await;
+}
+
+async fn is_taken_in_when_it_returns(away: Away) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = FakeS3::start(Personality::Aws).unwrap();
+    let silence = match away {
+        Away::Refusing => {
+            let refusal = Effect::error(503, "ServiceUnavailable", "come again");
+            server.fault(Fault::new(refusal).times(usize::MAX));
+            None
+        }
+        Away::Silent => {
+            server.pause().unwrap();
+            // Nobody else's server gets the port meanwhile.
+            Some(TcpListener::bind(server.address()).unwrap())
+        }
+    };
+    let app = App::start(&config(&server, folder.path())).await.expect("the other one serves");
+    let address = app.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(app.run(async { drop(stopped.await) }));
+
+    assert_eq!(call(address, "GET", "/health/ready", "").await.0, 200);
+    let health = json(address, "/health").await;
+    assert_eq!((&health["status"], &health["healthy"]), (&"degraded".into(), &true.into()));
+    assert_eq!(call(address, "PUT", "/v1/proofs/a", "kept meanwhile").await.0, 201);
+    assert_eq!(call(address, "GET", "/v1/proofs/a", "").await.1, "kept meanwhile");
+    assert_eq!(json(address, "/v1/backends").await["pool"]["repairs_pending"], 1);
+
+    server.clear_faults();
+    if let Some(silence) = silence {
+        drop(silence);
+        server.resume().unwrap();
+    }
+    // Everything that was missed: the proof moves home, and what the backend can do is found out.
+    let caught_up = async || {
+        let backends = json(address, "/v1/backends").await;
+        server.raw("proofs/a").is_some()
+            && backends["pool"]["repairs_pending"] == 0
+            && backends["backends"][0]["capabilities"]["create_only"] == "native"
+            && json(address, "/health").await["status"] == "ok"
+    };
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !caught_up().await {
+            tokio::time::sleep(PAUSE).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{:#}", json(address, "/v1/backends").await);
+    assert_eq!(call(address, "GET", "/v1/proofs/a", "").await.1, "kept meanwhile");
+    stop.send(()).unwrap();
+    running.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_opened_stops_the_start_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = FakeS3::start(Personality::Aws).unwrap();
+    let config = config(&server, folder.path());
+    std::fs::create_dir(folder.path().join("near")).unwrap();
+    std::fs::write(folder.path().join("near/somebody's.txt"), "else").unwrap();
+    let Err(error) = App::start(&config).await else { panic!("it started") };
+    assert!(matches!(error, StartError::Store { .. }), "{error:?}");
+    assert!(error.to_string().starts_with("data_dir of backend `near`: "), "{error}");
+}
