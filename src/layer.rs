@@ -6,6 +6,7 @@
 //! - `metered` sees what callers see, every retry as a part of one call.
 //! - `retry` is the only one that calls again; the budget is of all callers together.
 //! - `breaker` is asked for each attempt, so retries end at once where a backend is given up.
+//! - `pace` keeps writes of one key apart, where a backend wants that. Who waits takes no place.
 //! - `limit` is below it, so that a call which is refused anyway waits for no place.
 //! - `timeout` is of one attempt, and does not run while a call waits for its place.
 //!
@@ -15,6 +16,7 @@ mod breaker;
 mod inventory;
 mod limit;
 mod metered;
+mod pace;
 mod retry;
 mod timeout;
 
@@ -22,5 +24,6 @@ pub use breaker::{Breaker, BreakerHandle, BreakerPolicy, BreakerStatus};
 pub use inventory::{Inventory, InventoryPolicy};
 pub use limit::{Limit, LimitPolicy};
 pub use metered::Metered;
+pub use pace::{Pace, PacePolicy};
 pub use retry::{Retry, RetryPolicy};
 pub use timeout::Timeout;

@@ -14,10 +14,10 @@ use crate::backend::s3::{self, S3};
 use crate::config::{RemoteConfig, StorageConfig};
 use crate::http::BreakerView;
 use crate::layer::{
-    Breaker, BreakerPolicy, Inventory, InventoryPolicy, Limit, LimitPolicy, Metered, Retry,
-    RetryPolicy, Timeout,
+    Breaker, BreakerPolicy, Inventory, InventoryPolicy, Limit, LimitPolicy, Metered, Pace,
+    PacePolicy, Retry, RetryPolicy, Timeout,
 };
-use crate::model::StoreError;
+use crate::model::{Provider, StoreError};
 use crate::telemetry::Metrics;
 
 /// Until a store that did not answer is examined again; doubles up to the second.
@@ -86,6 +86,9 @@ impl Store {
         if let Some(remote) = &config.remote {
             let limit = LimitPolicy { in_flight: remote.max_in_flight, ..LimitPolicy::default() };
             backend = Arc::new(Limit::new(backend, limit, metrics));
+            if config.provider == Provider::R2 {
+                backend = Arc::new(Pace::new(backend, PacePolicy::ONE_A_SECOND));
+            }
             let name = config.provider.as_str();
             let policy = BreakerPolicy::default();
             let breaker = Breaker::new(backend, name, policy, metrics);
