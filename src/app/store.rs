@@ -122,7 +122,7 @@ impl Store {
             loop {
                 match store.examine().await {
                     Ok(report) => {
-                        store.learn(report.capabilities);
+                        store.learn(&report);
                         for finding in &report.findings {
                             let (verdict, feature) = (finding.verdict, finding.feature);
                             tracing::info!(feature, ?verdict, detail = finding.detail, "examined");
