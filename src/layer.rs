@@ -7,6 +7,7 @@
 //! - `retry` is the only one that calls again; the budget is of all callers together. In a pool it
 //!   gives up soon: another backend can take the call over.
 //! - `breaker` is asked for each attempt, so retries end at once where a backend is given up.
+//! - `pace` keeps writes of one key apart, where a backend wants that. Who waits takes no place.
 //! - `limit` is below it, so that a call which is refused anyway waits for no place.
 //! - `timeout` is of one attempt, and does not run while a call waits for its place.
 //!
@@ -16,6 +17,7 @@ mod breaker;
 mod inventory;
 mod limit;
 mod metered;
+mod pace;
 mod retry;
 mod timeout;
 
@@ -23,6 +25,7 @@ pub use breaker::{Breaker, BreakerHandle, BreakerPolicy, BreakerStatus};
 pub use inventory::{Inventory, InventoryPolicy};
 pub use limit::{Limit, LimitPolicy};
 pub use metered::Metered;
+pub use pace::{Pace, PacePolicy};
 pub use retry::{Retry, RetryPolicy};
 pub use timeout::Timeout;
 

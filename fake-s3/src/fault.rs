@@ -42,6 +42,10 @@ pub enum Effect {
     FlipBit,
     /// It succeeds, and the answer names no ETag, neither as a header nor in its XML.
     NoETag,
+    /// It is executed, and the answer is 500 `InternalError` all the same.
+    InternalErrorAfter,
+    /// Of a `HeadObject`, the answer says that the object has so many bytes.
+    ClaimLength(u64),
     /// It is executed, and the answer has status 200 and an `<Error>` of this code as its body, which
     /// AWS does on Copy and Complete.
     ErrorIn200(String),
@@ -262,15 +266,28 @@ pub(crate) async fn spoil(response: HttpResponse, effect: Effect) -> Option<Http
         Effect::ErrorIn200(code) => {
             parts.status = http::StatusCode::OK;
             parts.headers.remove(header::CONTENT_LENGTH);
-            let message = "We encountered an internal error. Please try again.";
-            Body::from(format!(
-                "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code>\
-                 <Message>{message}</Message></Error>"
-            ))
+            Body::from(error_xml(&code))
+        }
+        Effect::InternalErrorAfter => {
+            parts.status = http::StatusCode::INTERNAL_SERVER_ERROR;
+            parts.headers.clear();
+            parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+            Body::from(error_xml("InternalError"))
+        }
+        Effect::ClaimLength(length) => {
+            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            Body::from(bytes)
         }
         _ => Body::from(bytes),
     };
     Some(HttpResponse::from_parts(parts, body))
+}
+
+fn error_xml(code: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code>\
+         <Message>We encountered an internal error. Please try again.</Message></Error>"
+    )
 }
 
 fn without_etag(xml: Bytes) -> Bytes {

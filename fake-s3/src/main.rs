@@ -18,7 +18,7 @@ struct Arguments {
     /// Most bytes of objects in one bucket.
     #[arg(long)]
     quota: Option<u64>,
-    /// Least milliseconds between two writes of one key.
+    /// Least milliseconds between two writes of one key, in place of the personality's own.
     #[arg(long)]
     write_interval: Option<u64>,
 }
@@ -27,7 +27,9 @@ fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
     let server = FakeS3::start_on(arguments.personality, arguments.port)?;
     server.set_quota(arguments.quota);
-    server.set_write_interval(arguments.write_interval.map(Duration::from_millis));
+    if let Some(interval) = arguments.write_interval {
+        server.set_write_interval(Some(Duration::from_millis(interval)));
+    }
     let mut out = std::io::stdout();
     writeln!(out, "endpoint {}", server.endpoint())?;
     writeln!(out, "bucket {}", FakeS3::BUCKET)?;

@@ -3,6 +3,7 @@
 //! What a vendor does differently *within* an operation stands with the operation.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use http::HeaderMap;
 use s3s::S3Result;
@@ -14,8 +15,8 @@ use crate::error::{error, invalid_request, not_implemented};
 pub enum Personality {
     /// AWS S3: a general-purpose bucket without versions and without object lock.
     Aws,
-    /// Cloudflare R2: refuses tags, server-side encryption, ACLs and streaming signatures; inflates
-    /// gzip on the way out.
+    /// Cloudflare R2: refuses tags, server-side encryption, ACLs and streaming signatures, and the
+    /// second write of a key within a second; inflates gzip on the way out.
     R2,
     /// Garage 2.5: ignores conditions on writes and drops tags, encryption and storage classes.
     Garage,
@@ -32,6 +33,11 @@ impl Personality {
             Self::R2 => 8192,
             Self::Garage => usize::MAX,
         }
+    }
+
+    /// Least time between two writes of one key.
+    pub(crate) fn write_interval(self) -> Option<Duration> {
+        (self == Self::R2).then_some(Duration::from_secs(1))
     }
 
     /// Most keys in one batch delete.

@@ -163,8 +163,8 @@ impl FakeS3 {
         self.gate.store.set_may_list(granted);
     }
 
-    /// Least time between two writes of one key; one that comes sooner gets 429, as with R2, where it is
-    /// one second.
+    /// Least time between two writes of one key; one that comes sooner gets 429. A second with R2 unless
+    /// something else is said here, and none with the others.
     pub fn set_write_interval(&self, interval: Option<Duration>) {
         self.gate.store.set_write_interval(interval);
     }

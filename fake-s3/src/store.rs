@@ -72,7 +72,7 @@ impl Store {
             next_upload: 0,
             quota: None,
             may_list: true,
-            write_interval: None,
+            write_interval: personality.write_interval(),
             written: HashMap::new(),
         };
         Self { personality, state: Mutex::new(state) }

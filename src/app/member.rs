@@ -14,9 +14,9 @@ use crate::backend::s3::{self, S3};
 use crate::config::{BackendConfig, BackendKind, LocalConfig, RemoteConfig, StorageConfig};
 use crate::layer::{
     Breaker, BreakerHandle, BreakerPolicy, Inventory, InventoryPolicy, Limit, LimitPolicy, Metered,
-    Retry, RetryPolicy, Timeout,
+    Pace, PacePolicy, Retry, RetryPolicy, Timeout,
 };
-use crate::model::StoreError;
+use crate::model::{Provider, StoreError};
 use crate::telemetry::Metrics;
 
 /// Until a store that did not answer is examined again; doubles up to the second.
@@ -172,6 +172,9 @@ fn layered(
     if let Some(remote) = config.remote() {
         let limit = LimitPolicy { in_flight: remote.max_in_flight, ..LimitPolicy::default() };
         backend = Arc::new(Limit::new(backend, limit, &metrics));
+        if config.provider() == Provider::R2 {
+            backend = Arc::new(Pace::new(backend, PacePolicy::ONE_A_SECOND));
+        }
         let (name, policy) = (Arc::clone(&config.name), BreakerPolicy::default());
         let breaker = Breaker::new(backend, name, policy, &metrics);
         handle = Some(breaker.handle());
@@ -187,7 +190,7 @@ fn layered(
 
 async fn examine(name: &str, store: &S3) -> Result<(), StoreError> {
     let report = store.examine().await?;
-    store.learn(report.capabilities);
+    store.learn(&report);
     for finding in &report.findings {
         let (verdict, feature) = (finding.verdict, finding.feature);
         tracing::info!(backend = name, feature, ?verdict, detail = finding.detail, "examined");

@@ -178,7 +178,7 @@ impl<B: Backend> Backend for Faulty<B> {
             return Ok(Retrieved { meta, body: Body::Bytes(body::part(bytes, options.range)) });
         }
         let found = self.call(fault, self.inner.get(key, options)).await?;
-        let broken = self.error(ErrorKind::Unavailable, "injected: the body broke off");
+        let broken = self.error(ErrorKind::Failed, "injected: the body broke off");
         let Some(fault) = fault else { return Ok(found) };
         Ok(Retrieved { body: body::damage(found.body, fault, broken).await, ..found })
     }

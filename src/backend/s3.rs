@@ -12,6 +12,7 @@
 
 mod attributes;
 mod client;
+mod credentials;
 mod error;
 mod examine;
 mod list;
@@ -25,6 +26,7 @@ mod remove;
 mod write;
 mod writers;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -63,26 +65,38 @@ struct Shared {
     writers: Writers,
     parts: Arc<Semaphore>,
     capabilities: RwLock<Capabilities>,
+    /// Whether an examination wrote and read here, and saw a missing key refused with 403.
+    hides_missing: AtomicBool,
 }
 
 impl S3 {
     /// Makes the client. Sends nothing: a backend that is down stops nobody from starting.
     pub async fn connect(options: Options) -> Self {
         let clients = client::connect(&options).await;
+        Self::over(options, clients)
+    }
+
+    fn over(options: Options, clients: Clients) -> Self {
         let shared = Shared {
             clients,
             dialect: Dialect::of(options.provider),
             writers: Writers::new(),
             parts: Arc::new(Semaphore::new(PARTS_IN_MEMORY)),
             capabilities: RwLock::new(assumed(&options)),
+            hides_missing: AtomicBool::new(false),
             options,
         };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Replaces what is assumed by what a probe found.
-    pub fn learn(&self, found: Capabilities) {
-        *self.shared.capabilities.write().unwrap_or_else(PoisonError::into_inner) = found;
+    /// Replaces what is assumed by what an examination found.
+    pub fn learn(&self, found: &Report) {
+        self.shared.hides_missing.store(found.hides_missing(), Ordering::Relaxed);
+        self.unlearn(|can| *can = found.capabilities);
+    }
+
+    fn unlearn(&self, change: impl FnOnce(&mut Capabilities)) {
+        change(&mut self.shared.capabilities.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn can(&self) -> Capabilities {
@@ -208,12 +222,21 @@ impl Backend for S3 {
         Err(self.error(ErrorKind::Unsupported, detail))
     }
 
-    /// One HEAD of a record of ours; that there is none is an answer as good as any.
+    /// One GET of a record of ours; that there is none is an answer as good as any. Not a HEAD: its
+    /// answers have no body, and so cannot tell a missing key from a missing bucket, nor a refusal
+    /// from credentials that are wrong.
     async fn probe(&self) -> Result<(), StoreError> {
         let marker = ObjectKey::new(format!("{RESERVED}/probe"));
-        match self.look(&marker).await {
+        match self.read(&marker, GetOptions::default()).await {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            // So says whoever may not list, of a key that is not there.
+            Err(error)
+                if error.kind() == ErrorKind::AccessDenied
+                    && self.shared.hides_missing.load(Ordering::Relaxed) =>
+            {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

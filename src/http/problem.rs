@@ -21,6 +21,7 @@ pub enum Code {
     AccessDenied,
     QuotaExceeded,
     AlreadyExists,
+    Conflict,
     PreconditionFailed,
     InvalidKey,
     InvalidRequest,
@@ -41,11 +42,12 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NotFound,
         Self::AccessDenied,
         Self::QuotaExceeded,
         Self::AlreadyExists,
+        Self::Conflict,
         Self::PreconditionFailed,
         Self::InvalidKey,
         Self::InvalidRequest,
@@ -73,6 +75,7 @@ impl Code {
                 ("QUOTA_EXCEEDED", StatusCode::INSUFFICIENT_STORAGE, "Storage is full")
             }
             Self::AlreadyExists => ("ALREADY_EXISTS", StatusCode::CONFLICT, "Already exists"),
+            Self::Conflict => ("CONFLICT", StatusCode::CONFLICT, "Conflict"),
             Self::PreconditionFailed => {
                 ("PRECONDITION_FAILED", StatusCode::PRECONDITION_FAILED, "Precondition failed")
             }
@@ -218,13 +221,16 @@ impl From<StoreError> for Problem {
             ErrorKind::NotFound => Code::NotFound,
             ErrorKind::AlreadyExists => Code::AlreadyExists,
             ErrorKind::PreconditionFailed => Code::PreconditionFailed,
+            ErrorKind::Conflict => Code::Conflict,
             ErrorKind::AccessDenied => Code::AccessDenied,
             ErrorKind::QuotaExceeded => Code::QuotaExceeded,
             ErrorKind::Invalid => Code::InvalidRequest,
             ErrorKind::Unsupported => Code::Unsupported,
             ErrorKind::Corrupt => Code::Corrupt,
             ErrorKind::Unavailable => Code::Unavailable,
-            ErrorKind::Indeterminate | ErrorKind::Misconfigured => Code::BackendError,
+            ErrorKind::Failed | ErrorKind::Indeterminate | ErrorKind::Misconfigured => {
+                Code::BackendError
+            }
             ErrorKind::Timeout => Code::BackendTimeout,
         };
         match code {

@@ -2,8 +2,8 @@
 //!
 //! What counts is whether the backend answers: refusals such as 404 or 412 are answers, and so is
 //! `Corrupt`, which is of one object. Failures and unknown outcomes count, a body that breaks off
-//! too. Callers that go away count as nothing, and so do refusals of our own limit. A refused call
-//! is `Unavailable`, certainly without effect, and says when to come again. `probe` goes the same
+//! too; being told to come later counts among many calls only, as it may be of one key. Callers that
+//! go away count as nothing, and so do refusals on this side. A refused call is `Unavailable`, certainly without effect, and says when to come again. `probe` goes the same
 //! way as any call, so the health check's probes find out without traffic.
 //!
 //! The machine is in `state`; this is its gate. Stands above limit and timeout, so that a hanging
@@ -23,7 +23,6 @@ use self::body::GuardedBody;
 pub use self::gate::{BreakerHandle, BreakerStatus};
 use self::gate::{Gate, Verdict};
 pub use self::state::BreakerPolicy;
-use super::limit::is_saturation;
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Body, Capabilities, Class, ETag, ErrorKind, GetOptions, ListPage, ListRequest,
@@ -76,7 +75,8 @@ impl Breaker {
 fn judge(error: &StoreError) -> Verdict<'_> {
     match error.class() {
         Class::Failed if error.kind() == ErrorKind::Corrupt => Verdict::Answered,
-        Class::Failed if is_saturation(error) => Verdict::Nothing,
+        Class::Failed if error.is_unasked() => Verdict::Nothing,
+        Class::Failed if error.kind() == ErrorKind::Unavailable => Verdict::Busy(error),
         Class::Failed | Class::Unknown => Verdict::Failed(error),
         Class::Answer => Verdict::Answered,
     }
@@ -89,7 +89,9 @@ fn judge_many<T>(results: &[Result<T, StoreError>]) -> Verdict<'_> {
     if verdicts().any(|verdict| matches!(verdict, Verdict::Answered)) {
         return Verdict::Answered;
     }
-    verdicts().find(|verdict| matches!(verdict, Verdict::Failed(_))).unwrap_or(Verdict::Nothing)
+    let failed = verdicts().find(|verdict| matches!(verdict, Verdict::Failed(_)));
+    let busy = || verdicts().find(|verdict| matches!(verdict, Verdict::Busy(_)));
+    failed.or_else(busy).unwrap_or(Verdict::Nothing)
 }
 
 #[async_trait]

@@ -4,9 +4,8 @@
 //! its own queue. A call waits a little for a place and is then refused, certainly without effect.
 //! A streamed body keeps its place until it ends or is dropped; `delete_many` takes one place.
 //! `probe` takes none: a service under load must not look dead. Stands below the breaker, which
-//! must not count these refusals (see [`is_saturation`]): they say nothing about the backend.
+//! must not count these refusals: they say nothing about the backend.
 
-use std::error::Error as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -53,16 +52,6 @@ pub struct Limit {
     series: LimitSeries,
 }
 
-/// Source of a refusal by this layer.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the limit of calls in flight is reached")]
-struct Saturated;
-
-/// Whether an error is this layer's own refusal, and so no sign of the backend's health.
-pub(super) fn is_saturation(error: &StoreError) -> bool {
-    error.source().is_some_and(<dyn std::error::Error>::is::<Saturated>)
-}
-
 impl Limit {
     /// Wraps a backend.
     pub fn new(inner: Arc<dyn Backend>, policy: LimitPolicy, metrics: &BackendMetrics) -> Self {
@@ -89,7 +78,7 @@ impl Limit {
             self.policy.in_flight
         );
         StoreError::new(ErrorKind::Unavailable, self.inner.provider(), detail)
-            .with_source(Saturated)
+            .unasked()
             .with_retry_after(RETRY_AFTER)
     }
 

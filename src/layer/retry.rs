@@ -302,7 +302,7 @@ impl Backend for Retry {
         let mut results = self.inner.delete_many(keys).await;
         loop {
             let failed: Vec<usize> = (0..results.len().min(keys.len()))
-                .filter(|&place| results[place].as_ref().is_err_and(|e| e.class() != Class::Answer))
+                .filter(|&place| results[place].as_ref().is_err_and(StoreError::is_passing))
                 .collect();
             let errors = failed.iter().filter_map(|&place| results[place].as_ref().err());
             // The one that asks for the longest wait speaks for all.

@@ -2,9 +2,11 @@
 //!
 //! Innermost of the layers: what is above sees a slow backend as an error of a known kind. It is of
 //! one attempt, so a retrier above gives each its own time. Large uploads and copies get more time,
-//! so that a limit which suits small calls does not cut them off. A streamed body may take as long
-//! as it likes but must give bytes: one that gives none for the limit ends in a `Timeout`. Only the
-//! time in which its reader waits counts, so a slow reader is not taken for a slow backend.
+//! so that a limit which suits small calls does not cut them off. An upload from a file may go on
+//! for as long as it takes more of it: its time begins anew with each piece that is read. A streamed
+//! body may take as long as it likes but must give bytes: one that gives none for the limit ends in
+//! a `Timeout`. Only the time in which its reader waits counts, so a slow reader is not taken for a
+//! slow backend.
 
 mod body;
 
@@ -50,6 +52,24 @@ impl Timeout {
         }
     }
 
+    /// Limits how long an upload may go on without reading more of what it sends.
+    async fn within_pieces<T>(
+        &self,
+        payload: &Payload,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let limit = self.limit + self.transfer_allowance(payload.len());
+        let mut call = std::pin::pin!(call);
+        loop {
+            let before = payload.reads();
+            match tokio::time::timeout(limit, &mut call).await {
+                Ok(result) => return result,
+                Err(_) if payload.reads() > before => {}
+                Err(_) => return Err(self.expired(limit)),
+            }
+        }
+    }
+
     fn expired(&self, limit: Duration) -> StoreError {
         let detail = format!("the backend did not answer within {} ms", limit.as_millis());
         StoreError::new(ErrorKind::Timeout, self.inner.provider(), detail)
@@ -84,8 +104,10 @@ impl Backend for Timeout {
         attributes: Attributes,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        let extra = self.transfer_allowance(payload.len());
-        self.within(extra, self.inner.put(key, payload, attributes, mode)).await
+        // A count of its own: others may send the same bytes somewhere else.
+        let payload = payload.watched();
+        let call = self.inner.put(key, payload.clone(), attributes, mode);
+        self.within_pieces(&payload, call).await
     }
 
     async fn get(&self, key: &ObjectKey, options: GetOptions) -> Result<Retrieved, StoreError> {

@@ -18,6 +18,8 @@ pub enum ErrorKind {
     AlreadyExists,
     /// The version is not the one asked for.
     PreconditionFailed,
+    /// Another write of the same key was under way, and this one was not done: worth another try.
+    Conflict,
     /// The backend refused this object to us.
     AccessDenied,
     /// The backend refuses our credentials, bucket or clock: an operator must act.
@@ -30,8 +32,10 @@ pub enum ErrorKind {
     Unsupported,
     /// The stored bytes are not what was stored.
     Corrupt,
-    /// Failed, and certainly without effect: safe to try elsewhere or later.
+    /// Not now, and certainly without effect: too much is asked at once, or too soon.
     Unavailable,
+    /// Failed, and certainly without effect: not reached, or answered with an error.
+    Failed,
     /// Failed, and may have taken effect: re-read before trying again.
     Indeterminate,
     /// No answer in time; for a write the same as `Indeterminate`.
@@ -57,6 +61,8 @@ pub struct StoreError {
     /// For the client: says what and how to mend it, never a secret or a path.
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
+    /// Refused on this side.
+    unasked: bool,
     /// For the log.
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -64,7 +70,14 @@ pub struct StoreError {
 impl StoreError {
     /// An error with a text that a client may read.
     pub fn new(kind: ErrorKind, provider: Provider, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, provider, detail: detail.into(), retry_after: None, source: None }
+        Self {
+            kind,
+            provider,
+            detail: detail.into(),
+            retry_after: None,
+            unasked: false,
+            source: None,
+        }
     }
 
     /// Adds the cause, which is logged but never sent.
@@ -78,6 +91,13 @@ impl StoreError {
     #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Marks a refusal that was made on this side, without asking the backend.
+    #[must_use]
+    pub fn unasked(mut self) -> Self {
+        self.unasked = true;
         self
     }
 
@@ -101,17 +121,31 @@ impl StoreError {
         self.retry_after
     }
 
+    /// Whether it says something of the backend at all.
+    pub fn is_unasked(&self) -> bool {
+        self.unasked
+    }
+
+    /// Whether another try of the same call may end otherwise.
+    pub fn is_passing(&self) -> bool {
+        self.class() != Class::Answer || self.kind == ErrorKind::Conflict
+    }
+
     /// Whether the call did not happen, may have happened, or was answered.
     pub fn class(&self) -> Class {
         match self.kind {
             ErrorKind::NotFound
             | ErrorKind::AlreadyExists
             | ErrorKind::PreconditionFailed
+            | ErrorKind::Conflict
             | ErrorKind::AccessDenied
             | ErrorKind::QuotaExceeded
             | ErrorKind::Invalid
             | ErrorKind::Unsupported => Class::Answer,
-            ErrorKind::Corrupt | ErrorKind::Unavailable | ErrorKind::Misconfigured => Class::Failed,
+            ErrorKind::Corrupt
+            | ErrorKind::Unavailable
+            | ErrorKind::Failed
+            | ErrorKind::Misconfigured => Class::Failed,
             ErrorKind::Indeterminate | ErrorKind::Timeout => Class::Unknown,
         }
     }

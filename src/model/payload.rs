@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
@@ -35,6 +36,25 @@ impl Payload {
         self.len() == 0
     }
 
+    /// The same bytes, with a count of its own of what is read of them.
+    #[must_use]
+    pub fn watched(&self) -> Self {
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(bytes.clone()),
+            Self::File(spool) => Self::File(Spool { reads: Arc::default(), ..spool.clone() }),
+        }
+    }
+
+    /// How many pieces were read of it and its clones. What is in memory is taken at once and not
+    /// counted.
+    pub fn reads(&self) -> u64 {
+        match self {
+            Self::Bytes(_) => 0,
+            // Nothing else is published with the figure.
+            Self::File(spool) => spool.reads.load(Ordering::Relaxed),
+        }
+    }
+
     /// Reads up to `length` bytes from `offset`; fewer only at the end. Blocks on a file.
     ///
     /// # Errors
@@ -48,6 +68,7 @@ impl Payload {
                 Ok(bytes.slice(start..start + length))
             }
             Self::File(spool) => {
+                spool.reads.fetch_add(1, Ordering::Relaxed);
                 let mut buffer = BytesMut::zeroed(length);
                 spool.file.read_exact_at(&mut buffer, offset)?;
                 Ok(buffer.freeze())
@@ -67,6 +88,7 @@ impl From<Bytes> for Payload {
 pub struct Spool {
     file: Arc<File>,
     len: u64,
+    reads: Arc<AtomicU64>,
 }
 
 /// A temporary file that is being filled.
@@ -107,7 +129,8 @@ impl SpoolWriter {
 
     /// Makes it a payload. Not synced: it lives no longer than the request.
     pub fn finish(self) -> Payload {
-        Payload::File(Spool { file: Arc::new(self.file), len: self.len })
+        let reads = Arc::default();
+        Payload::File(Spool { file: Arc::new(self.file), len: self.len, reads })
     }
 }
 
@@ -130,5 +153,16 @@ mod tests {
             assert_eq!(payload.clone().read_at(4, 3).unwrap(), "o w");
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
+    }
+
+    #[test]
+    fn reads_are_counted_for_whoever_watches() {
+        let mut writer = SpoolWriter::create_in(&std::env::temp_dir()).unwrap();
+        writer.append(b"hello").unwrap();
+        let payload = writer.finish();
+        let watched = payload.watched();
+        watched.clone().read_at(0, 2).unwrap();
+        watched.read_at(2, 2).unwrap();
+        assert_eq!((watched.reads(), payload.reads()), (2, 0));
     }
 }

@@ -185,8 +185,10 @@ label! {
         Unsupported = "unsupported",
         /// The stored bytes are not what was stored.
         Corrupt = "corrupt",
-        /// Did not happen.
+        /// Not now.
         Unavailable = "unavailable",
+        /// Did not happen.
+        Failed = "failed",
         /// Credentials, bucket or clock are refused.
         Misconfigured = "misconfigured",
         /// No answer in time.
@@ -208,7 +210,7 @@ impl From<ErrorKind> for Outcome {
     fn from(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::NotFound => Self::NotFound,
-            ErrorKind::AlreadyExists => Self::Conflict,
+            ErrorKind::AlreadyExists | ErrorKind::Conflict => Self::Conflict,
             ErrorKind::PreconditionFailed => Self::Precondition,
             ErrorKind::AccessDenied => Self::Denied,
             ErrorKind::QuotaExceeded => Self::Quota,
@@ -216,6 +218,7 @@ impl From<ErrorKind> for Outcome {
             ErrorKind::Unsupported => Self::Unsupported,
             ErrorKind::Corrupt => Self::Corrupt,
             ErrorKind::Unavailable => Self::Unavailable,
+            ErrorKind::Failed => Self::Failed,
             ErrorKind::Misconfigured => Self::Misconfigured,
             ErrorKind::Indeterminate => Self::Indeterminate,
             ErrorKind::Timeout => Self::Timeout,

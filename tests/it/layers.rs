@@ -228,7 +228,7 @@ async fn a_flood_of_troubles_makes_nobody_lie() {
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_not_made_worse() {
     let store = Arc::new(Faulty::new(Memory::new(), 1));
-    let fault = Fault::Refuse(ErrorKind::Unavailable);
+    let fault = Fault::Refuse(ErrorKind::Failed);
     store.set_chances([Chance { operation: Operation::Head, fault, probability: 1.0 }]);
     let backend = stack(store.clone());
     let calls = 300;

@@ -12,8 +12,8 @@ use proof_storage::model::{
 };
 
 use crate::planted::{Bug, Planted};
-use crate::s3::examined;
 use crate::s3::promises::layered;
+use crate::s3::{examined, paced};
 
 const WRITERS: usize = 64;
 const KEYS: usize = 1000;
@@ -65,7 +65,8 @@ async fn wrong_keys(backend: Arc<dyn Backend>) -> usize {
 async fn one_winner_on(personality: Personality, provider: Provider) {
     let server = FakeS3::start(personality).expect("the server starts");
     let (store, _) = examined(&server, provider).await;
-    assert_eq!(wrong_keys(layered(store)).await, 0, "{personality:?}");
+    let store = layered(paced(&server, store));
+    assert_eq!(wrong_keys(store).await, 0, "{personality:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,26 +1,25 @@
 //! The S3 backend over an S3 in this process, in each of its personalities.
 
 mod faults;
+mod names;
+mod permissions;
 pub mod promises;
+mod records;
+mod uploads;
 mod urls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fake_s3::{FakeS3, Personality};
-use proof_storage::backend::conformance;
 use proof_storage::backend::s3::{Options, Report, S3, StaticCredentials, Verdict};
-use proof_storage::layer::{Inventory, InventoryPolicy};
+use proof_storage::backend::{Backend, conformance};
+use proof_storage::layer::{Inventory, InventoryPolicy, Pace, PacePolicy};
 use proof_storage::model::{Encryption, Provider};
 
-/// A backend that talks to a server.
-async fn connect(server: &FakeS3, provider: Provider) -> S3 {
-    connect_within(server, provider, Duration::from_secs(10)).await
-}
-
-/// The same with a limit of one's own on each call.
-async fn connect_within(server: &FakeS3, provider: Provider, timeout: Duration) -> S3 {
-    S3::connect(Options {
+/// How a server is reached.
+fn options(server: &FakeS3, provider: Provider) -> Options {
+    Options {
         provider,
         endpoint: Some(server.endpoint()),
         presign_endpoint: None,
@@ -33,17 +32,39 @@ async fn connect_within(server: &FakeS3, provider: Provider, timeout: Duration) 
         path_style: true,
         encryption: Encryption::None,
         kms_key_id: None,
-        timeout,
-    })
-    .await
+        timeout: Duration::from_secs(10),
+    }
+}
+
+/// A backend that talks to a server.
+async fn connect(server: &FakeS3, provider: Provider) -> S3 {
+    S3::connect(options(server, provider)).await
+}
+
+/// The same with a limit of one's own on each call.
+async fn connect_within(server: &FakeS3, provider: Provider, timeout: Duration) -> S3 {
+    S3::connect(Options { timeout, ..options(server, provider) }).await
 }
 
 /// The same, and it knows what the server can do.
 pub async fn examined(server: &FakeS3, provider: Provider) -> (S3, Report) {
     let store = connect(server, provider).await;
     let report = store.examine().await.expect("the server can be examined");
-    store.learn(report.capabilities);
+    store.learn(&report);
     (store, report)
+}
+
+/// Time between two writes of a key in tests that write many times: R2's second would take minutes.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The store as the service has it: R2 refuses the write that comes too soon, and never has to.
+pub fn paced(server: &FakeS3, store: S3) -> Arc<dyn Backend> {
+    if store.provider() != Provider::R2 {
+        return Arc::new(store);
+    }
+    server.set_write_interval(Some(PAUSE));
+    let policy = PacePolicy { pause: PAUSE, ..PacePolicy::ONE_A_SECOND };
+    Arc::new(Pace::new(Arc::new(store), policy))
 }
 
 async fn keeps_the_contract(personality: Personality, provider: Provider) {
@@ -51,9 +72,10 @@ async fn keeps_the_contract(personality: Personality, provider: Provider) {
     conformance::run(async || {
         let server = FakeS3::start(personality).expect("the server starts");
         let (store, _) = examined(&server, provider).await;
+        let store = paced(&server, store);
         servers.borrow_mut().push(server);
         let policy = InventoryPolicy::new("", Duration::from_secs(3600));
-        let inventory = Inventory::new(Arc::new(store), policy);
+        let inventory = Inventory::new(store, policy);
         inventory.take().await.expect("the bucket can be counted");
         Arc::new(inventory) as _
     })

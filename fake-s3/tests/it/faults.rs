@@ -138,6 +138,22 @@ async fn etags_are_left_out() {
 }
 
 #[tokio::test]
+async fn an_error_behind_the_commit() {
+    let (server, client) = faulty(Fault::new(Effect::InternalErrorAfter).on("PutObject"));
+    let put = client.put("new", "a").await;
+    assert_eq!((put.status, put.code()), (500, "InternalError"));
+    assert_eq!(server.raw("new").unwrap().bytes, "a", "executed");
+}
+
+#[tokio::test]
+async fn a_length_is_claimed() {
+    let (_server, client) = faulty(Fault::new(Effect::ClaimLength(6 << 30)).on("HeadObject"));
+    let head = client.call("HEAD", "key").send().await;
+    assert_eq!((head.status, head.header("content-length")), (200, Some("6442450944")));
+    assert_eq!(client.get("key").await.text(), "0123456789");
+}
+
+#[tokio::test]
 async fn an_error_with_status_200() {
     let effect = Effect::ErrorIn200("InternalError".into());
     let (server, client) = faulty(Fault::new(effect).on("CopyObject"));

@@ -13,8 +13,10 @@ use fake_s3::{FakeS3, Personality};
 
 use self::client::Client;
 
+/// Takes writes of one key as fast as they come, whatever the personality.
 fn start(personality: Personality) -> (FakeS3, Client) {
     let server = FakeS3::start(personality).expect("a free port");
+    server.set_write_interval(None);
     let client = Client::new(&server);
     (server, client)
 }

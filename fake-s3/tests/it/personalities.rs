@@ -160,11 +160,18 @@ async fn r2_inflates_gzip_and_the_others_do_not() {
 
 #[tokio::test]
 async fn writes_of_one_key_may_be_rated() {
-    let (server, client) = start(Personality::R2);
+    for personality in [Personality::Aws, Personality::Garage] {
+        let server = FakeS3::start(personality).unwrap();
+        let client = Client::new(&server);
+        assert_eq!(client.put("key", "a").await.status, 200);
+        assert_eq!(client.put("key", "b").await.status, 200, "as fast as one likes");
+    }
+    let server = FakeS3::start(Personality::R2).unwrap();
+    let client = Client::new(&server);
     assert_eq!(client.put("key", "a").await.status, 200);
-    assert_eq!(client.put("key", "b").await.status, 200, "off by default");
+    assert_eq!(client.put("key", "b").await.status, 429, "one a second");
     server.set_write_interval(Some(Duration::from_secs(3600)));
-    assert_eq!(client.put("key", "c").await.status, 200);
+    server.remove_raw("key");
     let soon = client.put("key", "d").await;
     assert_eq!((soon.status, soon.code()), (429, "TooManyRequests"));
     assert_eq!(client.put("other", "a").await.status, 200);

@@ -67,7 +67,7 @@ async fn bodies_are_damaged_and_their_metadata_is_not() {
     let found = store.get(&key(), GetOptions::default()).await.unwrap();
     assert_eq!(found.meta.stored_size, 10);
     assert_eq!(found.body.collect().await.unwrap(), "01234");
-    assert_eq!(get(&store).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(get(&store).await.unwrap_err().kind(), ErrorKind::Failed);
     assert_eq!(get(&store).await.unwrap(), "0123456789", "the stored bytes are whole");
 }
 

@@ -5,7 +5,7 @@
 //! x-amz-meta-<name>                         Proof-Meta-<name>
 //! x-amz-meta-proof-storage-sha256, -size    of what the caller stored
 //! x-amz-meta-proof-storage-stored-sha256    of the bytes at rest, where they are others
-//! x-amz-meta-proof-storage-tags             tags, where the backend has none of its own
+//! x-amz-meta-proof-storage-tags             tags; beside the backend's own, where it has those
 //! x-amz-meta-proof-storage-version          the pool's stamp, of what a pool wrote
 //! ```
 //! A value that is no plain ASCII is written as RFC 8187 has it. (RFC 2047, which S3 gives back for
@@ -63,8 +63,19 @@ pub(super) fn metadata_bytes(metadata: &HashMap<String, String>) -> usize {
     metadata.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
+/// What the service itself wrote of an object cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Garbled;
+
 /// Puts what the metadata says into attributes that have the native part already.
-pub(super) fn read_metadata(attributes: &mut Attributes, metadata: &HashMap<String, String>) {
+///
+/// # Errors
+/// There is a digest or a size of ours that cannot be read: without it the bytes would be taken for
+/// somebody else's, which nobody compares with anything.
+pub(super) fn read_metadata(
+    attributes: &mut Attributes,
+    metadata: &HashMap<String, String>,
+) -> Result<(), Garbled> {
     for (name, value) in metadata {
         let name = name.to_ascii_lowercase();
         if let Some(escaped) = name.strip_prefix(ESCAPED) {
@@ -75,20 +86,26 @@ pub(super) fn read_metadata(attributes: &mut Attributes, metadata: &HashMap<Stri
             attributes.metadata.insert(name, decode_value(value));
         }
     }
-    attributes.representation = representation(metadata);
-    attributes.stamp = metadata.get(STAMP).and_then(|text| text.parse().ok());
+    attributes.representation = representation(metadata)?;
+    attributes.stamp =
+        metadata.get(STAMP).map(|text| text.parse().map_err(|_| Garbled)).transpose()?;
+    Ok(())
 }
 
-/// Without a sound digest an object counts as one that others put there.
-fn representation(metadata: &HashMap<String, String>) -> Option<Representation> {
-    let digest = |name| metadata.get(name).and_then(|text| Digest::from_hex(text).ok());
-    let sha256 = digest(SHA256)?;
-    let size = metadata.get(SIZE)?.parse().ok()?;
-    let stored_sha256 = match metadata.contains_key(STORED_SHA256) {
-        true => digest(STORED_SHA256)?,
-        false => sha256,
-    };
-    Some(Representation { sha256, size, stored_sha256 })
+/// Of an object that others put there: none.
+fn representation(metadata: &HashMap<String, String>) -> Result<Option<Representation>, Garbled> {
+    let said = [SHA256, SIZE, STORED_SHA256].map(|name| metadata.get(name));
+    let digest = |text: &String| Digest::from_hex(text).map_err(|_| Garbled);
+    match said {
+        [None, None, None] => Ok(None),
+        [Some(sha256), Some(size), stored] => {
+            let sha256 = digest(sha256)?;
+            let size = size.parse().map_err(|_| Garbled)?;
+            let stored_sha256 = stored.map_or(Ok(sha256), digest)?;
+            Ok(Some(Representation { sha256, size, stored_sha256 }))
+        }
+        _ => Err(Garbled),
+    }
 }
 
 /// `Content-Encoding` to what the vault knows; `Err` is a coding that it does not.
@@ -150,7 +167,7 @@ mod tests {
         found.encoding = attributes.encoding;
         let metadata = to_metadata(attributes, true);
         assert!(metadata.values().all(|v| v.is_ascii() && v.trim() == v), "{metadata:?}");
-        read_metadata(&mut found, &metadata);
+        read_metadata(&mut found, &metadata).unwrap();
         found
     }
 
@@ -182,15 +199,27 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_digest_is_none() {
+    fn a_digest_that_cannot_be_read_is_not_taken_for_none() {
         let mut attributes = Attributes::new("text/plain");
         let digest = Digest::of(b"a");
         attributes.representation =
             Some(Representation { sha256: digest, size: 1, stored_sha256: digest });
         let mut metadata = to_metadata(&attributes, false);
-        assert_eq!(representation(&metadata), attributes.representation);
-        metadata.insert(SHA256.into(), "abc".into());
-        assert_eq!(representation(&metadata), None);
+        assert_eq!(representation(&metadata), Ok(attributes.representation));
+        for (name, value) in [
+            (SHA256, Some("abc")),
+            (SHA256, None),
+            (SIZE, Some("-1")),
+            (SIZE, None),
+            (STORED_SHA256, Some("")),
+        ] {
+            let mut damaged = metadata.clone();
+            damaged.remove(name);
+            damaged.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+            assert_eq!(representation(&damaged), Err(Garbled), "{name} {value:?}");
+        }
+        metadata.clear();
+        assert_eq!(representation(&metadata), Ok(None), "somebody else's");
     }
 
     #[test]

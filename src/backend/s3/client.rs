@@ -1,22 +1,32 @@
 //! The SDK's client: one for each backend, made once, with every time limit said.
 //!
-//! One attempt a call: the retry layer is the only retrier, and the SDK's own budget is shared by
-//! all clients of a region. Checksums are ours (sha-256 in a header), which also keeps the SDK
-//! from chunked uploads with trailers that many stores refuse.
+//! One attempt a call: the retry layer is the only retrier. The SDK's own budget of retries, which
+//! clients of one region share, is a backend's own all the same. Checksums are ours (sha-256 in a
+//! header), which also keeps the SDK from chunked uploads with trailers that many stores refuse.
 
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    SharedCredentialsProvider, StalledStreamProtectionConfig, retry::RetryConfig,
-    timeout::TimeoutConfig,
+    SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls;
 use secrecy::ExposeSecret as _;
 
+use super::S3;
+use super::credentials::Lives;
+use super::error::{Effect, late, translate};
 use super::options::Options;
+use crate::model::StoreError;
 
 /// S3 closes idle connections after about 20 s; one that it closed must not be used again.
 const POOL_IDLE: Duration = Duration::from_secs(15);
@@ -24,17 +34,31 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// What Amazon assumes where nobody names a region.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// The client for requests, and the one that signs URLs for callers.
+/// Bytes per second that even a slow backend takes: the allowance for large bodies.
+const SLOWEST_BYTES_PER_SECOND: u64 = 1 << 20;
+/// Most bytes that one call moves.
+const LARGEST: u64 = 5 << 30;
+
+/// The clients of one backend, which share all but their time limits and endpoint.
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
+    /// For requests that carry little.
     pub(super) calls: Client,
+    /// For those whose time hangs on how much is moved: who calls limits each by its size.
+    pub(super) transfers: Client,
+    /// Signs URLs for callers.
     pub(super) presigning: Client,
-    /// For how long what signs is good.
-    pub(super) credentials: Option<SharedCredentialsProvider>,
+    /// For how long what is signed is good.
+    pub(super) lives: Lives,
 }
 
-/// Makes the clients. Reads the environment where no credentials or region are given; sends
-/// nothing.
+/// Time that moving so many bytes may take beyond the usual.
+fn allowance(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND)
+}
+
+/// Makes the clients. Reads the environment where no credentials or region are given. Asks nobody,
+/// but for Amazon's own endpoint without a region the instance's metadata.
 pub(super) async fn connect(options: &Options) -> Clients {
     let http = aws_smithy_http_client::Builder::new()
         .pool_idle_timeout(POOL_IDLE)
@@ -43,6 +67,11 @@ pub(super) async fn connect(options: &Options) -> Clients {
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
     if let Some(region) = &options.region {
         loader = loader.region(Region::new(region.clone()));
+    } else if options.endpoint.is_some() {
+        // A cluster of one's own is not asked for at Amazon's.
+        let said = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+            .or_else(ProfileFileRegionProvider::new());
+        loader = loader.region(said.or_else(DEFAULT_REGION));
     }
     if let Some(given) = &options.credentials {
         let secret = given.secret_access_key.expose_secret();
@@ -51,32 +80,67 @@ pub(super) async fn connect(options: &Options) -> Clients {
         loader = loader.credentials_provider(credentials);
     }
     let shared = loader.load().await;
+    let provider = shared.credentials_provider();
+    clients(options, &shared, provider, |builder| builder.http_client(http.clone()))
+}
+
+/// The clients over what the environment or a test gave.
+pub(super) fn clients(
+    options: &Options,
+    shared: &SdkConfig,
+    credentials: Option<SharedCredentialsProvider>,
+    over: impl Fn(Builder) -> Builder,
+) -> Clients {
+    let lives = Lives::default();
     let region = shared.region().cloned().unwrap_or_else(|| Region::new(DEFAULT_REGION));
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT.min(options.timeout))
-        .read_timeout(options.timeout)
-        .build();
-    let base = Builder::from(&shared)
+    let endpoint = options.endpoint.as_deref().unwrap_or("amazon");
+    let partition = format!("{} {endpoint} {}", options.provider, options.bucket);
+    let mut base = over(Builder::from(shared))
         .region(region)
-        .http_client(http)
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts)
+        .retry_partition(RetryPartition::custom(partition).build())
         // The timeout layer watches bodies.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .force_path_style(options.path_style);
-    let at = |endpoint: Option<&String>| {
-        let builder = base.clone();
-        let config = match endpoint {
+    if let Some(provider) = credentials {
+        base = base.credentials_provider(lives.watch(provider));
+    }
+    let with = |read: Duration, endpoint: Option<&String>| {
+        let limits = TimeoutConfig::builder()
+            .connect_timeout(CONNECT.min(options.timeout))
+            .read_timeout(read);
+        let builder = base.clone().timeout_config(limits.build());
+        Client::from_conf(match endpoint {
             Some(url) => builder.endpoint_url(url).build(),
             None => builder.build(),
-        };
-        Client::from_conf(config)
+        })
     };
+    let (own, seen) = (options.endpoint.as_ref(), options.presign_endpoint.as_ref());
     Clients {
-        credentials: shared.credentials_provider(),
-        calls: at(options.endpoint.as_ref()),
-        presigning: at(options.presign_endpoint.as_ref().or(options.endpoint.as_ref())),
+        calls: with(options.timeout, own),
+        transfers: with(options.timeout + allowance(LARGEST), own),
+        presigning: with(options.timeout, seen.or(own)),
+        lives,
+    }
+}
+
+impl S3 {
+    /// Limits a call by how much it moves, and translates its failure.
+    pub(super) async fn in_time<T, E>(
+        &self,
+        bytes: u64,
+        effect: Effect,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, StoreError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let limit = self.shared.options.timeout + allowance(bytes);
+        match tokio::time::timeout(limit, call).await {
+            Ok(answer) => answer.map_err(|e| translate(self.shared.options.provider, effect, e)),
+            Err(_) => Err(late(self.shared.options.provider, effect)),
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
@@ -21,6 +22,8 @@ pub(super) enum Effect {
 
 /// A backend that asks to slow down gets at least this long.
 const SLOW_DOWN: Duration = Duration::from_secs(1);
+
+const NO_ANSWER: &str = "the backend did not answer in time";
 
 /// A text for the log: the SDK's whole chain of causes.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +41,29 @@ where
 {
     let (kind, detail, retry_after) = judge(effect, &error);
     let cause = Cause(chain(&error));
-    let translated = StoreError::new(kind, provider, detail).with_source(cause);
-    match retry_after {
-        Some(after) => translated.with_retry_after(after),
-        None => translated,
+    told(provider, effect, kind, detail, retry_after).with_source(cause)
+}
+
+fn told(
+    provider: Provider,
+    effect: Effect,
+    kind: ErrorKind,
+    mut detail: String,
+    retry_after: Option<Duration>,
+) -> StoreError {
+    if effect == Effect::Write && matches!(kind, ErrorKind::Indeterminate | ErrorKind::Timeout) {
+        detail.push_str(": the write may have happened");
     }
+    let error = StoreError::new(kind, provider, detail);
+    match retry_after {
+        Some(after) => error.with_retry_after(after),
+        None => error,
+    }
+}
+
+/// A call that our own limit ended.
+pub(super) fn late(provider: Provider, effect: Effect) -> StoreError {
+    told(provider, effect, ErrorKind::Timeout, NO_ANSWER.into(), None)
 }
 
 /// One entry of an answer that has an outcome for each key.
@@ -50,21 +71,19 @@ pub(super) fn of_code(provider: Provider, code: Option<&str>, message: Option<&s
     // Such entries have no status; the codes that matter are told apart without one.
     let status = if code == Some("AccessDenied") { 403 } else { 500 };
     let (kind, detail, after) = judge_answer(ErrorKind::Indeterminate, status, code, message, None);
-    let error = StoreError::new(kind, provider, detail);
-    after.map_or(error.clone(), |after| error.with_retry_after(after))
+    told(provider, Effect::Write, kind, detail, after)
 }
 
 /// What an error and its causes say, without the SDK's dump of the whole answer.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut texts: Vec<String> = causes(error).map(ToString::to_string).collect();
     texts.dedup();
     texts.join(": ")
 }
 
 /// A body or an answer that broke off.
 pub(super) fn broken(provider: Provider, cause: impl std::fmt::Display) -> StoreError {
-    StoreError::new(ErrorKind::Unavailable, provider, "the backend's answer broke off")
+    StoreError::new(ErrorKind::Failed, provider, "the backend's answer broke off")
         .with_source(Cause(cause.to_string()))
 }
 
@@ -75,7 +94,7 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let lost = match effect {
-        Effect::Read => ErrorKind::Unavailable,
+        Effect::Read => ErrorKind::Failed,
         Effect::Write => ErrorKind::Indeterminate,
     };
     match error {
@@ -86,25 +105,26 @@ where
             let meta = refusal.err();
             judge_answer(lost, status, meta.code(), meta.message(), wait)
         }
-        SdkError::TimeoutError(_) => {
-            (ErrorKind::Timeout, "the backend did not answer in time".into(), None)
-        }
-        SdkError::DispatchFailure(failure) => {
-            if failure.is_timeout() {
-                // Only connecting has a limit of its own down there: nothing was sent.
-                let unreached = never_sent(error) || effect == Effect::Read;
-                let kind = if unreached { ErrorKind::Unavailable } else { ErrorKind::Timeout };
-                return (kind, "the backend did not answer in time".into(), None);
-            }
-            let kind = if never_sent(error) { ErrorKind::Unavailable } else { lost };
-            (kind, "the backend cannot be reached".into(), None)
-        }
-        SdkError::ConstructionFailure(_) => (
+        SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) if unsigned(error) => (
             ErrorKind::Misconfigured,
-            "the request to the backend cannot be made or signed: check credentials and endpoint"
-                .into(),
+            "there are no credentials for the backend, or they cannot be fetched".into(),
             None,
         ),
+        SdkError::ConstructionFailure(_) => (
+            ErrorKind::Misconfigured,
+            "the request to the backend cannot be made: check endpoint, bucket and region".into(),
+            None,
+        ),
+        SdkError::DispatchFailure(_) if never_sent(error) => {
+            (ErrorKind::Failed, "the backend cannot be reached".into(), None)
+        }
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+            (ErrorKind::Timeout, NO_ANSWER.into(), None)
+        }
+        SdkError::TimeoutError(_) => (ErrorKind::Timeout, NO_ANSWER.into(), None),
+        SdkError::DispatchFailure(_) => {
+            (lost, "the connection to the backend broke off".into(), None)
+        }
         _ => (lost, "the backend's answer was not understood".into(), None),
     }
 }
@@ -130,7 +150,7 @@ fn judge_answer(
         (_, "NoSuchBucket") => {
             (ErrorKind::Misconfigured, said("the backend has no such bucket"), None)
         }
-        (_, "XMinioStorageFull") | (507, _) => {
+        (_, "XMinioStorageFull" | "QuotaExceeded") | (507, _) => {
             (ErrorKind::QuotaExceeded, said("the backend is full"), None)
         }
         (403, _) if message.contains("quota") => {
@@ -138,25 +158,28 @@ fn judge_answer(
         }
         (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken")
         | (_, "AuthorizationHeaderMalformed" | "AccountProblem" | "AllAccessDisabled")
+        | (_, "Unauthorized" | "TokenRefreshRequired" | "NotSignedUp")
         | (401, _) => (ErrorKind::Misconfigured, said("the backend refuses our credentials"), None),
         (_, "RequestTimeTooSkewed" | "RequestExpired") => {
             let text = "this machine's clock is too far from the backend's";
             (ErrorKind::Misconfigured, said(text), None)
         }
         (403, _) => (ErrorKind::AccessDenied, said("the backend refuses access"), None),
-        (_, "NoSuchUpload") => (ErrorKind::Unavailable, said("the backend lost the upload"), None),
+        (_, "NoSuchUpload") => (ErrorKind::Failed, said("the backend lost the upload"), None),
         (404, _) => (ErrorKind::NotFound, "there is no such object".into(), None),
         (412 | 304, _) => (ErrorKind::PreconditionFailed, "another version is there".into(), None),
         (416, _) => (ErrorKind::Invalid, "the range is not within the object".into(), None),
-        (409, _) => slow("the backend is busy with another write of this key"),
+        (409, _) => {
+            (ErrorKind::Conflict, said("other writes of this key go on at the backend"), wait)
+        }
         (429 | 503, _) | (_, "SlowDown" | "TooManyRequests" | "ServiceUnavailable") => {
             slow("the backend asks to slow down")
         }
         (_, "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "IncompleteBody") => {
-            (ErrorKind::Unavailable, said("the bytes arrived damaged at the backend"), None)
+            (ErrorKind::Failed, said("the bytes arrived damaged at the backend"), None)
         }
         (_, "RequestTimeout") => {
-            (ErrorKind::Unavailable, said("the backend waited too long for the bytes"), None)
+            (ErrorKind::Failed, said("the backend waited too long for the bytes"), None)
         }
         (501, _) | (_, "NotImplemented") => {
             (ErrorKind::Unsupported, said("the backend does not support this"), None)
@@ -170,29 +193,28 @@ fn judge_answer(
     }
 }
 
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// Whether there was nothing to sign the request with.
+fn unsigned(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(<dyn Error>::is::<CredentialsError>)
+}
+
 /// Whether the request certainly never left: the connection could not be made.
 fn never_sent(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(io) = cause.downcast_ref::<io::Error>()
-            && matches!(
-                io.kind(),
-                io::ErrorKind::ConnectionRefused
-                    | io::ErrorKind::HostUnreachable
-                    | io::ErrorKind::NetworkUnreachable
-                    | io::ErrorKind::AddrNotAvailable
-                    | io::ErrorKind::NetworkDown
-            )
-        {
-            return true;
-        }
-        let text = cause.to_string();
-        if text.contains("dns error") || text.contains("tcp connect error") {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
+    use io::ErrorKind::{
+        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable,
+    };
+    const UNREACHED: [io::ErrorKind; 5] =
+        [AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable];
+    causes(error).any(|cause| {
+        let refused = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let connecting = cause.downcast_ref::<hyper_util::client::legacy::Error>();
+        refused.is_some_and(|kind| UNREACHED.contains(&kind))
+            || connecting.is_some_and(hyper_util::client::legacy::Error::is_connect)
+    })
 }
 
 #[cfg(test)]
@@ -210,29 +232,40 @@ mod tests {
             (403, "SignatureDoesNotMatch", "", ErrorKind::Misconfigured),
             (403, "RequestTimeTooSkewed", "", ErrorKind::Misconfigured),
             (412, "PreconditionFailed", "", ErrorKind::PreconditionFailed),
-            (409, "ConditionalRequestConflict", "", ErrorKind::Unavailable),
+            (409, "ConditionalRequestConflict", "", ErrorKind::Conflict),
+            (409, "OperationAborted", "", ErrorKind::Conflict),
             (429, "TooManyRequests", "", ErrorKind::Unavailable),
             (503, "SlowDown", "", ErrorKind::Unavailable),
-            (400, "BadDigest", "", ErrorKind::Unavailable),
+            (400, "BadDigest", "", ErrorKind::Failed),
+            (400, "InvalidDigest", "", ErrorKind::Failed),
+            (400, "RequestTimeout", "", ErrorKind::Failed),
+            (400, "AuthorizationHeaderMalformed", "", ErrorKind::Misconfigured),
+            (401, "Unauthorized", "", ErrorKind::Misconfigured),
+            (301, "PermanentRedirect", "", ErrorKind::Misconfigured),
+            (404, "NoSuchUpload", "", ErrorKind::Failed),
             (400, "KeyTooLongError", "", ErrorKind::Invalid),
             (416, "InvalidRange", "", ErrorKind::Invalid),
             (500, "InternalError", "", write),
             (502, "", "", write),
             (501, "NotImplemented", "", ErrorKind::Unsupported),
+            (504, "", "", write),
+            (200, "InternalError", "", write),
+            (200, "SlowDown", "", ErrorKind::Unavailable),
             (507, "XMinioStorageFull", "", ErrorKind::QuotaExceeded),
+            (403, "QuotaExceeded", "", ErrorKind::QuotaExceeded),
         ] {
             let (found, ..) = judge_answer(write, status, Some(code), Some(message), None);
             assert_eq!(found, kind, "{status} {code} {message}");
         }
-        let (read, ..) = judge_answer(ErrorKind::Unavailable, 500, None, None, None);
-        assert_eq!(read, ErrorKind::Unavailable, "a failed read has no effect");
+        let (read, ..) = judge_answer(ErrorKind::Failed, 500, None, None, None);
+        assert_eq!(read, ErrorKind::Failed, "a failed read has no effect");
     }
 
     #[test]
     fn a_hint_to_wait_is_kept_and_never_shorter_than_a_second() {
         let wait = |seconds| {
             let hint = Some(Duration::from_secs(seconds));
-            judge_answer(ErrorKind::Unavailable, 503, Some("SlowDown"), None, hint).2
+            judge_answer(ErrorKind::Failed, 503, Some("SlowDown"), None, hint).2
         };
         assert_eq!(wait(0), Some(SLOW_DOWN));
         assert_eq!(wait(7), Some(Duration::from_secs(7)));

@@ -10,6 +10,8 @@ mod attempts;
 mod conditions;
 mod urls;
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
@@ -74,6 +76,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// Whether missing keys are refused with 403, as to whoever may not list, where all else works.
+    pub fn hides_missing(&self) -> bool {
+        self.verdict("write-read") == Verdict::Native && self.verdict("missing-key") == Verdict::No
+    }
+
     /// The finding of a feature.
     pub fn verdict(&self, feature: &str) -> Verdict {
         let found = self.findings.iter().find(|finding| finding.feature == feature);
@@ -86,6 +93,8 @@ struct Examination<'a> {
     s3: &'a S3,
     /// Prefix of its keys.
     folder: String,
+    /// Keys that were used.
+    named: Mutex<BTreeSet<String>>,
     findings: Vec<Finding>,
     clock_skew: Option<i64>,
 }
@@ -97,8 +106,13 @@ impl S3 {
     /// The very first write failed: there is nothing to be examined.
     pub async fn examine(&self) -> Result<Report, StoreError> {
         let folder = format!("{RESERVED}/doctor/{}", Uuid::new_v4());
-        let mut examination =
-            Examination { s3: self, folder, findings: Vec::new(), clock_skew: None };
+        let mut examination = Examination {
+            s3: self,
+            folder,
+            named: Mutex::default(),
+            findings: Vec::new(),
+            clock_skew: None,
+        };
         let tried = examination.run().await;
         examination.clean_up().await;
         tried?;
@@ -165,7 +179,13 @@ impl Examination<'_> {
     }
 
     fn key(&self, name: &str) -> String {
-        format!("{}/{name}", self.folder)
+        let key = format!("{}/{name}", self.folder);
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        key
+    }
+
+    fn named(&self) -> Vec<String> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     fn note(&mut self, feature: &'static str, verdict: Verdict, detail: impl Into<String>) {

@@ -2,12 +2,18 @@
 //!
 //! Pages go on by `start-after` and not by the backend's own token, so that a cursor holds for as
 //! long as a caller likes and with any replica. A common prefix is left by starting behind every
-//! name that it can have.
+//! name that it can have. Names are asked for percent-encoded: XML cannot say every character, and
+//! one key with such a one would make its whole page unreadable.
+
+use std::time::SystemTime;
+
+use aws_sdk_s3::types::EncodingType;
+use percent_encoding::percent_decode_str;
 
 use super::meta::{etag, time};
 use super::{Effect, S3, translate};
 use crate::model::{
-    ErrorKind, ListItem, ListPage, ListRequest, MAX_KEY_BYTES, ObjectKey, StoreError,
+    ETag, ErrorKind, ListItem, ListPage, ListRequest, MAX_KEY_BYTES, ObjectKey, StoreError,
 };
 
 /// The last of all characters in byte order.
@@ -38,7 +44,7 @@ impl S3 {
                 }
                 _ => {
                     let detail = "the backend's listing does not go on";
-                    return Err(self.error(ErrorKind::Unavailable, detail));
+                    return Err(self.error(ErrorKind::Failed, detail));
                 }
             }
         }
@@ -59,33 +65,37 @@ impl S3 {
             .set_delimiter(request.delimiter.clone())
             .set_start_after(start.filter(|start| !start.is_empty()).map(str::to_owned))
             .max_keys(i32::try_from(limit).unwrap_or(1000))
+            .encoding_type(EncodingType::Url)
             .send()
             .await;
         let answer =
             answer.map_err(|e| translate(self.shared.options.provider, Effect::Read, e))?;
+        // Whoever does not say so has not encoded them.
+        let encoded = answer.encoding_type == Some(EncodingType::Url);
+        let name = |text: &str| if encoded { decoded(text) } else { text.to_owned() };
         let mut skipped = None;
         for object in answer.contents.unwrap_or_default() {
-            let incomplete = || {
-                self.error(ErrorKind::Unavailable, "the backend's listing has an incomplete entry")
-            };
-            let key = ObjectKey::new(object.key.as_deref().ok_or_else(incomplete)?);
+            let incomplete =
+                || self.error(ErrorKind::Failed, "the backend's listing has an incomplete entry");
+            let key = ObjectKey::new(name(object.key.as_deref().ok_or_else(incomplete)?));
             if request.after.as_deref().is_some_and(|after| key.as_str() <= after) {
                 skipped = Some(key.as_str().to_owned());
                 continue;
             }
             page.items.push(ListItem {
                 key,
-                etag: etag(object.e_tag.as_deref()).ok_or_else(incomplete)?,
+                // Nobody's version: better than a page that cannot be had for one odd entry.
+                etag: etag(object.e_tag.as_deref()).unwrap_or_else(|| ETag::new("")),
                 stored_size: object
                     .size
                     .and_then(|size| u64::try_from(size).ok())
                     .ok_or_else(incomplete)?,
-                last_modified: time(object.last_modified).ok_or_else(incomplete)?,
+                last_modified: time(object.last_modified).unwrap_or(SystemTime::UNIX_EPOCH),
                 attributes: None,
             });
         }
         for common in answer.common_prefixes.unwrap_or_default() {
-            let Some(prefix) = common.prefix else { continue };
+            let Some(prefix) = common.prefix.as_deref().map(name) else { continue };
             // One that was left already comes again where a name is not beyond the start.
             if request.after.as_deref().is_some_and(|after| prefix.as_str() <= after) {
                 skipped = Some(prefix);
@@ -95,6 +105,12 @@ impl S3 {
         }
         Ok(Fetched { truncated: answer.is_truncated.unwrap_or(false), skipped })
     }
+}
+
+/// Undoes `encoding-type=url`, in which a space may be a plus.
+fn decoded(text: &str) -> String {
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 
 struct Fetched {
@@ -153,6 +169,15 @@ mod tests {
             delimiter: delimiter.map(str::to_owned),
             limit: 10,
             after: after.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn both_ways_of_encoding_a_space_are_undone() {
+        for (encoded, name) in
+            [("a%20b", "a b"), ("a+b", "a b"), ("a%2Bb", "a+b"), ("%C3%A9%EF%BF%BF/", "é\u{ffff}/")]
+        {
+            assert_eq!(decoded(encoded), name);
         }
     }
 

@@ -9,7 +9,7 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 
 use super::S3;
-use super::attributes::{encoding, read_metadata};
+use super::attributes::{Garbled, encoding, read_metadata};
 use crate::model::{Attributes, ETag, Encryption, ErrorKind, ObjectKey, ObjectMeta, StoreError};
 
 /// The media type of an object without one (RFC 2046 §4.5.1), as S3 gives it.
@@ -64,7 +64,7 @@ impl S3 {
     pub(super) fn meta(&self, key: &ObjectKey, head: Head) -> Result<ObjectMeta, StoreError> {
         let amiss = |what: &str| {
             let detail = format!("the backend's answer has no {what}");
-            self.error(ErrorKind::Unavailable, detail)
+            self.error(ErrorKind::Failed, detail)
         };
         if head.missing_meta.is_some_and(|count| count > 0) {
             let detail = "the object has metadata that S3 cannot send in headers";
@@ -78,7 +78,12 @@ impl S3 {
         attributes.cache_control = head.cache_control;
         attributes.storage_class = head.storage_class.map(|class| class.as_str().to_owned());
         attributes.encryption = encryption(head.server_side_encryption.as_ref());
-        read_metadata(&mut attributes, &head.metadata.unwrap_or_default());
+        let metadata = head.metadata.unwrap_or_default();
+        read_metadata(&mut attributes, &metadata).map_err(|_: Garbled| {
+            let detail = "what the service wrote beside the object's bytes is damaged: its sha-256 \
+                          or size cannot be read";
+            self.error(ErrorKind::Corrupt, detail)
+        })?;
         let whole = head.content_range.as_deref().and_then(|range| range.rsplit('/').next());
         let stored_size = match whole {
             Some(total) => total.parse().ok(),
@@ -128,7 +133,8 @@ pub(super) fn quoted(etag: &ETag) -> String {
 
 /// A time in whole seconds, which is all that every answer has.
 pub(super) fn time(stamp: Option<DateTime>) -> Option<SystemTime> {
-    let seconds = u64::try_from(stamp?.secs()).ok()?;
+    // Some say the year 1 where they know no time: of an object all the same.
+    let seconds = u64::try_from(stamp?.secs()).unwrap_or(0);
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 

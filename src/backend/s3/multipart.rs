@@ -1,10 +1,14 @@
 //! Large bodies: equal parts, a few at once, and nothing left behind where one fails.
 
+use std::time::Duration;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::error::chain;
+use super::meta::etag;
 use super::write::{Prepared, Written, conditions};
 use super::{Effect, S3, translate};
 use crate::model::{Digest, Encoding, ErrorKind, ObjectKey, PutMode, StoreError};
@@ -13,8 +17,14 @@ use crate::model::{Digest, Encoding, ErrorKind, ObjectKey, PutMode, StoreError};
 pub(super) const PART_BYTES: u64 = 8 << 20;
 /// Parts of one upload under way at once.
 const AT_ONCE: usize = 4;
+/// Tries to take back what was sent. The first one waits for nothing, each further one four times
+/// as long as the one before.
+const ABORT_TRIES: u32 = 4;
+const ABORT_AGAIN: Duration = Duration::from_secs(1);
 
-/// An upload that is aborted unless it is finished: parts that nobody completes cost money.
+/// An upload that is aborted unless it is finished: parts that nobody completes cost money. What a
+/// crash leaves is for the bucket's lifecycle rule.
+#[derive(Debug)]
 struct Upload {
     client: Client,
     bucket: String,
@@ -28,21 +38,28 @@ impl Drop for Upload {
         if self.finished {
             return;
         }
-        let abort = self
-            .client
-            .abort_multipart_upload()
-            .bucket(&self.bucket)
-            .key(&self.key)
-            .upload_id(&self.id)
-            .send();
+        let [bucket, key, id] = [&mut self.bucket, &mut self.key, &mut self.id].map(std::mem::take);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = abort.await {
-                    let error = aws_sdk_s3::error::DisplayErrorContext(&error);
-                    tracing::warn!(%error, "an unfinished upload could not be aborted");
-                }
-            });
+            runtime.spawn(abort(self.client.clone(), bucket, key, id));
         }
+    }
+}
+
+async fn abort(client: Client, bucket: String, key: String, id: String) {
+    let mut wait = ABORT_AGAIN;
+    for tries_left in (0..ABORT_TRIES).rev() {
+        let request = client.abort_multipart_upload().bucket(&bucket).key(&key).upload_id(&id);
+        let Err(error) = request.send().await else { return };
+        // Finished after all, or aborted by an attempt whose answer was lost.
+        if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 404) {
+            return;
+        }
+        if tries_left == 0 {
+            tracing::warn!(error = chain(&error), "an unfinished upload could not be aborted");
+            return;
+        }
+        tokio::time::sleep(wait).await;
+        wait *= 4;
     }
 }
 
@@ -53,7 +70,10 @@ impl S3 {
         prepared: &Prepared,
         mode: &PutMode,
     ) -> Result<Written, StoreError> {
-        let mut upload = self.begin(key, prepared).await?;
+        let (this, at, what) = (self.clone(), key.clone(), prepared.clone());
+        // A caller that goes away must not leave an upload whose id nobody has seen.
+        let begun = self.finish(async move { this.begin(&at, &what).await }).await;
+        let mut upload = begun.map_err(|error| self.refused_write(prepared, mode, error))?;
         let length = prepared.payload.len();
         let numbers = 0..length.div_ceil(PART_BYTES);
         let parts = numbers.map(|number| self.send_part(&upload, prepared, number));
@@ -61,8 +81,7 @@ impl S3 {
             stream::iter(parts).buffer_unordered(AT_ONCE).try_collect().await?;
         parts.sort_unstable_by_key(|part| part.part_number);
         let (if_none_match, if_match) = conditions(mode);
-        let completed = self
-            .client()
+        let completed = (self.shared.clients.transfers)
             .complete_multipart_upload()
             .bucket(self.bucket())
             .key(key.as_str())
@@ -70,12 +89,10 @@ impl S3 {
             .set_if_none_match(if_none_match)
             .set_if_match(if_match)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
-            .send()
-            .await;
-        let answer = completed.map_err(|error| {
-            let error = translate(self.shared.options.provider, Effect::Write, error);
-            self.of_condition(mode, error)
-        })?;
+            .send();
+        // The backend may put the parts together before it answers.
+        let answer = self.in_time(length, Effect::Write, Box::pin(completed)).await;
+        let answer = answer.map_err(|error| self.refused_write(prepared, mode, error))?;
         upload.finished = true;
         Ok(Written {
             e_tag: answer.e_tag,
@@ -106,7 +123,7 @@ impl S3 {
         // Nothing is visible before the last call: a lost answer here did nothing.
         let begun = begun.map_err(|e| translate(self.shared.options.provider, Effect::Read, e))?;
         let id = begun.upload_id.ok_or_else(|| {
-            self.error(ErrorKind::Unavailable, "the backend gave no id for the upload")
+            self.error(ErrorKind::Failed, "the backend gave no id for the upload")
         })?;
         Ok(Upload {
             client: self.client().clone(),
@@ -117,21 +134,21 @@ impl S3 {
         })
     }
 
+    /// Sends one part. Its time is that of all parts under way, which share one line.
     async fn send_part(
         &self,
         upload: &Upload,
         prepared: &Prepared,
         number: u64,
     ) -> Result<CompletedPart, StoreError> {
-        let closed = || self.error(ErrorKind::Unavailable, "the backend is closing");
+        let closed = || self.error(ErrorKind::Failed, "the backend is closing");
         let _room = self.shared.parts.acquire().await.map_err(|_| closed())?;
         let payload = prepared.payload.clone();
         let bytes = self.read_payload(payload, number * PART_BYTES, PART_BYTES as usize).await?;
         let sha256 = Digest::of(&bytes).to_base64();
         let number = i32::try_from(number + 1)
             .map_err(|_| self.error(ErrorKind::Invalid, "the body has too many parts"))?;
-        let sent = self
-            .client()
+        let sent = (self.shared.clients.transfers)
             .upload_part()
             .bucket(&upload.bucket)
             .key(&upload.key)
@@ -139,9 +156,12 @@ impl S3 {
             .part_number(number)
             .checksum_sha256(&sha256)
             .body(ByteStream::from(bytes))
-            .send()
-            .await;
-        let sent = sent.map_err(|e| translate(self.shared.options.provider, Effect::Read, e))?;
+            .send();
+        let sent = self.in_time(AT_ONCE as u64 * PART_BYTES, Effect::Read, Box::pin(sent)).await?;
+        if etag(sent.e_tag.as_deref()).is_none() {
+            let detail = "the backend answered without an ETag: the part may not be there";
+            return Err(self.error(ErrorKind::Failed, detail));
+        }
         Ok(CompletedPart::builder()
             .part_number(number)
             .set_e_tag(sent.e_tag)

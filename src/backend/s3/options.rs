@@ -62,8 +62,8 @@ impl fmt::Debug for Options {
 /// that it is not even asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dialect {
-    /// Asks for the bytes at rest: R2 inflates what it keeps as gzip for whoever does not.
-    pub(super) accept_gzip: bool,
+    /// Sends what it keeps as gzip inflated to whoever does not ask for gzip.
+    pub(super) inflates: bool,
     /// Conditions on the destination of a copy go into headers of Cloudflare's own.
     pub(super) copy_conditions: CopyConditions,
     /// Most bytes of metadata, names and values together.
@@ -81,12 +81,12 @@ impl Dialect {
     pub(super) fn of(provider: Provider) -> Self {
         match provider {
             Provider::R2 => Self {
-                accept_gzip: true,
+                inflates: true,
                 copy_conditions: CopyConditions::Cloudflare,
                 metadata_bytes: 8192,
             },
             _ => Self {
-                accept_gzip: false,
+                inflates: false,
                 copy_conditions: CopyConditions::Standard,
                 metadata_bytes: 2048,
             },

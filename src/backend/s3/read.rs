@@ -1,15 +1,17 @@
 //! Reading objects and what is known of them.
 
+use aws_sdk_s3::config::http::HttpRequest;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 
 use super::error::broken;
-use super::meta::{Head, quoted};
+use super::meta::{Head, etag, quoted};
 use super::{Effect, S3, translate};
 use crate::model::{
-    Body, BodyStream, ByteRange, ErrorKind, GetOptions, ObjectKey, ObjectMeta, Provider, Retrieved,
-    StoreError, Support,
+    Body, BodyStream, ByteRange, ETag, ErrorKind, GetOptions, ObjectKey, ObjectMeta, Provider,
+    Retrieved, StoreError, Support,
 };
 
 /// A body up to this size is collected: whoever asked verifies it whole before it answers.
@@ -17,11 +19,53 @@ const COLLECT_BYTES: u64 = 1 << 20;
 
 impl S3 {
     pub(super) async fn look(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
+        let head = self.head_of(key).await?;
+        self.with_tags(key, Head::from(head)).await
+    }
+
+    /// The version that is there; absent where nothing is. Whatever else is said of the object does
+    /// not matter, be it damaged.
+    pub(super) async fn version_of(&self, key: &ObjectKey) -> Result<Option<ETag>, StoreError> {
+        match self.head_of(key).await {
+            Ok(head) => match etag(head.e_tag.as_deref()) {
+                Some(etag) => Ok(Some(etag)),
+                None => Err(self.error(ErrorKind::Failed, "the backend's answer has no ETag")),
+            },
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the backend answers to HEAD.
+    pub(super) async fn head_of(&self, key: &ObjectKey) -> Result<HeadObjectOutput, StoreError> {
         let request = self.client().head_object().bucket(self.bucket()).key(key.as_str());
-        let answer = request.send().await;
-        let answer = answer.map_err(|e| translate(self.provider_of(), Effect::Read, e))?;
-        let head = Head::from(answer);
-        self.with_tags(key, head).await
+        let answer = match self.shared.dialect.inflates {
+            true => request.customize().mutate_request(accepting("identity")).send().await,
+            false => request.send().await,
+        };
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                let error = translate(self.provider_of(), Effect::Read, error);
+                Err(self.explained(key, error).await)
+            }
+        }
+    }
+
+    /// A refusal of HEAD has no body and so no reason: whether the object or our credentials are
+    /// meant is said to a GET only.
+    async fn explained(&self, key: &ObjectKey, error: StoreError) -> StoreError {
+        if !matches!(error.kind(), ErrorKind::AccessDenied | ErrorKind::Invalid) {
+            return error;
+        }
+        let request = self.client().get_object().bucket(self.bucket()).key(key.as_str());
+        match request.range("bytes=0-0").send().await {
+            Ok(_) => error,
+            Err(cause) => match translate(self.provider_of(), Effect::Read, cause) {
+                reason if reason.kind() == ErrorKind::Misconfigured => reason,
+                _ => error,
+            },
+        }
     }
 
     fn provider_of(&self) -> Provider {
@@ -44,13 +88,9 @@ impl S3 {
             .key(key.as_str())
             .set_range(range.map(|range| format!("bytes={}-{}", range.start, range.end - 1)))
             .set_if_match(options.if_match.as_ref().map(quoted));
-        let answer = if self.shared.dialect.accept_gzip {
-            let ask = |request: &mut aws_sdk_s3::config::http::HttpRequest| {
-                request.headers_mut().insert("accept-encoding", "gzip");
-            };
-            request.customize().mutate_request(ask).send().await
-        } else {
-            request.send().await
+        let answer = match self.shared.dialect.inflates {
+            true => request.customize().mutate_request(accepting("gzip")).send().await,
+            false => request.send().await,
         };
         let mut answer = answer.map_err(|e| translate(self.provider_of(), Effect::Read, e))?;
         let body = std::mem::take(&mut answer.body);
@@ -63,7 +103,7 @@ impl S3 {
         }
         if length != Some(wanted) {
             let detail = "the backend's answer has another length than was asked for";
-            return Err(self.error(ErrorKind::Unavailable, detail));
+            return Err(self.error(ErrorKind::Failed, detail));
         }
         let body = if wanted <= COLLECT_BYTES {
             Body::Bytes(self.collect(body, wanted).await?)
@@ -73,11 +113,13 @@ impl S3 {
         Ok(Retrieved { meta, body })
     }
 
-    /// Metadata, with the tags where the backend keeps them apart.
+    /// Metadata, with the tags. Those that we gave are in the metadata too, so that a read costs no
+    /// second call; where there are more or fewer by now, somebody else changed them.
     async fn with_tags(&self, key: &ObjectKey, head: Head) -> Result<ObjectMeta, StoreError> {
-        let tagged = head.tag_count.is_some_and(|count| count > 0);
+        let count = head.tag_count.and_then(|count| usize::try_from(count).ok());
         let mut meta = self.meta(key, head)?;
-        if tagged && self.can().tags == Support::Native {
+        let changed = count.is_some_and(|count| count != meta.attributes.tags.len());
+        if changed && self.can().tags == Support::Native {
             let request = self.client().get_object_tagging();
             let answer = request.bucket(self.bucket()).key(key.as_str()).send().await;
             let answer = answer.map_err(|e| translate(self.provider_of(), Effect::Read, e))?;
@@ -105,6 +147,14 @@ impl S3 {
             return Err(broken(self.provider_of(), "fewer bytes than announced"));
         }
         Ok(whole.freeze())
+    }
+}
+
+/// Says which codings are welcome. R2 inflates what it keeps as gzip for whoever does not ask for
+/// gzip, and where HEAD asks for it, may leave the length out.
+fn accepting(coding: &'static str) -> impl Fn(&mut HttpRequest) {
+    move |request| {
+        request.headers_mut().insert("accept-encoding", coding);
     }
 }
 

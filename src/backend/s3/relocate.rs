@@ -15,19 +15,35 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::meta::quoted;
 use super::options::CopyConditions;
 use super::write::conditions;
-use super::{Effect, S3, translate};
+use super::{Effect, S3};
 use crate::model::{
-    Body, Digest, ETag, Encryption, ErrorKind, GetOptions, Hasher, ObjectKey, ObjectMeta, PutMode,
-    StoreError, Stored, Support,
+    Attributes, Body, Digest, ETag, Encryption, ErrorKind, GetOptions, Hasher, ObjectKey,
+    ObjectMeta, PutMode, StoreError, Stored, Support,
 };
 
 /// How often a copy starts again because its source was overwritten meanwhile. With proofs, which
 /// are written once, it never is.
 const COPY_TRIES: u32 = 100;
 
+/// Most bytes that one call copies.
+const MOST_BYTES: u64 = 5 << 30;
+
 /// What `x-amz-copy-source` leaves as it is: unreserved characters and the slash.
 const SOURCE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// Whether a copy says of itself what the original does. Encryption may be added, never taken away,
+/// and the class that everything has goes without a name.
+fn is_like(copy: &Attributes, original: &Attributes) -> bool {
+    let mut wanted = original.clone();
+    if wanted.encryption == Encryption::None {
+        wanted.encryption = copy.encryption;
+    }
+    if wanted.storage_class.as_deref() == Some("STANDARD") {
+        wanted.storage_class = copy.storage_class.clone();
+    }
+    *copy == wanted
+}
 
 impl S3 {
     pub(super) async fn duplicate(
@@ -128,7 +144,7 @@ impl S3 {
             tries -= 1;
             match copied {
                 Err(error)
-                    if error.kind() == ErrorKind::Unavailable
+                    if error.kind() == ErrorKind::Conflict
                         && tries > 0
                         && self.look(source).await?.etag != before.etag => {}
                 answer => return answer,
@@ -173,9 +189,15 @@ impl S3 {
         mode: &PutMode,
     ) -> Result<Stored, StoreError> {
         let can = self.can();
+        if before.stored_size > MOST_BYTES {
+            let detail = format!(
+                "the backend copies at most {MOST_BYTES} bytes by one call, and this object has {}",
+                before.stored_size
+            );
+            return Err(self.error(ErrorKind::Invalid, detail));
+        }
         let path = format!("{}/{}", self.bucket(), before.key);
-        let mut request = self
-            .client()
+        let mut request = (self.shared.clients.transfers)
             .copy_object()
             .bucket(self.bucket())
             .key(destination.as_str())
@@ -197,15 +219,20 @@ impl S3 {
                 .set_ssekms_key_id(self.shared.options.kms_key_id.clone()),
             _ => request,
         };
-        let sent = self.send_copy(request, mode).await;
-        if let Err(error) = sent {
-            let error = translate(self.shared.options.provider, Effect::Write, error);
+        let sent = Box::pin(self.send_copy(request, mode));
+        if let Err(error) = self.in_time(before.stored_size, Effect::Write, sent).await {
             return Err(self.of_copy(before, mode, error).await);
         }
         let meta = self.look(destination).await?;
-        let (ours, theirs) = (&before.attributes, &meta.attributes);
-        if meta.stored_size != before.stored_size || ours.representation != theirs.representation {
-            let detail = "the copy is not what was copied: another write came in between";
+        let lost = before.attributes.encryption != Encryption::None
+            && meta.attributes.encryption == Encryption::None;
+        if lost {
+            return Err(self.drop_plaintext(destination, &meta.etag).await);
+        }
+        if meta.stored_size != before.stored_size || !is_like(&meta.attributes, &before.attributes)
+        {
+            let detail = "the copy is not what was copied: another write came in between, or the \
+                          backend dropped what belongs to it";
             return Err(self.error(ErrorKind::Indeterminate, detail));
         }
         let replaced = match mode {
@@ -223,7 +250,7 @@ impl S3 {
                 Ok(now) if now.etag == before.etag => self.refused(mode),
                 Ok(_) => {
                     let detail = "the source changed while it was copied";
-                    self.error(ErrorKind::Unavailable, detail)
+                    self.error(ErrorKind::Conflict, detail)
                 }
                 Err(error) => error,
             },

@@ -16,6 +16,14 @@ use crate::model::{ETag, ErrorKind, ObjectKey, PutMode, StoreError, Support};
 /// Keys that one call of S3 takes.
 const PAGE: usize = 1000;
 const PAGES_AT_ONCE: usize = 4;
+/// Single deletes under way at once, of one page that cannot be deleted as one.
+const SINGLES_AT_ONCE: usize = 16;
+
+/// Whether XML 1.0 can say a character (§2.2).
+fn is_xml(character: char) -> bool {
+    !matches!(character, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}')
+        && !matches!(character, '\u{fffe}' | '\u{ffff}')
+}
 
 impl S3 {
     /// `None`: S3 does not say whether anything was there.
@@ -118,10 +126,37 @@ impl S3 {
         }
     }
 
+    /// Deletes a page by one call, and key by key what such a call cannot name or the backend does
+    /// not take so: some clusters have no batch delete.
     async fn send_page(
         &self,
         keys: &[ObjectKey],
     ) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
+        let (together, mut alone): (Vec<_>, Vec<_>) =
+            keys.iter().cloned().partition(|key| key.as_str().chars().all(is_xml));
+        let mut failed = match self.send_batch(&together).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Invalid) => {
+                alone.extend(together);
+                Vec::new()
+            }
+            answer => answer?,
+        };
+        let singles = alone.into_iter().map(|key| async move {
+            let outcome = self.send_delete(&key, None).await;
+            outcome.err().map(|error| (key, error))
+        });
+        let singles = stream::iter(singles).buffer_unordered(SINGLES_AT_ONCE);
+        failed.extend(singles.collect::<Vec<_>>().await.into_iter().flatten());
+        Ok(failed)
+    }
+
+    async fn send_batch(
+        &self,
+        keys: &[ObjectKey],
+    ) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         let invalid = |error: &dyn std::fmt::Display| {
             self.error(ErrorKind::Invalid, format!("the keys cannot be sent: {error}"))
         };
@@ -139,14 +174,18 @@ impl S3 {
         let answer = request.customize().config_override(patient).send().await;
         let provider = self.shared.options.provider;
         let answer = answer.map_err(|error| translate(provider, Effect::Write, error))?;
-        let failures = answer.errors.unwrap_or_default().into_iter().filter_map(|failure| {
+        let mut failures = Vec::new();
+        for failure in answer.errors.unwrap_or_default() {
             let (code, message) = (failure.code.as_deref(), failure.message.as_deref());
             // Gone already is what was asked for.
             if matches!(code, Some("NoSuchKey" | "NotFound")) {
-                return None;
+                continue;
             }
-            Some((ObjectKey::new(failure.key?), of_code(provider, code, message)))
-        });
-        Ok(failures.collect())
+            let error = of_code(provider, code, message);
+            // A failure of nobody knows which key: no key of the page counts as deleted.
+            let Some(key) = failure.key else { return Err(error) };
+            failures.push((ObjectKey::new(key), error));
+        }
+        Ok(failures)
     }
 }

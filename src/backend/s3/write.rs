@@ -15,6 +15,11 @@ use crate::model::{
     PutMode, StoreError, Stored, Support,
 };
 
+/// Tags that S3 keeps of one object.
+const MOST_TAGS: usize = 10;
+/// Bodies above this have a time limit by their size.
+const LARGE: u64 = 1 << 20;
+
 /// A write that was checked and put into the backend's words.
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
@@ -89,12 +94,7 @@ impl S3 {
 
     /// Compares on the backend's behalf; the caller has the turn.
     pub(super) async fn check(&self, key: &ObjectKey, mode: &PutMode) -> Result<(), StoreError> {
-        let found = match self.look(key).await {
-            Ok(meta) => Some(meta.etag),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        match (mode, found) {
+        match (mode, self.version_of(key).await?) {
             (PutMode::Overwrite, _) | (PutMode::Create, None) => Ok(()),
             (PutMode::Create, Some(_)) => Err(self.refused(mode)),
             (PutMode::Replace(wanted), Some(found)) if *wanted == found => Ok(()),
@@ -153,9 +153,18 @@ impl S3 {
         if !attributes.tags.is_empty() && !can.tags.is_available() {
             return Err(self.unsupported("tags"));
         }
+        if attributes.tags.len() > MOST_TAGS {
+            let detail = format!("Proof-Tags: more than {MOST_TAGS} tags");
+            return Err(self.error(ErrorKind::Invalid, detail));
+        }
         let native_tags = can.tags == Support::Native;
-        let metadata = to_metadata(&attributes, !native_tags);
-        let (bytes, limit) = (metadata_bytes(&metadata), self.shared.dialect.metadata_bytes);
+        let limit = self.shared.dialect.metadata_bytes;
+        let mut metadata = to_metadata(&attributes, true);
+        if native_tags && metadata_bytes(&metadata) > limit {
+            // Only a copy, for readers to be spared a call.
+            metadata = to_metadata(&attributes, false);
+        }
+        let bytes = metadata_bytes(&metadata);
         if bytes > limit {
             let detail = format!(
                 "Proof-Meta-*: {bytes} bytes of metadata with the service's own, and the backend \
@@ -206,8 +215,8 @@ impl S3 {
         let read = tokio::task::spawn_blocking(move || payload.read_at(offset, length)).await;
         let read = read.map_err(std::io::Error::other).and_then(|read| read);
         read.map_err(|cause| {
-            self.error(ErrorKind::Unavailable, "the upload's spool cannot be read")
-                .with_source(cause)
+            let detail = "the upload's temporary file cannot be read: nothing was stored";
+            self.error(ErrorKind::Unavailable, detail).with_source(cause).unasked()
         })
     }
 
@@ -221,8 +230,10 @@ impl S3 {
         let Prepared { attributes, .. } = prepared;
         let known = attributes.representation.map(|known| known.stored_sha256);
         let sha256 = known.unwrap_or_else(|| Digest::of(&bytes));
-        let mut request = self
-            .client()
+        let length = bytes.len() as u64;
+        let is_large = length > LARGE;
+        let client = if is_large { &self.shared.clients.transfers } else { self.client() };
+        let mut request = client
             .put_object()
             .bucket(self.bucket())
             .key(key.as_str())
@@ -240,10 +251,14 @@ impl S3 {
         }
         let (if_none_match, if_match) = conditions(mode);
         let request = request.set_if_none_match(if_none_match).set_if_match(if_match);
-        let answer = request.send().await.map_err(|error| {
-            let provider = self.shared.options.provider;
-            self.of_condition(mode, translate(provider, Effect::Write, error))
-        })?;
+        let answer = match is_large {
+            true => self.in_time(length, Effect::Write, Box::pin(request.send())).await,
+            false => request
+                .send()
+                .await
+                .map_err(|error| translate(self.shared.options.provider, Effect::Write, error)),
+        };
+        let answer = answer.map_err(|error| self.refused_write(prepared, mode, error))?;
         Ok(Written {
             e_tag: answer.e_tag,
             version_id: answer.version_id,
@@ -256,6 +271,39 @@ impl S3 {
         self.shared.options.kms_key_id.clone().filter(|_| kms)
     }
 
+    /// A failed write in the words of its condition. What the backend refuses with 501 it has not,
+    /// whatever was found when it was examined; only where it is clear which of the things that were
+    /// asked for is meant.
+    pub(super) fn refused_write(
+        &self,
+        prepared: &Prepared,
+        mode: &PutMode,
+        error: StoreError,
+    ) -> StoreError {
+        if error.kind() == ErrorKind::Unsupported {
+            let asked = [
+                *mode != PutMode::Overwrite,
+                prepared.tagging.is_some(),
+                prepared.storage_class.is_some(),
+                prepared.encryption.is_some(),
+            ];
+            self.unlearn(|can| match asked {
+                [true, false, false, false] => {
+                    can.create_only = can.create_only.and(Support::Gateway);
+                    can.replace_if_match = can.replace_if_match.and(Support::Gateway);
+                }
+                [false, true, false, false] => can.tags = Support::Gateway,
+                [false, false, true, false] => can.storage_class = Support::No,
+                [false, false, false, true] => match prepared.encryption {
+                    Some(ServerSideEncryption::Aes256) => can.encryption_aes256 = Support::No,
+                    _ => can.encryption_kms = Support::No,
+                },
+                _ => {}
+            });
+        }
+        self.of_condition(mode, error)
+    }
+
     /// Checks a success: a well-formed 200 without an ETag or without the encryption that was
     /// asked for is none.
     async fn accept(
@@ -266,16 +314,26 @@ impl S3 {
         written: Written,
     ) -> Result<Stored, StoreError> {
         let Some(etag) = etag(written.e_tag.as_deref()) else {
-            let detail = "the backend answered without an ETag: the write may not have happened";
+            let detail = "the backend answered without an ETag: the write may have happened";
             return Err(self.error(ErrorKind::Indeterminate, detail));
         };
-        let found = encryption(written.encryption.as_ref());
-        if prepared.encryption.is_some() && prepared.encryption != written.encryption {
-            return Err(self.drop_plaintext(key, &etag).await);
+        let mut found = written.encryption;
+        if prepared.encryption.is_some() && prepared.encryption != found {
+            // Some tell it only to those who ask.
+            found = match self.head_of(key).await {
+                Ok(head) => head.server_side_encryption,
+                Err(error) => {
+                    let detail = "it cannot be told whether what was written is encrypted";
+                    return Err(self.error(ErrorKind::Indeterminate, detail).with_source(error));
+                }
+            };
+            if prepared.encryption != found {
+                return Err(self.drop_plaintext(key, &etag).await);
+            }
         }
         let stored_size = prepared.payload.len();
         let mut attributes = prepared.attributes;
-        attributes.encryption = found;
+        attributes.encryption = encryption(found.as_ref());
         // As every later read will have it: S3 names no default class.
         attributes.storage_class = attributes.storage_class.filter(|class| class != "STANDARD");
         let meta = ObjectMeta {
@@ -296,7 +354,7 @@ impl S3 {
     }
 
     /// The backend took the header that asks for encryption, and dropped it.
-    async fn drop_plaintext(&self, key: &ObjectKey, etag: &ETag) -> StoreError {
+    pub(super) async fn drop_plaintext(&self, key: &ObjectKey, etag: &ETag) -> StoreError {
         // The caller may hold the turn already.
         let native = self.can().delete_if_match == Support::Native;
         let removed = self.send_delete(key, native.then_some(etag)).await;

@@ -50,6 +50,8 @@ pub(super) enum Verdict<'a> {
     Answered,
     /// It does not.
     Failed(&'a StoreError),
+    /// It does, and wants to be asked less.
+    Busy(&'a StoreError),
     /// The call did not get that far.
     Nothing,
 }
@@ -174,6 +176,10 @@ impl Pass {
             Verdict::Failed(error) => {
                 inside.last_error = Some(error.clone());
                 inside.state.failed(ticket, now);
+            }
+            Verdict::Busy(error) => {
+                inside.last_error = Some(error.clone());
+                inside.state.busy(ticket, now);
             }
             Verdict::Nothing => inside.state.released(ticket),
         });

@@ -141,13 +141,23 @@ impl State {
     /// on with a row once only: one node of a cluster that dies cuts off all calls it had, and the
     /// next ones reach another.
     pub(super) fn failed(&mut self, ticket: Ticket, now: Instant) {
+        self.went_wrong(ticket, now, 1);
+    }
+
+    /// The backend asked to come later. That may be for one key alone, so it counts among many
+    /// calls and not in a row.
+    pub(super) fn busy(&mut self, ticket: Ticket, now: Instant) {
+        self.went_wrong(ticket, now, 0);
+    }
+
+    fn went_wrong(&mut self, ticket: Ticket, now: Instant, in_a_row: u32) {
         if ticket.era != self.era {
             return;
         }
         match self.condition {
             Condition::Closed => {
                 if ticket.seen == self.in_a_row {
-                    self.in_a_row = self.in_a_row.saturating_add(1);
+                    self.in_a_row = self.in_a_row.saturating_add(in_a_row);
                 }
                 self.window.record(now, true);
                 if self.is_bad(now) {

@@ -13,7 +13,7 @@ use crate::layer::{Limit, LimitPolicy, of_west};
 use crate::telemetry::{BreakerState, Metrics};
 
 const SECOND: Duration = Duration::from_secs(1);
-const DOWN: Fault = Fault::Refuse(ErrorKind::Unavailable);
+const DOWN: Fault = Fault::Refuse(ErrorKind::Failed);
 
 fn policy() -> BreakerPolicy {
     BreakerPolicy { jitter: 0.0, ..BreakerPolicy::default() }
@@ -48,7 +48,7 @@ impl Bench {
     }
 
     async fn open(&self) {
-        self.fail_with(ErrorKind::Unavailable);
+        self.fail_with(ErrorKind::Failed);
         for _ in 0..5 {
             self.head().await.unwrap_err();
         }
@@ -74,11 +74,13 @@ impl Bench {
 #[tokio::test(start_paused = true)]
 async fn each_kind_of_error_counts_or_does_not() {
     let counting =
-        [ErrorKind::Unavailable, ErrorKind::Timeout].map(|kind| (kind, BreakerState::Open));
+        [ErrorKind::Failed, ErrorKind::Unavailable, ErrorKind::Misconfigured, ErrorKind::Timeout]
+            .map(|kind| (kind, BreakerState::Open));
     let answers = [
         ErrorKind::NotFound,
         ErrorKind::AlreadyExists,
         ErrorKind::PreconditionFailed,
+        ErrorKind::Conflict,
         ErrorKind::AccessDenied,
         ErrorKind::QuotaExceeded,
         ErrorKind::Invalid,
@@ -102,6 +104,19 @@ async fn each_kind_of_error_counts_or_does_not() {
         bench.breaker.delete(&ObjectKey::new("a"), None).await.unwrap_err();
     }
     assert_eq!(bench.is(), BreakerState::Open);
+}
+
+/// Five writes of one key that come too soon must not keep away the calls of all others.
+#[tokio::test(start_paused = true)]
+async fn a_busy_key_does_not_open_it_and_a_busy_backend_does() {
+    let bench = Bench::new();
+    bench.fail_with(ErrorKind::Unavailable);
+    for _ in 0..19 {
+        bench.head().await.unwrap_err();
+        assert_eq!(bench.is(), BreakerState::Closed);
+    }
+    bench.head().await.unwrap_err();
+    assert_eq!(bench.is(), BreakerState::Open, "all of twenty calls");
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,7 +167,7 @@ async fn status_and_metrics_tell_what_happened() {
 #[tokio::test(start_paused = true)]
 async fn health_probes_open_and_close_it_without_traffic() {
     let bench = Bench::new();
-    bench.fail_with(ErrorKind::Unavailable);
+    bench.fail_with(ErrorKind::Failed);
     for _ in 0..5 {
         bench.breaker.probe().await.unwrap_err();
     }

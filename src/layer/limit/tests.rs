@@ -55,8 +55,8 @@ async fn calls_wait_for_a_place_and_are_refused_after_their_patience() {
     assert_eq!(kinds[4..], [ErrorKind::Unavailable; 2]);
     let refusal = answers[5].as_ref().unwrap_err();
     assert_eq!((refusal.class(), refusal.retry_after()), (Class::Failed, Some(SECOND)));
-    assert!(is_saturation(refusal));
-    assert!(!is_saturation(answers[0].as_ref().unwrap_err()));
+    assert!(refusal.is_unasked());
+    assert!(!answers[0].as_ref().unwrap_err().is_unasked());
     assert_eq!(bench.store.injected().len(), 4, "refused calls do not reach the backend");
     assert_eq!((bench.figure("limit_refusals_total"), bench.figure("calls_in_flight")), (2, 0));
 }
@@ -130,7 +130,7 @@ async fn many_deletes_take_one_place_and_probes_none() {
     assert!(bench.limit.probe().await.is_ok());
     let answers = bench.limit.delete_many(&keys).await;
     assert_eq!(answers.len(), keys.len());
-    assert!(answers.iter().all(|a| is_saturation(a.as_ref().unwrap_err())));
+    assert!(answers.iter().all(|a| a.as_ref().unwrap_err().is_unasked()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

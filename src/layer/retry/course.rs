@@ -76,7 +76,7 @@ impl<'a> Course<'a> {
     /// There is none: what to tell the caller.
     pub(super) async fn again(&mut self, error: StoreError) -> Result<(), StoreError> {
         let tries_left = self.retries < self.retry.policy.max_retries;
-        if error.class() != Class::Answer && tries_left && self.pause(&error, self.retries).await {
+        if error.is_passing() && tries_left && self.pause(&error, self.retries).await {
             self.retries += 1;
             return Ok(());
         }

@@ -3,7 +3,9 @@
 //! A proof is known by its representation: who finds the bytes that it meant to write takes them
 //! for its own. Another writer of the same bytes is not told apart, and need not be.
 
-use crate::model::{Attributes, ETag, Encoding, ErrorKind, ObjectMeta, PutMode, Representation};
+use crate::model::{
+    Attributes, ETag, Encoding, Encryption, ErrorKind, ObjectMeta, PutMode, Representation,
+};
 
 /// What is to be found where a write took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,13 +13,16 @@ pub(super) struct Likeness {
     representation: Representation,
     encoding: Encoding,
     stored_size: u64,
+    /// What was asked for. With `None` a backend encrypts as it likes.
+    encryption: Encryption,
 }
 
 impl Likeness {
     /// Of bytes with these attributes; absent where nothing identifies them.
     pub(super) fn new(attributes: &Attributes, stored_size: u64) -> Option<Self> {
         let representation = attributes.representation?;
-        Some(Self { representation, encoding: attributes.encoding, stored_size })
+        let Attributes { encoding, encryption, .. } = *attributes;
+        Some(Self { representation, encoding, stored_size, encryption })
     }
 
     /// Of an object that is there.
@@ -26,7 +31,12 @@ impl Likeness {
     }
 
     fn is_seen(self, meta: &ObjectMeta) -> bool {
-        Self::of(meta) == Some(self)
+        let encryption = match self.encryption {
+            Encryption::None => Encryption::None,
+            // Plaintext is not what was asked for, be the bytes the same.
+            _ => meta.attributes.encryption,
+        };
+        Self::of(meta).is_some_and(|seen| Self { encryption, ..seen } == self)
     }
 }
 

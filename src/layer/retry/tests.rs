@@ -12,7 +12,7 @@ use crate::model::{Digest, Representation};
 use crate::telemetry::{Label as _, Metrics, Retried};
 
 const SECOND: Duration = Duration::from_secs(1);
-const DOWN: Fault = Fault::Refuse(ErrorKind::Unavailable);
+const DOWN: Fault = Fault::Refuse(ErrorKind::Failed);
 /// It happened, and the answer was lost.
 const LOST: Fault = Fault::Lose(ErrorKind::Indeterminate);
 /// It did not happen, and the answer does not say so.
@@ -103,13 +103,18 @@ async fn what_failed_is_retried_and_what_was_answered_is_not() {
 
     bench.store.script(Op::Head, [DOWN, DOWN, DOWN, DOWN]);
     let error = bench.retry.head(&key("a")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "after three retries it is over");
+    assert_eq!(error.kind(), ErrorKind::Failed, "after three retries it is over");
     assert!(bench.retry.head(&key("a")).await.is_ok());
 
     for kind in [ErrorKind::NotFound, ErrorKind::AccessDenied, ErrorKind::QuotaExceeded] {
         bench.store.script(Op::Head, [Fault::Refuse(kind)]);
         assert_eq!(bench.retry.head(&key("a")).await.unwrap_err().kind(), kind);
     }
+    // Another write of the same key was under way: an answer, and yet worth another try.
+    bench.store.script(Op::Head, [Fault::Refuse(ErrorKind::Conflict); 3]);
+    assert!(bench.retry.head(&key("a")).await.is_ok());
+    bench.store.script(Op::Head, [Fault::Refuse(ErrorKind::Conflict); 4]);
+    assert_eq!(bench.retry.head(&key("a")).await.unwrap_err().kind(), ErrorKind::Conflict);
     let before = bench.store.injected().len();
     bench.store.script(Op::Probe, [DOWN]);
     assert!(bench.retry.probe().await.is_err(), "a probe tells how it is now");
@@ -215,7 +220,7 @@ async fn doubt_outlives_later_failures() {
     let bench = self::bench();
     bench.have("a", "one").await;
     bench.store.script(Op::Head, [SILENT, SILENT, SILENT, DOWN]);
-    assert_eq!(bench.retry.head(&key("a")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(bench.retry.head(&key("a")).await.unwrap_err().kind(), ErrorKind::Failed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -366,7 +371,7 @@ async fn many_deletes_repeat_only_the_keys_that_failed() {
 
     bench.always(Op::DeleteMany, DOWN);
     let answers = bench.retry.delete_many(&keys).await;
-    assert!(answers.iter().all(|a| a.as_ref().unwrap_err().kind() == ErrorKind::Unavailable));
+    assert!(answers.iter().all(|a| a.as_ref().unwrap_err().kind() == ErrorKind::Failed));
     assert!(bench.retry.delete_many(&[]).await.is_empty());
 }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::backend::conformance;
 use crate::backend::faulty::{Fault, Faulty, Operation};
 use crate::backend::memory::Memory;
-use crate::model::Class;
+use crate::model::{Class, SpoolWriter};
 
 const LIMIT: Duration = Duration::from_secs(3);
 const SECOND: Duration = Duration::from_secs(1);
@@ -38,6 +38,30 @@ async fn hanging_calls_end_in_a_timeout_after_the_limit() {
     let answers = backend.delete_many(&[key(), key()]).await;
     assert!(answers.iter().all(|a| a.as_ref().unwrap_err().kind() == ErrorKind::Timeout));
     assert_eq!(answers.len(), 2);
+}
+
+/// Two minutes and a half for 2 MiB, in pieces that come within the limit; then one that does not.
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_goes_on_is_not_cut_off_and_one_that_hangs_is() {
+    let (_, backend) = limited();
+    let mut writer = SpoolWriter::create_in(&std::env::temp_dir()).unwrap();
+    writer.append(&vec![7; 2 << 20]).unwrap();
+    let payload = writer.finish();
+    let limit = LIMIT + SECOND * 2;
+    let uploading = async |pieces: u64, then: Duration| {
+        for number in 0..pieces {
+            tokio::time::sleep(limit - SECOND).await;
+            payload.read_at(number * 1000, 1000).map_err(|_| backend.expired(LIMIT))?;
+        }
+        tokio::time::sleep(then).await;
+        Ok(())
+    };
+    backend.within_pieces(&payload, uploading(40, Duration::ZERO)).await.unwrap();
+    let started = Instant::now();
+    let error = backend.within_pieces(&payload, uploading(2, SECOND * 100)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let last_read = (limit - SECOND) * 2;
+    assert!(started.elapsed() >= last_read && started.elapsed() <= last_read + limit * 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -38,6 +38,13 @@ async fn a_failed_write_says_whether_it_may_have_happened() {
         (Effect::internal_error(), ErrorKind::Indeterminate, false),
         (Effect::access_denied(), ErrorKind::AccessDenied, false),
         (Effect::quota_reached(), ErrorKind::QuotaExceeded, false),
+        (Effect::InternalErrorAfter, ErrorKind::Indeterminate, true),
+        (Effect::error(409, "ConditionalRequestConflict", ""), ErrorKind::Conflict, false),
+        (Effect::error(400, "BadDigest", ""), ErrorKind::Failed, false),
+        (Effect::error(403, "InvalidAccessKeyId", ""), ErrorKind::Misconfigured, false),
+        (Effect::error(404, "NoSuchBucket", ""), ErrorKind::Misconfigured, false),
+        (Effect::error(400, "KeyTooLongError", ""), ErrorKind::Invalid, false),
+        (Effect::error(504, "", ""), ErrorKind::Indeterminate, false),
         (Effect::CloseBefore, ErrorKind::Indeterminate, false),
         (Effect::CloseAfter, ErrorKind::Indeterminate, true),
         (Effect::NoETag, ErrorKind::Indeterminate, true),
@@ -53,6 +60,8 @@ async fn a_failed_write_says_whether_it_may_have_happened() {
         if kind == ErrorKind::Unavailable {
             assert!(error.retry_after().is_some(), "{label} says when to come back");
         }
+        let said = error.detail().contains("the write may have happened");
+        assert_eq!(said, kind == ErrorKind::Indeterminate, "{label}: {error}");
     }
 }
 
@@ -76,7 +85,7 @@ async fn a_backend_that_is_gone_did_nothing() {
     let (backend, _) = examined(&server, Provider::S3).await;
     server.pause().expect("the server pauses");
     let error = store(&backend, &Bytes::from_static(b"{}")).await.expect_err("nobody answers");
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "a refused connection: {error:?}");
+    assert_eq!(error.kind(), ErrorKind::Failed, "a refused connection: {error:?}");
     server.resume().expect("the server goes on");
     store(&backend, &Bytes::from_static(b"{}")).await.expect("it recovers by itself");
 }
@@ -107,7 +116,7 @@ async fn a_cut_body_never_ends_cleanly() {
             },
         };
         let error = outcome.expect_err("a cut body is an error");
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{size}: {error:?}");
+        assert_eq!(error.kind(), ErrorKind::Failed, "{size}: {error:?}");
     }
 }
 
@@ -115,12 +124,83 @@ async fn a_cut_body_never_ends_cleanly() {
 async fn a_thousand_deletes_are_one_call() {
     let server = FakeS3::start(Personality::Aws).expect("the server starts");
     let (backend, _) = examined(&server, Provider::S3).await;
+    for (count, pages) in [(1000, 1), (10_000, 10)] {
+        let before = server.requests();
+        let keys: Vec<_> = (0..count).map(|n| ObjectKey::new(format!("proofs/{n}"))).collect();
+        let answers = backend.delete_many(&keys).await;
+        assert!(answers.len() == count && answers.iter().all(Result::is_ok));
+        let calls = server.requests().since(&before);
+        assert_eq!((calls.of("DeleteObjects"), calls.total()), (pages, pages));
+    }
+}
+
+/// Some clusters have no batch delete, and no XML can name every key.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_deleted_together_is_deleted_alone() {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let (backend, _) = examined(&server, Provider::S3).await;
+    let keys = ["proofs/a", "proofs/\u{ffff}", "proofs/b"].map(ObjectKey::new);
+    let fill = || {
+        for key in &keys {
+            server.put_raw(key.as_str(), Bytes::from_static(b"x"), fake_s3::Headers::default());
+        }
+    };
+    fill();
     let before = server.requests();
-    let keys: Vec<_> = (0..1000).map(|n| ObjectKey::new(format!("proofs/{n}"))).collect();
-    let answers = backend.delete_many(&keys).await;
-    assert!(answers.iter().all(Result::is_ok));
+    assert!(backend.delete_many(&keys).await.iter().all(Result::is_ok));
     let calls = server.requests().since(&before);
-    assert_eq!((calls.of("DeleteObjects"), calls.total()), (1, 1));
+    assert_eq!((calls.of("DeleteObjects"), calls.of("DeleteObject")), (1, 1));
+    assert!(server.objects().is_empty());
+
+    let without = [
+        Effect::error(501, "NotImplemented", ""),
+        Effect::error(
+            400,
+            "InvalidRequest",
+            "Missing required header for this request: Content-MD5",
+        ),
+    ];
+    for effect in without {
+        fill();
+        server.fault(Fault::new(effect).on("DeleteObjects"));
+        assert!(backend.delete_many(&keys).await.iter().all(Result::is_ok));
+        assert!(server.objects().is_empty());
+    }
+    // One that stays is told, and is no other's fault.
+    fill();
+    server.fault(Fault::new(Effect::error(501, "NotImplemented", "")).on("DeleteObjects"));
+    server.fault(Fault::new(Effect::access_denied()).on("DeleteObject").key("proofs/b"));
+    let kinds = backend.delete_many(&keys).await;
+    let kinds: Vec<_> = kinds.into_iter().map(|a| a.err().map(|error| error.kind())).collect();
+    assert_eq!(kinds, [None, None, Some(ErrorKind::AccessDenied)]);
+}
+
+/// Deleted is what was said to be deleted: an answer that is none leaves all of it in doubt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_page_of_deletes_counts_as_deleted_for_no_key() {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let (backend, _) = examined(&server, Provider::S3).await;
+    let keys = ["proofs/a", "proofs/b"].map(ObjectKey::new);
+    for effect in [
+        Effect::ErrorIn200("InternalError".into()),
+        Effect::CloseAfter,
+        Effect::CloseBefore,
+        Effect::CutBody,
+        Effect::internal_error(),
+    ] {
+        let label = format!("{effect:?}");
+        server.fault(Fault::new(effect).on("DeleteObjects"));
+        for answer in backend.delete_many(&keys).await {
+            let error = answer.expect_err("nobody knows");
+            assert_eq!(error.kind(), ErrorKind::Indeterminate, "{label}");
+        }
+        assert_eq!(server.pending_faults(), 0, "{label} was met");
+    }
+    let effect = Effect::RefuseKeys { part: "/b".into(), code: "InternalError".into() };
+    server.fault(Fault::new(effect).on("DeleteObjects"));
+    let answers = backend.delete_many(&keys).await;
+    assert!(answers[0].is_ok());
+    assert_eq!(answers[1].as_ref().unwrap_err().kind(), ErrorKind::Indeterminate);
 }
 
 /// Objects that others put into the bucket are served, without a digest of ours.

@@ -1,7 +1,6 @@
 //! URLs that the backend signed, followed by a stranger: no credentials, no SDK.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use fake_s3::{FakeS3, Personality};
 use proof_storage::config::Config;
@@ -9,7 +8,7 @@ use proof_storage::model::{Provider, WriteMode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::examined;
+use super::{examined, paced};
 use crate::http::client::{Answer, Client, gunzip, sample_json};
 
 /// What a server answered.
@@ -53,9 +52,10 @@ async fn service(
 ) -> (FakeS3, Client) {
     let server = FakeS3::start(personality).unwrap();
     let (store, _) = examined(&server, provider).await;
+    let store = paced(&server, store);
     let mut config = Config::default();
     change(&mut config);
-    let client = Client::over(Arc::new(store), config).await;
+    let client = Client::over(store, config).await;
     (server, client)
 }
 

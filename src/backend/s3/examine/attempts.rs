@@ -1,7 +1,9 @@
 //! The attempts, one function for each feature or two.
 
+use std::time::Duration;
+
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::complete_multipart_upload::CompleteMultipartUploadError;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{AggregatedBytes, ByteStream};
@@ -11,10 +13,10 @@ use aws_sdk_s3::types::{
 };
 use bytes::Bytes;
 
-use super::super::error::{Effect, translate};
+use super::super::error::{Effect, chain, translate};
 use super::super::write::conditions;
 use super::{Examination, Verdict};
-use crate::model::{Digest, PutMode, StoreError};
+use crate::model::{Digest, ListRequest, PutMode, StoreError};
 
 /// `{"doctor":true}` as gzip, without a time.
 const GZIP: &[u8] = &[
@@ -22,6 +24,13 @@ const GZIP: &[u8] = &[
     0xc9, 0x2f, 0x52, 0xb2, 0x2a, 0x29, 0x2a, 0x4d, 0xad, 0x05, 0x00, 0x8c, 0x97, 0x65, 0xb8, 0x0f,
     0x00, 0x00, 0x00,
 ];
+
+/// How often a backend may ask to come later, and how much.
+const LATER: u32 = 4;
+const A_MOMENT: Duration = Duration::from_millis(1100);
+
+/// A name of which each character is said otherwise somewhere between here and a listing.
+const ODD_NAME: &str = "odd +&%2F=(é)~'*.\u{ffff}";
 
 /// Why a call failed, in short.
 pub(super) fn why<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
@@ -34,8 +43,24 @@ pub(super) fn why<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) ->
 }
 
 /// The same, of a call whose failure was not expected, in full.
-fn told<E: std::error::Error>(error: E) -> String {
-    DisplayErrorContext(error).to_string()
+fn told<E: std::error::Error + 'static>(error: E) -> String {
+    chain(&error)
+}
+
+/// Sends; a backend that wants to be asked later (R2 takes one write a second of each key) is.
+pub(super) async fn patiently<T, E, F>(send: impl Fn() -> F) -> Result<T, SdkError<E, HttpResponse>>
+where
+    F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+{
+    for _ in 0..LATER {
+        match send().await {
+            Err(error) if matches!(status(&error), Some(429 | 503)) => {
+                tokio::time::sleep(A_MOMENT).await;
+            }
+            answer => return answer,
+        }
+    }
+    send().await
 }
 
 pub(super) fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
@@ -62,12 +87,12 @@ impl Examination<'_> {
         answer.body.collect().await.ok().map(AggregatedBytes::into_bytes)
     }
 
-    pub(super) async fn exists(&self, name: &str) -> Option<bool> {
+    /// With which status a HEAD is answered.
+    pub(super) async fn seen(&self, name: &str) -> Option<u16> {
         let request = self.s3.client().head_object().bucket(self.s3.bucket()).key(self.key(name));
         match request.send().await {
-            Ok(_) => Some(true),
-            Err(error) if status(&error) == Some(404) => Some(false),
-            Err(_) => None,
+            Ok(_) => Some(200),
+            Err(error) => status(&error),
         }
     }
 
@@ -90,10 +115,12 @@ impl Examination<'_> {
         let first = self.put("version", b"first").send().await;
         let named = first.ok().and_then(|answer| answer.version_id);
         let named = named.filter(|version| version != "null");
-        let _ = self.put("version", b"second").send().await;
         let (verdict, detail) = match named {
             None => (Verdict::No, "the bucket keeps no old versions".to_owned()),
-            Some(version) => self.old_version(version).await,
+            Some(version) => {
+                let _ = patiently(|| self.put("version", b"second").send()).await;
+                self.old_version(version).await
+            }
         };
         self.note("versions", verdict, detail);
     }
@@ -232,7 +259,7 @@ impl Examination<'_> {
     }
 
     pub(super) async fn multipart(&mut self) {
-        let done = match self.try_multipart(&PutMode::Overwrite).await {
+        let done = match self.try_multipart("parts", &PutMode::Overwrite).await {
             Ok(completed) => completed.map_err(|error| why(&error)),
             Err(text) => Err(text),
         };
@@ -248,9 +275,10 @@ impl Examination<'_> {
     /// An upload of one part; `Err` where it did not come to its completion.
     pub(super) async fn try_multipart(
         &self,
+        name: &str,
         mode: &PutMode,
     ) -> Result<Result<(), SdkError<CompleteMultipartUploadError, HttpResponse>>, String> {
-        let (client, bucket, key) = (self.s3.client(), self.s3.bucket(), self.key("parts"));
+        let (client, bucket, key) = (self.s3.client(), self.s3.bucket(), self.key(name));
         let begun = client.create_multipart_upload().bucket(bucket).key(&key);
         let id = begun.send().await.map_err(told)?.upload_id.unwrap_or_default();
         let completed = self.try_parts(&key, &id, mode).await;
@@ -276,7 +304,8 @@ impl Examination<'_> {
         let (if_none_match, if_match) = conditions(mode);
         let complete = client.complete_multipart_upload().bucket(bucket).key(key);
         let complete = complete.set_if_none_match(if_none_match).set_if_match(if_match);
-        Ok(complete.upload_id(id).multipart_upload(parts).send().await.map(drop))
+        let complete = complete.upload_id(id).multipart_upload(parts);
+        Ok(patiently(|| complete.clone().send()).await.map(drop))
     }
 
     /// Who may not list is told 403 of every missing key.
@@ -285,19 +314,35 @@ impl Examination<'_> {
         let listed = request.prefix(format!("{}/", self.folder)).max_keys(2).send().await;
         let (verdict, detail) = match listed {
             Ok(page) if page.key_count == Some(2) || page.contents().len() == 2 => {
-                (Verdict::Native, "a page has as many names as were asked for".to_owned())
+                match self.lists_odd_name().await {
+                    true => (Verdict::Native, "a page has as many names as were asked for".into()),
+                    false => (Verdict::No, "a name comes back as another one".to_owned()),
+                }
             }
             Ok(page) => (Verdict::No, format!("a page of 2 has {} names", page.contents().len())),
             Err(error) => (Verdict::No, format!("refused ({})", why(&error))),
         };
         self.note("list", verdict, detail);
-        let missing = self.exists("missing").await;
-        let (verdict, detail) = match missing {
-            Some(false) => (Verdict::Native, "a missing key is answered 404"),
-            Some(true) => (Verdict::No, "a missing key is answered 200"),
-            None => (Verdict::No, "a missing key is not answered 404: grant ListBucket"),
+        let (verdict, detail) = match self.seen("missing").await {
+            Some(404) => (Verdict::Native, "a missing key is answered 404".to_owned()),
+            Some(403) => {
+                (Verdict::No, "a missing key is answered 403: grant ListBucket".to_owned())
+            }
+            Some(status) => (Verdict::Unknown, format!("a missing key is answered {status}")),
+            None => (Verdict::Unknown, "a missing key is not answered".to_owned()),
         };
         self.note("missing-key", verdict, detail);
+    }
+
+    async fn lists_odd_name(&self) -> bool {
+        if self.put(ODD_NAME, b"odd").send().await.is_err() {
+            return false;
+        }
+        let name = self.key(ODD_NAME);
+        let prefix = name[..name.len() - 1 - '\u{ffff}'.len_utf8()].to_owned();
+        let request = ListRequest { prefix, delimiter: None, limit: 2, after: None };
+        let page = self.s3.page(&request).await;
+        page.is_ok_and(|page| page.items.iter().map(|item| item.key.as_str()).eq([name.as_str()]))
     }
 
     pub(super) async fn batch_delete(&mut self) {
@@ -310,7 +355,8 @@ impl Examination<'_> {
         };
         let request = self.s3.client().delete_objects().bucket(self.s3.bucket());
         let tried = request.delete(delete).send().await;
-        let gone = self.exists("replace").await == Some(false);
+        // Of what was written and read before, a refusal says that it is gone.
+        let gone = matches!(self.seen("replace").await, Some(403 | 404));
         let detail = match tried {
             Ok(_) if gone => "many are deleted in one call".to_owned(),
             Ok(_) => "taken, and nothing is deleted".to_owned(),
@@ -319,16 +365,13 @@ impl Examination<'_> {
         self.note("batch-delete", Verdict::of(gone, Verdict::No), detail);
     }
 
-    /// Removes everything below the folder.
+    /// Removes everything that was named, as not everybody may list.
     pub(super) async fn clean_up(&self) {
-        let request = self.s3.client().list_objects_v2().bucket(self.s3.bucket());
-        let listed = request.prefix(format!("{}/", self.folder)).send().await;
-        let listed = listed.map(|page| page.contents.unwrap_or_default()).unwrap_or_default();
-        for key in listed.into_iter().filter_map(|object| object.key) {
-            let request = self.s3.client().delete_object().bucket(self.s3.bucket());
-            if let Err(error) = request.key(&key).send().await {
-                let error = DisplayErrorContext(&error);
-                tracing::warn!(%error, key, "a throw-away object could not be removed");
+        for key in self.named() {
+            let request = self.s3.client().delete_object().bucket(self.s3.bucket()).key(&key);
+            if let Err(error) = patiently(|| request.clone().send()).await {
+                let error = chain(&error);
+                tracing::warn!(error, key, "a throw-away object could not be removed");
             }
         }
     }

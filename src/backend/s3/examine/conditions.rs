@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::attempts::{status, why};
+use super::attempts::{patiently, status, why};
 use super::{Examination, Verdict};
 use crate::model::{ETag, PutMode};
 
@@ -29,6 +29,12 @@ fn conditioned<E: ProvideErrorMetadata>(
     }
 }
 
+/// Each condition, and a name of its own: some backends take one write a second of each key.
+fn modes(names: [&'static str; 2]) -> [(PutMode, &'static str); 2] {
+    let [create, replace] = names;
+    [(PutMode::Create, create), (PutMode::Replace(ETag::new("no-such-etag")), replace)]
+}
+
 fn header_of(mode: &PutMode) -> &'static str {
     if *mode == PutMode::Create { "If-None-Match: *" } else { "a wrong If-Match" }
 }
@@ -36,11 +42,13 @@ fn header_of(mode: &PutMode) -> &'static str {
 impl Examination<'_> {
     pub(super) async fn conditions(&mut self) {
         let _ = self.put("create", b"first").send().await;
-        let tried = self.put("create", b"second").if_none_match("*").send().await;
+        let second = || self.put("create", b"second").if_none_match("*").send();
+        let tried = patiently(second).await;
         let kept = self.bytes_of("create").await.is_some_and(|found| found == "first");
         self.condition("create-only", "If-None-Match: *", tried.map(drop), kept);
         let _ = self.put("replace", b"first").send().await;
-        let tried = self.put("replace", b"second").if_match("\"no-such-etag\"").send().await;
+        let second = || self.put("replace", b"second").if_match("\"no-such-etag\"").send();
+        let tried = patiently(second).await;
         let kept = self.bytes_of("replace").await.is_some_and(|found| found == "first");
         self.condition("if-match", "a wrong If-Match", tried.map(drop), kept);
     }
@@ -48,8 +56,9 @@ impl Examination<'_> {
     pub(super) async fn conditional_delete(&mut self) {
         let _ = self.put("delete", b"kept").send().await;
         let request = self.s3.client().delete_object().bucket(self.s3.bucket());
-        let tried = request.key(self.key("delete")).if_match("\"no-such-etag\"").send().await;
-        let kept = self.exists("delete").await == Some(true);
+        let request = request.key(self.key("delete")).if_match("\"no-such-etag\"");
+        let tried = patiently(|| request.clone().send()).await;
+        let kept = self.seen("delete").await == Some(200);
         let what = "DELETE with a wrong If-Match";
         self.condition("delete-if-match", what, tried.map(drop), kept);
     }
@@ -59,13 +68,13 @@ impl Examination<'_> {
         let source = format!("{}/{}", self.s3.bucket(), self.key("first"));
         let mut verdict = Verdict::Native;
         let mut details = Vec::new();
-        for mode in [PutMode::Create, PutMode::Replace(ETag::new("no-such-etag"))] {
-            let _ = self.put("copy-over", b"kept").send().await;
+        for (mode, name) in modes(["copy-create", "copy-replace"]) {
+            let _ = self.put(name, b"kept").send().await;
             tokio::time::sleep(TICK).await;
             let request = self.s3.client().copy_object().bucket(self.s3.bucket());
-            let request = request.key(self.key("copy-over")).copy_source(&source);
-            let tried = self.s3.send_copy(request, &mode).await;
-            let kept = self.bytes_of("copy-over").await.is_some_and(|found| found == "kept");
+            let request = request.key(self.key(name)).copy_source(&source);
+            let tried = patiently(|| self.s3.send_copy(request.clone(), &mode)).await;
+            let kept = self.bytes_of(name).await.is_some_and(|found| found == "kept");
             let (one, detail) = conditioned(header_of(&mode), tried.map(drop), kept);
             verdict = if one == Verdict::Native { verdict } else { one };
             details.push(detail);
@@ -77,10 +86,10 @@ impl Examination<'_> {
     pub(super) async fn conditional_multipart(&mut self) {
         let mut verdict = Verdict::Native;
         let mut details = Vec::new();
-        for mode in [PutMode::Create, PutMode::Replace(ETag::new("no-such-etag"))] {
-            let _ = self.put("parts", b"kept").send().await;
-            let tried = self.try_multipart(&mode).await;
-            let kept = self.bytes_of("parts").await.is_some_and(|found| found == "kept");
+        for (mode, name) in modes(["parts-create", "parts-replace"]) {
+            let _ = self.put(name, b"kept").send().await;
+            let tried = self.try_multipart(name, &mode).await;
+            let kept = self.bytes_of(name).await.is_some_and(|found| found == "kept");
             let (one, detail) = match tried {
                 Ok(completed) => conditioned(header_of(&mode), completed, kept),
                 Err(text) => (Verdict::Gateway, format!("not to be tried: {text}")),

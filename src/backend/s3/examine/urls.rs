@@ -7,6 +7,7 @@ use aws_smithy_runtime_api::client::http::HttpConnector as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 
+use super::super::error::chain;
 use super::{Examination, Verdict};
 use crate::model::{ObjectKey, PresignMethod, Presigned};
 
@@ -55,7 +56,7 @@ impl Examination<'_> {
         for (name, value) in &signed.headers {
             request.headers_mut().insert(name.clone(), value.clone());
         }
-        let answer = connector.call(request).await.map_err(|error| format!("{error:?}"))?;
+        let answer = connector.call(request).await.map_err(|error| chain(&error))?;
         let date = answer.headers().get("date").map(str::to_owned);
         self.saw_date(date.as_deref());
         Ok(answer.status().as_u16())

@@ -113,3 +113,23 @@ fn every_look_after_a_rename_has_one_finding() {
     let found = of_rename(&unknown, &create, None, Some(arrived));
     assert_eq!(found, as_(Finding::Open), "nothing identifies it");
 }
+
+#[test]
+fn plaintext_is_not_what_was_asked_to_be_encrypted() {
+    let with = |encryption| {
+        let mut object = object("ours", "2");
+        object.attributes.encryption = encryption;
+        object
+    };
+    for (asked, found, is_ours) in [
+        (Encryption::None, Encryption::None, true),
+        (Encryption::None, Encryption::Aes256, true),
+        (Encryption::Aes256, Encryption::Aes256, true),
+        (Encryption::Aes256, Encryption::None, false),
+        (Encryption::Kms, Encryption::Aes256, false),
+    ] {
+        let wanted = Likeness::of(&with(asked)).expect("has a representation");
+        let finding = of_write(wanted, &PutMode::Create, Some(with(found)));
+        assert_eq!(matches!(finding, Finding::Done(_)), is_ours, "{asked:?} {found:?}");
+    }
+}
