@@ -5,6 +5,7 @@ mod disk_faults;
 mod drain;
 mod kill;
 mod memory;
+mod pool_model;
 mod power;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub(crate) enum Row {
     Corruption,
     /// A full disk, and a disk that fails to sync.
     DiskFaults,
+    /// Random histories of pools.
+    PoolModel,
     /// Large uploads under a memory cap.
     Memory,
     /// SIGTERM with requests in flight.
@@ -31,8 +34,15 @@ pub(crate) enum Row {
 }
 
 impl Row {
-    const ALL: [Self; 6] =
-        [Self::Power, Self::Kill, Self::Corruption, Self::DiskFaults, Self::Memory, Self::Drain];
+    const ALL: [Self; 7] = [
+        Self::Power,
+        Self::Kill,
+        Self::Corruption,
+        Self::DiskFaults,
+        Self::PoolModel,
+        Self::Memory,
+        Self::Drain,
+    ];
 
     /// Number in the table.
     pub(crate) fn number(self) -> u32 {
@@ -41,6 +51,7 @@ impl Row {
             Self::Kill => 2,
             Self::Corruption => 3,
             Self::DiskFaults => 4,
+            Self::PoolModel => 5,
             Self::Memory => 11,
             Self::Drain => 13,
         }
@@ -63,6 +74,10 @@ impl Row {
                 "disk full, and EIO at fsync N = 1..50: 0 false acknowledgements, 507 / 503, reads \
                  and deletes go on"
             }
+            Self::PoolModel => {
+                "pool model: 1 000 seeds × 500 operations ≤ 60 s, 0 violations; a planted bug is found \
+                 within 50 seeds"
+            }
             Self::Memory => {
                 "64 PUTs of 256 MiB at once under a 256 MiB cap: right digests, RSS ≤ 192 MiB \
                  whatever the size"
@@ -83,7 +98,9 @@ impl Row {
             .iter()
             .map(|word| {
                 let known = Self::ALL.into_iter().find(|row| row.number().to_string() == *word);
-                known.ok_or_else(|| Failure::from(format!("no row `{word}`: 1 2 3 4 11 13 or all")))
+                known.ok_or_else(|| {
+                    Failure::from(format!("no row `{word}`: 1 2 3 4 5 11 13 or all"))
+                })
             })
             .collect()
     }
@@ -99,6 +116,7 @@ impl Row {
             Self::Kill => kill::run(context),
             Self::Corruption => corruption::run(context),
             Self::DiskFaults => disk_faults::run(context),
+            Self::PoolModel => pool_model::run(context),
             Self::Memory => memory::run(context),
             Self::Drain => drain::run(context),
         };
