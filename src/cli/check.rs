@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{EXIT_MISTAKE, Report};
-use crate::config::{BackendConfig, BackendKind, Config, Loaded, Problems, Sources};
+use crate::config::{BackendConfig, BackendKind, BaseUrl, Config, Loaded, Problems, Sources};
 use crate::model::PoolMode;
 
 /// Checks a configuration and prints what came of it.
@@ -81,7 +81,7 @@ fn place(backend: &BackendConfig) -> String {
     match &backend.kind {
         BackendKind::Local(local) => local.data_dir.display().to_string(),
         BackendKind::Remote(remote) => {
-            let endpoint = remote.endpoint.as_ref().map_or("Amazon", |url| url.as_str());
+            let endpoint = remote.endpoint.as_ref().map_or("Amazon", BaseUrl::as_str);
             format!("bucket {} at {endpoint}", remote.bucket)
         }
     }
@@ -94,7 +94,7 @@ fn backend_document(backend: &BackendConfig) -> serde_json::Value {
         "provider": backend.provider(),
         "role": backend.role,
         "quota_bytes": backend.quota_bytes,
-        "cdn_url": backend.cdn_url.as_ref().map(|url| url.as_str()),
+        "cdn_url": backend.cdn_url.as_ref().map(BaseUrl::as_str),
         "timeout": milliseconds(backend.timeout),
         "probe_interval": milliseconds(backend.probe_interval),
     });
@@ -106,8 +106,8 @@ fn backend_document(backend: &BackendConfig) -> serde_json::Value {
         }),
         BackendKind::Remote(remote) => json!({
             "bucket": remote.bucket,
-            "endpoint": remote.endpoint.as_ref().map(|url| url.as_str()),
-            "presign_endpoint": remote.presign_endpoint.as_ref().map(|url| url.as_str()),
+            "endpoint": remote.endpoint.as_ref().map(BaseUrl::as_str),
+            "presign_endpoint": remote.presign_endpoint.as_ref().map(BaseUrl::as_str),
             "region": remote.region,
             "path_style": remote.path_style,
             "credentials": remote.credentials.as_ref().map(|_| "(secret)"),
