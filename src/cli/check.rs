@@ -204,6 +204,41 @@ mod tests {
     }
 
     #[test]
+    fn backends_are_shown_with_their_places_and_no_secret() {
+        let pool = [
+            ("STORAGE_PROVIDER", "s3"),
+            ("STORAGE_FALLBACK_PROVIDER", "local"),
+            ("STORAGE_BUCKET", "some-bucket"),
+            ("STORAGE_ENDPOINT", "https://s3.example"),
+            ("STORAGE_ACCESS_KEY_ID", SECRET),
+            ("STORAGE_SECRET_ACCESS_KEY", SECRET),
+        ];
+        let report = check(&pool, false);
+        let (_, shown) = report.out.split_once("\nbackends, fallback:\n").unwrap();
+        let lines: Vec<_> = shown.lines().collect();
+        assert_eq!(
+            lines[0],
+            "  s3     s3     read-write  bucket some-bucket at https://s3.example"
+        );
+        assert_eq!(lines[1], "  local  local  read-write  ./data");
+        assert!(!report.out.contains(SECRET));
+        assert!(check(&[], false).out.contains("\none backend:\n  local"));
+
+        let report = check(&pool, true);
+        assert!(!report.out.contains(SECRET));
+        let document: serde_json::Value = serde_json::from_str(&report.out).unwrap();
+        assert_eq!(document["pool"]["mode"], "fallback");
+        let [s3, local] = [&document["backends"][0], &document["backends"][1]];
+        assert_eq!(
+            (&s3["bucket"], &s3["credentials"]),
+            (&"some-bucket".into(), &"(secret)".into())
+        );
+        assert_eq!((&local["name"], &local["data_dir"]), (&"local".into(), &"./data".into()));
+        let single: serde_json::Value = serde_json::from_str(&check(&[], true).out).unwrap();
+        assert_eq!(single["pool"], serde_json::Value::Null);
+    }
+
+    #[test]
     fn mistakes_go_to_standard_error_or_into_the_json() {
         let wrong = [("STORAGE_LISTEN", "here"), ("STORAGE_TIMEOUT", "soon")];
         let report = check(&wrong, false);
