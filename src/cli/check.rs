@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{EXIT_MISTAKE, Report};
-use crate::config::{BackendConfig, BackendKind, Config, Loaded, Problems, Sources};
+use crate::config::{BackendConfig, BackendKind, BaseUrl, Config, Loaded, Problems, Sources};
 use crate::model::PoolMode;
 
 /// Checks a configuration and prints what came of it.
@@ -81,7 +81,7 @@ fn place(backend: &BackendConfig) -> String {
     match &backend.kind {
         BackendKind::Local(local) => local.data_dir.display().to_string(),
         BackendKind::Remote(remote) => {
-            let endpoint = remote.endpoint.as_ref().map_or("Amazon", |url| url.as_str());
+            let endpoint = remote.endpoint.as_ref().map_or("Amazon", BaseUrl::as_str);
             format!("bucket {} at {endpoint}", remote.bucket)
         }
     }
@@ -94,7 +94,7 @@ fn backend_document(backend: &BackendConfig) -> serde_json::Value {
         "provider": backend.provider(),
         "role": backend.role,
         "quota_bytes": backend.quota_bytes,
-        "cdn_url": backend.cdn_url.as_ref().map(|url| url.as_str()),
+        "cdn_url": backend.cdn_url.as_ref().map(BaseUrl::as_str),
         "timeout": milliseconds(backend.timeout),
         "probe_interval": milliseconds(backend.probe_interval),
     });
@@ -106,8 +106,8 @@ fn backend_document(backend: &BackendConfig) -> serde_json::Value {
         }),
         BackendKind::Remote(remote) => json!({
             "bucket": remote.bucket,
-            "endpoint": remote.endpoint.as_ref().map(|url| url.as_str()),
-            "presign_endpoint": remote.presign_endpoint.as_ref().map(|url| url.as_str()),
+            "endpoint": remote.endpoint.as_ref().map(BaseUrl::as_str),
+            "presign_endpoint": remote.presign_endpoint.as_ref().map(BaseUrl::as_str),
             "region": remote.region,
             "path_style": remote.path_style,
             "credentials": remote.credentials.as_ref().map(|_| "(secret)"),
@@ -201,6 +201,41 @@ mod tests {
         let listen = settings.iter().find(|s| s["name"] == "STORAGE_LISTEN").unwrap();
         assert_eq!(listen["value"], "127.0.0.1:8080");
         assert_eq!(listen["source"], "default");
+    }
+
+    #[test]
+    fn backends_are_shown_with_their_places_and_no_secret() {
+        let pool = [
+            ("STORAGE_PROVIDER", "s3"),
+            ("STORAGE_FALLBACK_PROVIDER", "local"),
+            ("STORAGE_BUCKET", "some-bucket"),
+            ("STORAGE_ENDPOINT", "https://s3.example"),
+            ("STORAGE_ACCESS_KEY_ID", SECRET),
+            ("STORAGE_SECRET_ACCESS_KEY", SECRET),
+        ];
+        let report = check(&pool, false);
+        let (_, shown) = report.out.split_once("\nbackends, fallback:\n").unwrap();
+        let lines: Vec<_> = shown.lines().collect();
+        assert_eq!(
+            lines[0],
+            "  s3     s3     read-write  bucket some-bucket at https://s3.example"
+        );
+        assert_eq!(lines[1], "  local  local  read-write  ./data");
+        assert!(!report.out.contains(SECRET));
+        assert!(check(&[], false).out.contains("\none backend:\n  local"));
+
+        let report = check(&pool, true);
+        assert!(!report.out.contains(SECRET));
+        let document: serde_json::Value = serde_json::from_str(&report.out).unwrap();
+        assert_eq!(document["pool"]["mode"], "fallback");
+        let [s3, local] = [&document["backends"][0], &document["backends"][1]];
+        assert_eq!(
+            (&s3["bucket"], &s3["credentials"]),
+            (&"some-bucket".into(), &"(secret)".into())
+        );
+        assert_eq!((&local["name"], &local["data_dir"]), (&"local".into(), &"./data".into()));
+        let single: serde_json::Value = serde_json::from_str(&check(&[], true).out).unwrap();
+        assert_eq!(single["pool"], serde_json::Value::Null);
     }
 
     #[test]

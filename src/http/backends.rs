@@ -54,7 +54,7 @@ fn member(member: &Member, pool: Option<&PoolState>) -> Value {
 
 fn together(pool: &PoolState, state: &AppState) -> Value {
     let figures = &pool.figures;
-    let oldest = (pool.repairs_pending > 0).then(|| figures.oldest_repair.as_secs_f64());
+    let oldest = (pool.repairs_pending > 0).then_some(figures.oldest_repair.as_secs_f64());
     let mut failovers = BTreeMap::new();
     for (cause, times) in &figures.failovers {
         *failovers.entry(Outcome::from(*cause).as_str()).or_insert(0) += times;

@@ -10,7 +10,7 @@ use proof_storage::app::{self, Kept};
 use proof_storage::backend::Backend;
 use proof_storage::backend::memory::Memory;
 use proof_storage::config::Config;
-use proof_storage::http::{Member, Service, Signer};
+use proof_storage::http::{Member, PoolState, PoolView, Service, Signer};
 use proof_storage::layer::{Inventory, InventoryPolicy};
 use proof_storage::model::{PoolMode, Role};
 use proof_storage::pool::{MemberSetup, Pool, PoolPolicy};
@@ -66,6 +66,18 @@ impl Client {
         let inventory = Arc::new(Inventory::new(pool, policy));
         let kept = Kept { backend: inventory.clone(), members: shown, pool: view };
         (Self::of(kept, Config::default()), inventory)
+    }
+
+    /// Over one store, beside a pool of two that stands as the test says.
+    pub async fn standing(pool: PoolState) -> Self {
+        let hour = Duration::from_secs(3600);
+        let backend: Arc<dyn Backend> = Arc::new(Memory::new());
+        let members = vec![
+            member("far", Arc::clone(&backend), hour).await,
+            member("near", Arc::clone(&backend), hour).await,
+        ];
+        let view: PoolView = Box::new(move || pool.clone());
+        Self::of(Kept { backend, members, pool: Some(view) }, Config::default())
     }
 
     fn of(kept: Kept, config: Config) -> Self {

@@ -1,13 +1,16 @@
 //! What a service over several backends tells about them, and what it answers when they are dark.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fake_s3::{FakeS3, Personality};
 use proof_storage::backend::Backend;
 use proof_storage::backend::faulty::{Chance, Fault, Faulty, Operation};
 use proof_storage::backend::memory::Memory;
+use proof_storage::http::PoolState;
 use proof_storage::model::{ErrorKind, PoolMode, Provider, Role};
 use proof_storage::pool::MemberSetup;
+use proof_storage::telemetry::{MemberFigures, PoolFigures};
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -84,6 +87,58 @@ async fn health_is_of_every_backend_and_of_all_together() {
             let reason = answer.json()["reason"].as_str().unwrap().to_owned();
             assert!(reason.contains("far: ") && reason.contains("near: "), "{reason}");
         }
+    }
+}
+
+/// A pool of which nothing is amiss.
+fn well() -> PoolState {
+    let member = |name: &str| MemberFigures {
+        name: name.into(),
+        repairs_pending: 0,
+        full: false,
+        complete: true,
+    };
+    let members = vec![member("far"), member("near")];
+    PoolState {
+        mode: PoolMode::Mirror,
+        min_copies: 1,
+        repairs_pending: 0,
+        figures: PoolFigures { members, ..PoolFigures::default() },
+    }
+}
+
+#[tokio::test]
+async fn what_calls_for_a_person_is_told_by_health() {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let changes: [(fn(&mut PoolState, Duration), Duration, Option<&str>); 8] = [
+        (|_, _| {}, minutes(0), None),
+        // Work under way is no reason to wake anybody, a delete's quarter of an hour included.
+        (|pool, age| pool.figures.oldest_repair = age, minutes(16), None),
+        (|pool, age| pool.figures.oldest_repair = age, minutes(30), Some("oldest for 1800 s")),
+        (|pool, _| pool.figures.conflicts = 1, minutes(0), Some("exclude each other")),
+        (|pool, _| pool.figures.quarantined = 2, minutes(0), Some("2 copies with wrong bytes")),
+        (|pool, _| pool.figures.members[0].full = true, minutes(0), None),
+        (
+            |pool, _| pool.figures.members.iter_mut().for_each(|member| member.full = true),
+            minutes(0),
+            Some("every backend that takes writes"),
+        ),
+        (|pool, _| pool.figures.hedges_won = 9, minutes(0), None),
+    ];
+    for (index, (change, age, told)) in changes.into_iter().enumerate() {
+        let mut pool = well();
+        change(&mut pool, age);
+        let client = Client::standing(pool).await;
+        let health = client.get("/health").await.json();
+        let status = if told.is_some() { "degraded" } else { "ok" };
+        assert_eq!(
+            (&health["status"], &health["healthy"]),
+            (&status.into(), &true.into()),
+            "{index}"
+        );
+        let errors = health["errors"].to_string();
+        assert!(errors.contains(told.unwrap_or("[]")), "{index}: {errors}");
+        assert_eq!(client.get("/health/ready").await.status, 200, "{index}");
     }
 }
 
