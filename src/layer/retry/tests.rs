@@ -105,7 +105,12 @@ async fn what_failed_is_retried_and_what_was_answered_is_not() {
     assert_eq!(error.kind(), ErrorKind::Failed, "after three retries it is over");
     assert!(bench.retry.head(&key("a")).await.is_ok());
 
-    for kind in [ErrorKind::NotFound, ErrorKind::AccessDenied, ErrorKind::QuotaExceeded] {
+    for kind in [
+        ErrorKind::NotFound,
+        ErrorKind::AccessDenied,
+        ErrorKind::QuotaExceeded,
+        ErrorKind::Misconfigured,
+    ] {
         bench.store.script(Op::Head, [Fault::Refuse(kind)]);
         assert_eq!(bench.retry.head(&key("a")).await.unwrap_err().kind(), kind);
     }
@@ -440,6 +445,28 @@ async fn nothing_is_begun_after_the_deadline_but_one_look() {
     bench.store.script(Op::Head, [Fault::Delay(SECOND)]);
     let slow: Arc<dyn Backend> = Arc::new(retry);
     assert!(write(&*slow, "b", "one", PutMode::Create).await.is_ok());
+}
+
+/// 90 s of an attempt are no reason to give up what takes so long by its size.
+#[tokio::test(start_paused = true)]
+async fn large_uploads_are_worth_another_try_after_a_long_one() {
+    let bench = bench();
+    let limited = crate::layer::Timeout::new(bench.store.clone(), SECOND * 50);
+    let policy = RetryPolicy { seed: Some(1), ..RetryPolicy::new(3) };
+    let retry = Retry::new(Arc::new(limited), policy, bench.metrics.clone());
+    bench.store.script(Op::Put, [Fault::Hang]);
+    let (payload, started) = (Bytes::from(vec![7; 40 << 20]), Instant::now());
+    let attributes = Attributes::new("text/plain");
+    retry.put(&key("a"), payload.into(), attributes, PutMode::Overwrite).await.unwrap();
+    assert!(started.elapsed() >= SECOND * 90);
+    // What is small and took as long is given up.
+    let limited = crate::layer::Timeout::new(bench.store.clone(), SECOND * 90);
+    let policy = RetryPolicy { seed: Some(1), ..RetryPolicy::new(3) };
+    let retry = Retry::new(Arc::new(limited), policy, bench.metrics.clone());
+    bench.store.script(Op::Put, [Fault::Hang]);
+    let (payload, attributes) = (Bytes::from_static(b"x"), Attributes::new("text/plain"));
+    let given_up = retry.put(&key("a"), payload.into(), attributes, PutMode::Overwrite).await;
+    assert_eq!(given_up.unwrap_err().kind(), ErrorKind::Timeout);
 }
 
 #[tokio::test(start_paused = true)]
