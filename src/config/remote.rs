@@ -13,6 +13,9 @@ use crate::model::{Encryption, Provider};
 const ENCRYPTIONS: &[(&str, Encryption)] =
     &[("none", Encryption::None), ("AES256", Encryption::Aes256), ("aws:kms", Encryption::Kms)];
 
+/// Behind an account's id, and where there is one, a jurisdiction.
+const R2_DOMAIN: &str = ".r2.cloudflarestorage.com";
+
 const YES_OR_NO: &[(&str, bool)] = &[("true", true), ("false", false)];
 
 /// A bucket and how it is reached.
@@ -99,6 +102,15 @@ impl RemoteConfig {
             Provider::R2 => said.of_r2(reader, encryption),
             _ => said.of_s3(reader),
         };
+        if provider == Provider::R2
+            && let (Some(own), Some(seen)) = (&endpoint, &presign_endpoint)
+            && is_cloudflares(own)
+            && !is_cloudflares(seen)
+        {
+            let text = "R2 honours signed URLs at the account's own domain only, not at a domain of \
+                        yours: remove it (R2_CDN_URL is for public reads)";
+            reader.mistake(&name::PRESIGN_ENDPOINT, text);
+        }
         // A bucket in the host name needs a name service and certificates for it.
         let path_style = said.path_style.unwrap_or(endpoint.is_some());
         Some(Self {
@@ -134,9 +146,10 @@ impl Said {
         if bucket.is_none() {
             reader.missing(&name::R2_BUCKET, "the provider `r2` needs a bucket");
         }
-        let of_account = self.r2_account.as_ref().and_then(|account| {
-            BaseUrl::parse(&format!("https://{account}.r2.cloudflarestorage.com")).ok()
-        });
+        let of_account = self
+            .r2_account
+            .as_ref()
+            .and_then(|account| BaseUrl::parse(&format!("https://{account}{R2_DOMAIN}")).ok());
         let endpoint = self.r2_endpoint.clone().or(of_account).or_else(|| self.endpoint.clone());
         if endpoint.is_none() {
             let text = "the provider `r2` needs the account's id, or R2_ENDPOINT";
@@ -158,6 +171,11 @@ impl Said {
         let credentials = pair(reader, names, key_id, secret);
         (endpoint, Some("auto".to_owned()), bucket, credentials)
     }
+}
+
+fn is_cloudflares(url: &BaseUrl) -> bool {
+    let host = url.as_str().split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next());
+    host.is_some_and(|host| host.ends_with(R2_DOMAIN))
 }
 
 /// Both, or none: half a pair would silently fall back to other credentials.
