@@ -58,7 +58,8 @@ pub enum Command {
     /// Try what the configured S3 or R2 backend can do, and print it.
     ///
     /// Writes, reads and removes throw-away objects below .proof-storage/doctor/ in the bucket.
-    /// Exits with 0 where it could be examined, with 1 where it could not.
+    /// Exits with 0 where the service finds what it needs, with 1 where the bucket cannot be reached
+    /// or written, or something is missing.
     Doctor {
         /// Print JSON.
         #[arg(long)]

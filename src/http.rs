@@ -34,7 +34,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 pub use admission::Budget;
 pub use problem::{Code, Problem};
 pub use signing::{Grant, MIN_SECRET_BYTES, Pins, SignedMethod, Signer, TokenError};
-pub use state::{AppState, BreakerView, CorsOrigins, Inner, Settings};
+pub use state::{AppState, BreakerStands, BreakerView, CorsOrigins, Inner, Settings};
 
 use crate::telemetry::Route;
 

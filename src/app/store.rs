@@ -12,10 +12,10 @@ use crate::backend::Backend;
 use crate::backend::embedded::{self, CommitGroup, CommitObserver, Embedded};
 use crate::backend::s3::{self, S3};
 use crate::config::{RemoteConfig, StorageConfig};
-use crate::http::BreakerView;
+use crate::http::{BreakerStands, BreakerView};
 use crate::layer::{
-    Breaker, BreakerPolicy, Inventory, InventoryPolicy, Limit, LimitPolicy, Metered, Pace,
-    PacePolicy, Retry, RetryPolicy, Timeout,
+    Breaker, BreakerPolicy, BreakerStatus, Inventory, InventoryPolicy, Limit, LimitPolicy, Metered,
+    Pace, PacePolicy, Retry, RetryPolicy, Timeout,
 };
 use crate::model::{Provider, StoreError};
 use crate::telemetry::Metrics;
@@ -93,7 +93,10 @@ impl Store {
             let policy = BreakerPolicy::default();
             let breaker = Breaker::new(backend, name, policy, metrics);
             let handle = breaker.handle();
-            breaker_view = Some(Box::new(move || handle.status().state));
+            breaker_view = Some(Box::new(move || {
+                let BreakerStatus { state, last_error, .. } = handle.status();
+                BreakerStands { state, last_error }
+            }));
             backend = Arc::new(breaker);
             let policy = RetryPolicy::new(config.max_retries);
             backend = Arc::new(Retry::new(backend, policy, metrics.clone()));
@@ -110,7 +113,7 @@ impl Store {
     }
 
     /// Finds out what a remote store can do, and goes on trying until it answers: a store that is
-    /// down at start-up comes back some time.
+    /// down or ailing at start-up comes back some time.
     pub(super) fn learn(&self) -> JoinHandle<()> {
         let remote = match self {
             Self::Local(_) => None,
@@ -127,14 +130,20 @@ impl Store {
                             let (verdict, feature) = (finding.verdict, finding.feature);
                             tracing::info!(feature, ?verdict, detail = finding.detail, "examined");
                         }
-                        break;
+                        for note in &report.notes {
+                            tracing::warn!("{note}");
+                        }
+                        if report.conclusive {
+                            break;
+                        }
+                        tracing::warn!("the backend failed while it was examined: once more later");
                     }
                     Err(error) => {
                         tracing::warn!(?error, "the backend cannot be examined yet");
-                        tokio::time::sleep(wait).await;
-                        wait = (wait * 2).min(EXAMINATION_AGAIN);
                     }
                 }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(EXAMINATION_AGAIN);
             }
         })
     }
@@ -186,11 +195,13 @@ impl CommitObserver for CommitMetrics {
     }
 }
 
-/// Examines the configured remote backend; `None` where it is the embedded store.
+/// Examines a remote backend.
 ///
 /// # Errors
 /// The first write failed.
-pub async fn examine(config: &StorageConfig) -> Option<Result<s3::Report, StoreError>> {
-    let remote = config.remote.as_ref()?;
-    Some(S3::connect(options(config, remote)).await.examine().await)
+pub async fn examine(
+    config: &StorageConfig,
+    remote: &RemoteConfig,
+) -> Result<s3::Report, StoreError> {
+    S3::connect(options(config, remote)).await.examine().await
 }

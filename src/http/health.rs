@@ -8,26 +8,30 @@ use serde_json::json;
 use super::extract::NoQuery;
 use super::problem::Problem;
 use super::render::timestamp;
-use super::state::AppState;
+use super::state::{AppState, BreakerStands};
 use crate::telemetry::BreakerState;
-use crate::vault::Status;
+use crate::vault::{Health, Status};
 
 /// `GET /health`: always 200 while the process serves; touches no backend.
 pub async fn health(State(state): State<AppState>, _: NoQuery) -> impl IntoResponse {
     let health = state.monitor.health();
     let provider = state.monitor.provider();
+    let breaker = state.breaker.as_ref().map(|stands| stands());
+    let error = cause(&health, breaker.as_ref());
+    let errors: Vec<_> = state.monitor.notes().iter().chain(&error).collect();
     Json(json!({
         "status": health.status,
         "healthy": health.status != Status::Down,
         "latency": milliseconds(health.latency),
-        "errors": state.monitor.errors(),
+        "errors": errors,
         "backends": [{
             "name": provider,
             "provider": provider,
             "status": health.status,
             "latency": milliseconds(health.latency),
             "checked_at": timestamp(health.checked_at),
-            "error": health.error,
+            "breaker": breaker.map(|stands| word(stands.state)),
+            "error": error,
         }],
         "version": env!("CARGO_PKG_VERSION"),
     }))
@@ -40,7 +44,9 @@ pub async fn ready(State(state): State<AppState>, _: NoQuery) -> impl IntoRespon
     } else {
         let health = state.monitor.health();
         let down = health.status == Status::Down;
-        down.then(|| health.error.unwrap_or_else(|| "the backend is down".to_owned()))
+        let breaker = state.breaker.as_ref().map(|stands| stands());
+        let why = || cause(&health, breaker.as_ref());
+        down.then(|| why().unwrap_or_else(|| "the backend is down".to_owned()))
     };
     match reason {
         None => (StatusCode::OK, Json(json!({ "ready": true }))),
@@ -55,6 +61,9 @@ pub async fn ready(State(state): State<AppState>, _: NoQuery) -> impl IntoRespon
 pub async fn backends(State(state): State<AppState>, _: NoQuery) -> impl IntoResponse {
     let health = state.monitor.health();
     let backend = state.vault.backend();
+    let capabilities = backend.capabilities();
+    let breaker = state.breaker.as_ref().map(|stands| stands());
+    let last_error = cause(&health, breaker.as_ref());
     Json(json!({
         "mode": "single",
         "backends": [{
@@ -62,18 +71,30 @@ pub async fn backends(State(state): State<AppState>, _: NoQuery) -> impl IntoRes
             "provider": backend.provider(),
             "role": "read-write",
             "status": health.status,
-            "capabilities": backend.capabilities(),
-            "breaker": state.breaker.as_ref().map(|stands| match stands() {
-                BreakerState::Closed => "closed",
-                BreakerState::HalfOpen => "half-open",
-                BreakerState::Open => "open",
-            }),
+            "capabilities": capabilities,
+            "notes": capabilities.notes(),
+            "breaker": breaker.map(|stands| word(stands.state)),
             "latency": milliseconds(health.latency),
             "pending_repairs": 0,
-            "last_error": health.error,
+            "last_error": last_error,
             "checked_at": timestamp(health.checked_at),
         }],
     }))
+}
+
+/// Why the last probe failed. An open breaker refuses probes too, and knows what opened it.
+fn cause(health: &Health, breaker: Option<&BreakerStands>) -> Option<String> {
+    let error = health.error.clone()?;
+    let before = breaker.filter(|stands| stands.state != BreakerState::Closed);
+    Some(before.and_then(|stands| stands.last_error.clone()).unwrap_or(error))
+}
+
+fn word(state: BreakerState) -> &'static str {
+    match state {
+        BreakerState::Closed => "closed",
+        BreakerState::HalfOpen => "half-open",
+        BreakerState::Open => "open",
+    }
 }
 
 /// `GET /v1/stats`

@@ -13,8 +13,17 @@ use crate::vault::{Monitor, Vault};
 #[derive(Clone)]
 pub struct AppState(Arc<Inner>);
 
+/// How the breaker before the backend stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakerStands {
+    /// Whether calls reach the backend.
+    pub state: BreakerState,
+    /// Text for clients of the latest failure that counted.
+    pub last_error: Option<String>,
+}
+
 /// Asks a breaker how it stands.
-pub type BreakerView = Box<dyn Fn() -> BreakerState + Send + Sync>;
+pub type BreakerView = Box<dyn Fn() -> BreakerStands + Send + Sync>;
 
 /// The parts; made once by the application.
 pub struct Inner {

@@ -3,6 +3,7 @@
 mod faults;
 mod names;
 mod permissions;
+mod process;
 pub mod promises;
 mod records;
 mod uploads;
