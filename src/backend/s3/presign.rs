@@ -9,9 +9,9 @@ use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_sdk_s3::types::ServerSideEncryption;
 
 use super::S3;
+use super::conditions::conditions;
 use super::error::chain;
 use super::meta::now;
-use super::write::conditions;
 use crate::model::{
     Encryption, ErrorKind, ObjectKey, PresignMethod, Presigned, PutMode, StoreError,
 };

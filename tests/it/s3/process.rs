@@ -247,6 +247,8 @@ fn stats_before_the_first_inventory_say_when_to_come_back() {
     let service = Service::start(&reaching(&server));
     let stats = service.until("/v1/stats", |said| said["total_objects"] == 3);
     assert_eq!((stats["exact"].as_bool(), stats["total_size"].as_u64()), (Some(false), Some(15)));
+    // The examination lists as well.
+    service.until("/v1/backends", |said| said["backends"][0]["capabilities"]["tags"] == "native");
     let before = server.requests();
     for _ in 0..20 {
         service.json("/v1/stats");
