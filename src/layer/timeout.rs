@@ -134,9 +134,8 @@ impl Backend for Timeout {
     }
 
     async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
-        // So many keys go into one call of a remote store.
-        let calls = u32::try_from(keys.len().div_ceil(1000)).unwrap_or(u32::MAX);
-        let limit = self.limit.saturating_mul(calls.max(1));
+        let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        let limit = self.limit + crate::backend::TIME_FOR_EACH_DELETE * count;
         match tokio::time::timeout(limit, self.inner.delete_many(keys)).await {
             Ok(results) => results,
             Err(_) => keys.iter().map(|_| Err(self.expired(limit))).collect(),

@@ -7,6 +7,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::client::allowance;
 use super::conditions::conditions;
 use super::error::chain;
 use super::meta::etag;
@@ -106,7 +107,9 @@ impl S3 {
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(parts).build())
             .send();
         // The backend may put the parts together before it answers.
-        let answer = self.in_time(prepared.payload.len(), Effect::Write, Box::pin(completed)).await;
+        let answer = self
+            .in_time(allowance(prepared.payload.len()), Effect::Write, Box::pin(completed))
+            .await;
         let answer = answer.map_err(|error| self.refused_write(prepared, mode, error))?;
         upload.finished = true;
         Ok(Written {
@@ -172,7 +175,9 @@ impl S3 {
             .checksum_sha256(&sha256)
             .body(ByteStream::from(bytes))
             .send();
-        let sent = self.in_time(AT_ONCE as u64 * PART_BYTES, Effect::Read, Box::pin(sent)).await?;
+        let sent = self
+            .in_time(allowance(AT_ONCE as u64 * PART_BYTES), Effect::Read, Box::pin(sent))
+            .await?;
         if etag(sent.e_tag.as_deref()).is_none() {
             let detail = "the backend answered without an ETag: the part may not be there";
             return Err(self.error(ErrorKind::Failed, detail));

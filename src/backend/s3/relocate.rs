@@ -12,6 +12,7 @@ use aws_sdk_s3::types::{MetadataDirective, ServerSideEncryption, StorageClass, T
 use futures_util::StreamExt as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::client::allowance;
 use super::conditions::conditions;
 use super::meta::quoted;
 use super::options::CopyConditions;
@@ -235,12 +236,12 @@ impl S3 {
         let support = self.support_of(mode)?;
         let said = self.sent(support, mode);
         let sent = Box::pin(self.send_copy(request.clone(), &said));
-        let mut sent = self.in_time(before.stored_size, Effect::Write, sent).await;
+        let mut sent = self.in_time(allowance(before.stored_size), Effect::Write, sent).await;
         if let Err(error) = &sent
             && self.is_header_refused(support, &said, error)
         {
             let again = Box::pin(self.send_copy(request, &PutMode::Overwrite));
-            sent = self.in_time(before.stored_size, Effect::Write, again).await;
+            sent = self.in_time(allowance(before.stored_size), Effect::Write, again).await;
         }
         if let Err(error) = sent {
             return Err(self.of_copy(before, mode, error).await);

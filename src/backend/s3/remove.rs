@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use super::error::of_code;
 use super::meta::quoted;
 use super::{Effect, S3, translate};
+use crate::backend::TIME_FOR_EACH_DELETE;
 use crate::model::{ETag, ErrorKind, ObjectKey, PutMode, StoreError, Support};
 
 /// Keys that one call of S3 takes.
@@ -164,10 +165,11 @@ impl S3 {
         }
         let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build();
         let delete = delete.map_err(|error| invalid(&error))?;
-        let request = self.client().delete_objects().bucket(self.bucket()).delete(delete);
-        let answer = request.send().await;
+        let client = &self.shared.clients.transfers;
+        let request = client.delete_objects().bucket(self.bucket()).delete(delete);
+        let extra = TIME_FOR_EACH_DELETE * keys.len() as u32;
+        let answer = self.in_time(extra, Effect::Write, Box::pin(request.send())).await?;
         let provider = self.shared.options.provider;
-        let answer = answer.map_err(|error| translate(provider, Effect::Write, error))?;
         let mut failures = Vec::new();
         for failure in answer.errors.unwrap_or_default() {
             let (code, message) = (failure.code.as_deref(), failure.message.as_deref());

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 
 use super::attributes::{metadata_bytes, tags_to_form, to_metadata};
+use super::client::allowance;
 use super::conditions::conditions;
 use super::meta::{encryption, etag, now};
 use super::multipart::{PART_BYTES, Upload};
@@ -246,7 +247,7 @@ impl S3 {
         let (if_none_match, if_match) = conditions(mode);
         let request = request.set_if_none_match(if_none_match).set_if_match(if_match);
         let answer = match is_large {
-            true => self.in_time(length, Effect::Write, Box::pin(request.send())).await,
+            true => self.in_time(allowance(length), Effect::Write, Box::pin(request.send())).await,
             false => request
                 .send()
                 .await

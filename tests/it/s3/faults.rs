@@ -1,14 +1,17 @@
 //! What a misbehaving backend makes of a call: one attempt, honestly told.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use fake_s3::{Effect, FakeS3, Fault, Personality};
 use proof_storage::backend::Backend as _;
+use proof_storage::backend::s3::{Options, S3};
 use proof_storage::model::{
     Attributes, Body, Digest, ErrorKind, GetOptions, ObjectKey, Provider, PutMode, Representation,
     StoreError, Stored,
 };
 
-use super::examined;
+use super::{examined, options};
 
 fn key() -> ObjectKey {
     ObjectKey::new("proofs/a.json")
@@ -61,6 +64,21 @@ async fn a_failed_write_says_whether_it_may_have_happened() {
         let said = error.detail().contains("the write may have happened");
         assert_eq!(said, kind == ErrorKind::Indeterminate, "{label}: {error}");
     }
+}
+
+/// Some backends go through a batch key by key.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_keys_are_waited_for_longer_than_one() {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let timeout = Duration::from_millis(500);
+    let backend = S3::connect(Options { timeout, ..options(&server, Provider::S3) }).await;
+    let slow = || Fault::new(Effect::Delay(Duration::from_secs(2))).on("DeleteObjects");
+    server.fault(slow());
+    let keys: Vec<_> = (0..1000).map(|n| ObjectKey::new(format!("proofs/{n}"))).collect();
+    assert!(backend.delete_many(&keys).await.iter().all(Result::is_ok));
+    server.fault(slow());
+    let alone = backend.delete_many(&keys[..1]).await.remove(0);
+    assert_eq!(alone.expect_err("it took too long").kind(), ErrorKind::Timeout);
 }
 
 #[tokio::test(flavor = "multi_thread")]
