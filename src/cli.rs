@@ -60,7 +60,8 @@ pub enum Command {
     /// Try what each configured S3 or R2 backend can do, and print it.
     ///
     /// Writes, reads and removes throw-away objects below .proof-storage/doctor/ in each bucket.
-    /// Exits with 0 where all could be examined, with 1 where one could not.
+    /// Exits with 0 where the service finds what it needs in all of them, with 1 where one cannot be
+    /// reached or written, or something is missing.
     Doctor {
         /// Print JSON.
         #[arg(long)]

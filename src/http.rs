@@ -35,7 +35,9 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 pub use admission::Budget;
 pub use problem::{Code, Problem};
 pub use signing::{Grant, MIN_SECRET_BYTES, Pins, SignedMethod, Signer, TokenError};
-pub use state::{AppState, BreakerView, CorsOrigins, Inner, Member, PoolState, PoolView, Settings};
+pub use state::{
+    AppState, BreakerStands, BreakerView, CorsOrigins, Inner, Member, PoolState, PoolView, Settings,
+};
 
 use crate::telemetry::Route;
 

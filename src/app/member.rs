@@ -84,8 +84,17 @@ impl Member {
         async move {
             let Store::Remote(store) = store else { return };
             let mut wait = FIRST_EXAMINATION_AGAIN;
-            while let Err(error) = examine(&name, &store).await {
-                tracing::warn!(backend = %name, ?error, "the backend cannot be examined yet");
+            loop {
+                match examine(&name, &store).await {
+                    Ok(true) => return,
+                    Ok(false) => tracing::warn!(
+                        backend = %name,
+                        "the backend failed while it was examined: once more later"
+                    ),
+                    Err(error) => {
+                        tracing::warn!(backend = %name, ?error, "the backend cannot be examined yet");
+                    }
+                }
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(EXAMINATION_AGAIN);
             }
@@ -188,14 +197,18 @@ fn layered(
     (Arc::new(Metered::new(backend, metrics)), handle)
 }
 
-async fn examine(name: &str, store: &S3) -> Result<(), StoreError> {
+/// Examines a bucket once, and takes over what was found; answers whether that is the last word.
+async fn examine(name: &str, store: &S3) -> Result<bool, StoreError> {
     let report = store.examine().await?;
     store.learn(&report);
     for finding in &report.findings {
         let (verdict, feature) = (finding.verdict, finding.feature);
         tracing::info!(backend = name, feature, ?verdict, detail = finding.detail, "examined");
     }
-    Ok(())
+    for note in &report.notes {
+        tracing::warn!(backend = name, "{note}");
+    }
+    Ok(report.conclusive)
 }
 
 /// How a configured bucket is reached.

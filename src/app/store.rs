@@ -15,8 +15,8 @@ use super::StartError;
 use super::member::{Company, Member};
 use crate::backend::Backend;
 use crate::config::{Config, PoolConfig};
-use crate::http::{self, BreakerView, PoolState, PoolView};
-use crate::layer::{Inventory, InventoryPolicy};
+use crate::http::{self, BreakerStands, BreakerView, PoolState, PoolView};
+use crate::layer::{BreakerStatus, Inventory, InventoryPolicy};
 use crate::model::StoreError;
 use crate::pool::{MemberSetup, Pool, PoolPolicy, Reconcile, ReconcileReport};
 use crate::telemetry::{MemberFigures, Metrics, PoolFigures};
@@ -89,7 +89,10 @@ impl Store {
             )
             .await;
             let breaker = member.breaker.clone().map(|handle| {
-                let view: BreakerView = Box::new(move || handle.status().state);
+                let view: BreakerView = Box::new(move || {
+                    let BreakerStatus { state, last_error, .. } = handle.status();
+                    BreakerStands { state, last_error }
+                });
                 view
             });
             let (role, quota_bytes) = (config.role, config.quota_bytes);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! put ─┬ in memory ── PutObject ───────────┐ conditions: the backend's own where the probe saw
-//!      └ in a file ── multipart, N at once ┘ them work, else this process's (`writers`)
+//!      └ in a file ── multipart, N at once ┘ them work, else this process's (`conditions`)
 //! get, head ── GetObject, HeadObject         list ── ListObjectsV2, by start-after
 //! copy ── CopyObject, then HeadObject        move ── copy, read back, then DeleteObject
 //! ```
@@ -12,6 +12,7 @@
 
 mod attributes;
 mod client;
+mod conditions;
 mod credentials;
 mod error;
 mod examine;
@@ -67,6 +68,8 @@ struct Shared {
     capabilities: RwLock<Capabilities>,
     /// Whether an examination wrote and read here, and saw a missing key refused with 403.
     hides_missing: AtomicBool,
+    /// Whether the header of a condition was answered 501.
+    refuses_conditions: AtomicBool,
 }
 
 impl S3 {
@@ -84,6 +87,7 @@ impl S3 {
             parts: Arc::new(Semaphore::new(PARTS_IN_MEMORY)),
             capabilities: RwLock::new(assumed(&options)),
             hides_missing: AtomicBool::new(false),
+            refuses_conditions: AtomicBool::new(false),
             options,
         };
         Self { shared: Arc::new(shared) }

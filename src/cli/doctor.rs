@@ -1,5 +1,6 @@
 //! `doctor`: what the configured backends really do, found by trying them.
 
+use std::error::Error as _;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -9,7 +10,10 @@ use super::{EXIT_MISTAKE, Report};
 use crate::app::{self, Examined, Found};
 use crate::backend::s3;
 use crate::config::{Config, PoolConfig, Sources};
-use crate::model::PoolMode;
+use crate::model::{PoolMode, StoreError};
+
+/// Seconds that clocks may be apart before it is worth a word. S3 refuses requests from 900 s on.
+const SKEW: u64 = 60;
 
 /// Examines every backend and prints what was found.
 pub fn run_doctor(sources: Sources, json: bool) -> ExitCode {
@@ -32,7 +36,11 @@ fn report(examined: &[Examined], pool: PoolConfig, json: bool) -> Report {
             code: EXIT_MISTAKE,
         };
     }
-    let failed = examined.iter().any(|backend| matches!(backend.found, Found::Failed(_)));
+    let failed = examined.iter().any(|backend| match &backend.found {
+        Found::Failed(_) => true,
+        Found::Report(report) => !report.problems.is_empty(),
+        Found::Embedded(_) => false,
+    });
     let out = if json { format!("{:#}\n", document(examined, pool)) } else { text(examined, pool) };
     Report { out, err: String::new(), code: u8::from(failed) }
 }
@@ -46,7 +54,7 @@ fn document(examined: &[Examined], pool: PoolConfig) -> Value {
         let (report, error) = match &backend.found {
             Found::Embedded(_) => (None, None),
             Found::Report(report) => (Some(report), None),
-            Found::Failed(error) => (None, Some(format!("{error:?}"))),
+            Found::Failed(error) => (None, Some(why(error))),
         };
         json!({
             "name": backend.name,
@@ -71,7 +79,7 @@ fn text(examined: &[Examined], pool: PoolConfig) -> String {
                 let _ = writeln!(text, "the embedded store in {folder}; nothing to try");
             }
             Found::Failed(error) => {
-                let _ = writeln!(text, "cannot be examined: {error:?}");
+                let _ = writeln!(text, "cannot be examined: {}", why(error));
             }
             Found::Report(report) => findings(report, &mut text),
         }
@@ -85,6 +93,14 @@ fn text(examined: &[Examined], pool: PoolConfig) -> String {
         text.push_str(together(pool.mode));
     }
     text
+}
+
+/// What went wrong, with its cause.
+fn why(error: &StoreError) -> String {
+    match error.source() {
+        Some(cause) => format!("{error} ({cause})"),
+        None => error.to_string(),
+    }
 }
 
 fn findings(report: &s3::Report, text: &mut String) {
@@ -101,7 +117,16 @@ fn findings(report: &s3::Report, text: &mut String) {
         let _ = writeln!(text, "  {:width$}  {verdict:7}  {}", finding.feature, finding.detail);
     }
     if let Some(skew) = report.clock_skew {
-        let _ = writeln!(text, "  its clock is {skew} s from ours");
+        let late = skew.unsigned_abs() > SKEW;
+        let advice = if late { ": set the clock, requests are refused from 900 s on" } else { "" };
+        let _ = writeln!(text, "  its clock is {skew} s from ours{advice}");
+    }
+    for note in &report.notes {
+        let _ = writeln!(text, "  note: {note}");
+    }
+    if !report.problems.is_empty() {
+        let problems = report.problems.join(", ");
+        let _ = writeln!(text, "  the service needs, and does not find: {problems}");
     }
 }
 
@@ -122,7 +147,7 @@ fn together(mode: PoolMode) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ErrorKind, Provider, Role, StoreError};
+    use crate::model::{ErrorKind, Provider, Role};
 
     fn examined(name: &str, provider: Provider, found: Found) -> Examined {
         Examined { name: name.into(), provider, role: Role::ReadWrite, found }
@@ -150,7 +175,7 @@ mod tests {
         let told = report(&members, pool(), false);
         assert_eq!(told.code, 1);
         for part in [
-            "far (s3, read-write): cannot be examined: Unavailable at s3: nobody answers",
+            "far (s3, read-write): cannot be examined: nobody answers",
             "near (local, read-write): the embedded store in /data",
             "unreadable while it is dark",
         ] {

@@ -239,5 +239,6 @@ fn report(table: &mut TableReader<'_, '_>, flaw: Flaw, provider: Provider) {
         Flaw::NeedlessEncryption => table.mistake(&key::ENCRYPTION, &text),
         Flaw::NeedlessRegion => table.warn(&key::REGION, &text),
         Flaw::IdleKmsKey => table.warn(&key::KMS_KEY_ID, &text),
+        Flaw::ForeignSigning => table.mistake(&key::PRESIGN_ENDPOINT, &text),
     }
 }

@@ -6,6 +6,9 @@ use super::secret::Secret;
 use super::url::BaseUrl;
 use crate::model::{Encryption, Provider};
 
+/// Behind an account's id, and where there is one, a jurisdiction.
+const R2_DOMAIN: &str = ".r2.cloudflarestorage.com";
+
 /// A bucket and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteConfig {
@@ -79,6 +82,7 @@ pub(super) enum Flaw {
     NeedlessEncryption,
     NeedlessRegion,
     IdleKmsKey,
+    ForeignSigning,
 }
 
 impl Flaw {
@@ -97,6 +101,11 @@ impl Flaw {
             }
             Self::NeedlessRegion => "has no effect: the region of R2 is always `auto`".into(),
             Self::IdleKmsKey => "is used only where a caller asks for aws:kms".into(),
+            Self::ForeignSigning => {
+                "R2 honours signed URLs at the account's own domain only, not at a domain of yours: \
+                 remove it (R2_CDN_URL is for public reads)"
+                    .into()
+            }
         }
     }
 }
@@ -112,13 +121,17 @@ impl Said {
         let mut flaws = Vec::new();
         let mut flaw = |is_one: bool, flaw| flaws.extend(is_one.then_some(flaw));
         let encryption = self.encryption.unwrap_or(Encryption::None);
-        let of_account = self.account_id.as_ref().and_then(|account| {
-            BaseUrl::parse(&format!("https://{account}.r2.cloudflarestorage.com")).ok()
-        });
+        let of_account = self
+            .account_id
+            .as_ref()
+            .and_then(|account| BaseUrl::parse(&format!("https://{account}{R2_DOMAIN}")).ok());
         let endpoint = self.endpoint.or(of_account.filter(|_| is_r2));
         flaw(self.bucket.is_none(), Flaw::NoBucket);
         flaw(is_r2 && endpoint.is_none(), Flaw::NoAccount);
         flaw(is_r2 && encryption != Encryption::None, Flaw::NeedlessEncryption);
+        let foreign = endpoint.as_ref().is_some_and(is_cloudflares)
+            && self.presign_endpoint.as_ref().is_some_and(|url| !is_cloudflares(url));
+        flaw(is_r2 && foreign, Flaw::ForeignSigning);
         let other_region = self.region.as_deref().is_some_and(|region| region != "auto");
         flaw(is_r2 && other_region, Flaw::NeedlessRegion);
         let idle_key = self.kms_key_id.is_some() && encryption != Encryption::Kms;
@@ -159,4 +172,9 @@ impl Said {
         };
         (Some(remote), flaws)
     }
+}
+
+fn is_cloudflares(url: &BaseUrl) -> bool {
+    let host = url.as_str().split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next());
+    host.is_some_and(|host| host.ends_with(R2_DOMAIN))
 }

@@ -130,5 +130,6 @@ fn report(reader: &mut Reader<'_>, flaw: Flaw, provider: Provider) {
         Flaw::NeedlessEncryption => reader.mistake(&name::ENCRYPTION, &text),
         Flaw::NeedlessRegion => reader.warn(&format!("STORAGE_REGION {text}")),
         Flaw::IdleKmsKey => reader.warn(&format!("STORAGE_KMS_KEY_ID {text}")),
+        Flaw::ForeignSigning => reader.mistake(&name::PRESIGN_ENDPOINT, &text),
     }
 }

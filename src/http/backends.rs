@@ -27,8 +27,9 @@ pub async fn backends(State(state): State<AppState>, _: NoQuery) -> impl IntoRes
 }
 
 fn member(member: &Member, pool: Option<&PoolState>) -> Value {
-    let Member { role, quota_bytes, monitor, breaker } = member;
-    let health = monitor.health();
+    let Member { role, quota_bytes, monitor, .. } = member;
+    let (health, breaker) = member.health();
+    let capabilities = monitor.capabilities();
     let mut of_pool = pool.iter().flat_map(|pool| &pool.figures.members);
     let figures = of_pool.find(|figures| *figures.name == *monitor.name());
     json!({
@@ -36,12 +37,9 @@ fn member(member: &Member, pool: Option<&PoolState>) -> Value {
         "provider": monitor.provider(),
         "role": role,
         "status": health.status,
-        "capabilities": monitor.capabilities(),
-        "breaker": breaker.as_ref().map(|stands| match stands() {
-            BreakerState::Closed => "closed",
-            BreakerState::HalfOpen => "half-open",
-            BreakerState::Open => "open",
-        }),
+        "capabilities": capabilities,
+        "notes": capabilities.notes(),
+        "breaker": breaker.map(word),
         "latency": milliseconds(health.latency),
         "quota_bytes": quota_bytes,
         "full": figures.is_some_and(|figures| figures.full),
@@ -50,6 +48,15 @@ fn member(member: &Member, pool: Option<&PoolState>) -> Value {
         "last_error": health.error,
         "checked_at": timestamp(health.checked_at),
     })
+}
+
+/// The contract's word, which is not the label of the metrics.
+pub(super) fn word(state: BreakerState) -> &'static str {
+    match state {
+        BreakerState::Closed => "closed",
+        BreakerState::HalfOpen => "half-open",
+        BreakerState::Open => "open",
+    }
 }
 
 fn together(pool: &PoolState, state: &AppState) -> Value {

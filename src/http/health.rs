@@ -7,9 +7,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json};
 use serde_json::json;
 
+use super::backends::word;
 use super::extract::NoQuery;
 use super::render::{milliseconds, timestamp};
 use super::state::{AppState, Member, PoolState};
+use crate::telemetry::BreakerState;
 use crate::vault::{Health, Status};
 
 /// Age from which a waiting repair calls for a person. A delete waits for a quarter of an hour by
@@ -18,7 +20,7 @@ const OLD_REPAIR: Duration = Duration::from_secs(1800);
 
 /// What the last probes say of all backends together.
 struct Overview<'a> {
-    members: Vec<(&'a Member, Health)>,
+    members: Vec<(&'a Member, Health, Option<BreakerState>)>,
     pool: Option<PoolState>,
 }
 
@@ -29,13 +31,14 @@ pub async fn health(State(state): State<AppState>, _: NoQuery) -> impl IntoRespo
     let backends: Vec<_> = overview
         .members
         .iter()
-        .map(|(Member { monitor, .. }, health)| {
+        .map(|(Member { monitor, .. }, health, breaker)| {
             json!({
                 "name": monitor.name(),
                 "provider": monitor.provider(),
                 "status": health.status,
                 "latency": milliseconds(health.latency),
                 "checked_at": timestamp(health.checked_at),
+                "breaker": breaker.map(word),
                 "error": health.error,
             })
         })
@@ -70,13 +73,16 @@ pub async fn ready(State(state): State<AppState>, _: NoQuery) -> impl IntoRespon
 
 impl<'a> Overview<'a> {
     fn of(state: &'a AppState) -> Self {
-        let members = state.members.iter().map(|member| (member, member.monitor.health()));
+        let members = state.members.iter().map(|member| {
+            let (health, breaker) = member.health();
+            (member, health, breaker)
+        });
         Self { members: members.collect(), pool: state.pool.as_ref().map(|stands| stands()) }
     }
 
     /// Down where no backend serves, degraded where anything calls for a person.
     fn status(&self) -> Status {
-        let mut of_members = self.members.iter().map(|(_, health)| health.status);
+        let mut of_members = self.members.iter().map(|(_, health, _)| health.status);
         if of_members.clone().all(|status| status == Status::Down) {
             return Status::Down;
         }
@@ -86,9 +92,11 @@ impl<'a> Overview<'a> {
 
     /// Of the first backend that serves.
     fn latency(&self) -> Duration {
-        let serves = |(_, health): &&(&Member, Health)| health.status != Status::Down;
+        let serves = |(_, health, _): &&(&Member, Health, Option<BreakerState>)| {
+            health.status != Status::Down
+        };
         let first = self.members.iter().find(serves).or(self.members.first());
-        first.map(|(_, health)| health.latency).unwrap_or_default()
+        first.map(|(_, health, _)| health.latency).unwrap_or_default()
     }
 
     fn errors(&self) -> Vec<String> {
@@ -96,8 +104,9 @@ impl<'a> Overview<'a> {
             1 => error,
             _ => format!("{}: {error}", monitor.name()),
         };
-        let of_members = self.members.iter().flat_map(|(Member { monitor, .. }, _)| {
-            monitor.errors().into_iter().map(move |error| named(monitor, error))
+        let of_members = self.members.iter().flat_map(|(Member { monitor, .. }, health, _)| {
+            let errors = monitor.notes().iter().chain(&health.error).cloned();
+            errors.map(move |error| named(monitor, error))
         });
         of_members.chain(self.troubles()).collect()
     }
@@ -121,7 +130,7 @@ impl<'a> Overview<'a> {
             troubles
                 .push(format!("{} copies with wrong bytes were put aside", figures.quarantined));
         }
-        let takes = self.members.iter().map(|(member, _)| member.role.takes_writes());
+        let takes = self.members.iter().map(|(member, ..)| member.role.takes_writes());
         let mut takers = figures.members.iter().zip(takes).filter(|(_, takes)| *takes).peekable();
         if takers.peek().is_some() && takers.all(|(member, _)| member.full) {
             troubles.push("the quota of every backend that takes writes is used up".to_owned());

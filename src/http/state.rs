@@ -8,14 +8,23 @@ use crate::http::admission::Budget;
 use crate::http::signing::Signer;
 use crate::model::{PoolMode, Role};
 use crate::telemetry::{BreakerState, Metrics, PoolFigures};
-use crate::vault::{Monitor, Vault};
+use crate::vault::{Health, Monitor, Vault};
 
 /// Shared by all requests. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState(Arc<Inner>);
 
+/// How the breaker before the backend stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakerStands {
+    /// Whether calls reach the backend.
+    pub state: BreakerState,
+    /// Text for clients of the latest failure that counted.
+    pub last_error: Option<String>,
+}
+
 /// Asks a breaker how it stands.
-pub type BreakerView = Box<dyn Fn() -> BreakerState + Send + Sync>;
+pub type BreakerView = Box<dyn Fn() -> BreakerStands + Send + Sync>;
 
 /// One of the backends, as answers show it.
 pub struct Member {
@@ -27,6 +36,22 @@ pub struct Member {
     pub monitor: Arc<Monitor>,
     /// How the breaker before it stands, where there is one.
     pub breaker: Option<BreakerView>,
+}
+
+impl Member {
+    /// The last probe's finding and how the breaker stands. An open breaker refuses probes too, and
+    /// knows what opened it: that is the error then.
+    pub fn health(&self) -> (Health, Option<BreakerState>) {
+        let mut health = self.monitor.health();
+        let breaker = self.breaker.as_ref().map(|stands| stands());
+        if let Some(BreakerStands { state, last_error: Some(cause) }) = &breaker
+            && *state != BreakerState::Closed
+            && health.error.is_some()
+        {
+            health.error = Some(cause.clone());
+        }
+        (health, breaker.map(|stands| stands.state))
+    }
 }
 
 /// How several backends work together.

@@ -30,6 +30,9 @@ use crate::model::{
 /// Longest wait before the record is read again: another replica may have walked.
 const REFRESH: Duration = Duration::from_secs(300);
 
+/// When to come back for figures that are not there yet. Small stores are counted by then.
+const FIRST_COUNT: Duration = Duration::from_secs(5);
+
 /// How the inventory is taken.
 #[derive(Clone, Debug)]
 pub struct InventoryPolicy {
@@ -232,8 +235,10 @@ impl Inventory {
     fn figures(&self) -> Result<Usage, StoreError> {
         let taken = *self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(taken) = taken else {
-            let detail = "the store has not been counted yet";
-            return Err(StoreError::new(ErrorKind::Unavailable, self.provider(), detail));
+            let detail = "what the store holds is being counted in the background, for the first \
+                          time: come back later";
+            let error = StoreError::new(ErrorKind::Unavailable, self.provider(), detail);
+            return Err(error.with_retry_after(FIRST_COUNT).unasked());
         };
         let ours = self.since().after(taken.middle());
         let bytes = taken.sums.stored_bytes.saturating_add_signed(ours.stored_bytes);

@@ -32,6 +32,9 @@ use crate::model::{
 };
 use crate::telemetry::{BackendMetrics, Operation};
 
+/// Bytes per second that even a slow backend takes.
+const SLOWEST_BYTES_PER_SECOND: u64 = 1 << 20;
+
 /// How often and for how long to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -41,8 +44,8 @@ pub struct RetryPolicy {
     pub base: Duration,
     /// Longest wait.
     pub cap: Duration,
-    /// Age of a call from which nothing more is begun for it. An attempt under way is not cut off:
-    /// it has a limit of its own.
+    /// Age of a call from which nothing more is begun for it; an upload has a second more for each
+    /// MiB. An attempt under way is not cut off: it has a limit of its own.
     pub deadline: Duration,
     /// Longest hint of a backend that is waited for; a longer one is the caller's to know.
     pub longest_hint: Duration,
@@ -108,19 +111,23 @@ impl Retry {
     }
 
     fn begin(&self, operation: Operation) -> Course<'_> {
-        Course::new(self, operation)
+        Course::new(self, operation, Duration::ZERO)
+    }
+
+    /// An attempt that moves so much takes its time, and is worth another one after it.
+    fn begin_large(&self, operation: Operation, bytes: u64) -> Course<'_> {
+        Course::new(self, operation, Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND))
     }
 
     /// A write without a condition: repeated as it is.
     async fn overwrite<F>(
         &self,
-        operation: Operation,
+        mut course: Course<'_>,
         call: impl Fn() -> F,
     ) -> Result<Stored, StoreError>
     where
         F: Future<Output = Result<Stored, StoreError>>,
     {
-        let mut course = self.begin(operation);
         let stored = course.repeat(call).await?;
         // What was replaced may be our own, from an attempt whose answer was lost.
         let known = !course.is_in_doubt() || stored.replaced == Some(false);
@@ -130,7 +137,7 @@ impl Retry {
     /// A write or copy with a condition: looked for where its outcome is unknown.
     async fn conditional<F>(
         &self,
-        operation: Operation,
+        mut course: Course<'_>,
         wanted: Wanted<'_>,
         destination: &ObjectKey,
         mode: &PutMode,
@@ -139,7 +146,6 @@ impl Retry {
     where
         F: Future<Output = Result<Stored, StoreError>>,
     {
-        let mut course = self.begin(operation);
         loop {
             let error = match course.attempt(call()).await {
                 Ok(stored) => return Ok(stored),
@@ -264,11 +270,12 @@ impl Backend for Retry {
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         let call = || self.inner.put(key, payload.clone(), attributes.clone(), mode.clone());
+        let course = self.begin_large(Operation::Put, payload.len());
         if mode == PutMode::Overwrite {
-            return self.overwrite(Operation::Put, call).await;
+            return self.overwrite(course, call).await;
         }
         let wanted = Wanted::Written(Likeness::new(&attributes, payload.len()));
-        self.conditional(Operation::Put, wanted, key, &mode, call).await
+        self.conditional(course, wanted, key, &mode, call).await
     }
 
     async fn get(&self, key: &ObjectKey, options: GetOptions) -> Result<Retrieved, StoreError> {
@@ -331,11 +338,12 @@ impl Backend for Retry {
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         let call = || self.inner.copy(source, destination, mode.clone());
+        let course = self.begin(Operation::Copy);
         if mode == PutMode::Overwrite {
-            return self.overwrite(Operation::Copy, call).await;
+            return self.overwrite(course, call).await;
         }
         let wanted = Wanted::CopyOf(source);
-        self.conditional(Operation::Copy, wanted, destination, &mode, call).await
+        self.conditional(course, wanted, destination, &mode, call).await
     }
 
     /// Looks at the source first: once it is gone, nothing else could tell what was to arrive.

@@ -29,6 +29,30 @@ impl Support {
     }
 }
 
+impl Capabilities {
+    /// What whoever relies on them has to know, in words.
+    pub fn notes(&self) -> Vec<String> {
+        let conditions = [
+            ("create_only", self.create_only),
+            ("replace_if_match", self.replace_if_match),
+            ("delete_if_match", self.delete_if_match),
+        ];
+        let ours: Vec<_> = conditions
+            .into_iter()
+            .filter(|(_, support)| *support == Support::Gateway)
+            .map(|(name, _)| name)
+            .collect();
+        if ours.is_empty() {
+            return Vec::new();
+        }
+        vec![format!(
+            "{}: compared by this service on the backend's behalf, which holds within one process \
+             only; run one replica, or give each a prefix of its own",
+            ours.join(", ")
+        )]
+    }
+}
+
 /// The features that differ between backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Capabilities {

@@ -126,9 +126,14 @@ impl StoreError {
         self.unasked
     }
 
-    /// Whether another try of the same call may end otherwise.
+    /// Whether another try of the same call, soon, may end otherwise.
     pub fn is_passing(&self) -> bool {
-        self.class() != Class::Answer || self.kind == ErrorKind::Conflict
+        match self.kind {
+            ErrorKind::Conflict => true,
+            // Until an operator acts.
+            ErrorKind::Misconfigured => false,
+            _ => self.class() != Class::Answer,
+        }
     }
 
     /// Whether the call did not happen, may have happened, or was answered.

@@ -39,18 +39,19 @@ fn lines_to(out: impl std::io::Write + Send + 'static) -> (NonBlocking, LogGuard
     (writer, LogGuard { _worker: worker, dropped })
 }
 
-/// The embedded engine tells at `info` what only its authors want to know. Whoever names its
-/// targets in the filter hears them all the same: the later directive wins.
-fn quiet_engine(filter: &str) -> String {
+/// The embedded engine tells at `info` what only its authors want to know, and the AWS SDK at
+/// `debug` whole requests with the key id and signature in them. Whoever names their targets in the
+/// filter hears them all the same: the later directive wins.
+fn quiet_others(filter: &str) -> String {
     match filter {
         "off" | "error" | "warn" => filter.to_owned(),
-        _ => format!("fjall=warn,lsm_tree=warn,{filter}"),
+        _ => format!("fjall=warn,lsm_tree=warn,aws_=warn,{filter}"),
     }
 }
 
 fn subscriber(config: &LogConfig, writer: NonBlocking) -> Dispatch {
     // The configuration was checked; in a hand-made one a wrong directive is skipped.
-    let filter = EnvFilter::new(quiet_engine(&config.filter));
+    let filter = EnvFilter::new(quiet_others(&config.filter));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match config.format {
         LogFormat::Text => lines.with_ansi(false).into(),
@@ -127,5 +128,20 @@ mod tests {
         assert_eq!(text.lines().count(), 4);
         assert!(text.contains("seen answer=42") && !text.contains("hidden"), "{text}");
         assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn what_others_tell_too_freely_is_heard_only_by_name() {
+        let told = |filter: &str| {
+            let config = LogConfig { filter: filter.to_owned(), ..Config::default().log };
+            logged(&config, || {
+                tracing::debug!(target: "aws_smithy_runtime::client::orchestrator", "a request");
+                tracing::info!(target: "fjall::journal", "a rotation");
+                tracing::debug!("ours");
+            })
+        };
+        let text = told("debug");
+        assert!(text.contains("ours") && !text.contains("request") && !text.contains("rotation"));
+        assert!(told("info,aws_smithy_runtime=debug").contains("a request"));
     }
 }

@@ -103,9 +103,9 @@ impl Monitor {
         self.health.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Standing defects and the last probe's error.
-    pub fn errors(&self) -> Vec<String> {
-        self.notes.iter().cloned().chain(self.health().error).collect()
+    /// Standing defects.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     fn replace(&self, health: Health) {

@@ -3,6 +3,7 @@
 mod faults;
 mod names;
 mod permissions;
+mod process;
 pub mod promises;
 mod records;
 mod uploads;
@@ -39,11 +40,6 @@ fn options(server: &FakeS3, provider: Provider) -> Options {
 /// A backend that talks to a server.
 async fn connect(server: &FakeS3, provider: Provider) -> S3 {
     S3::connect(options(server, provider)).await
-}
-
-/// The same with a limit of one's own on each call.
-async fn connect_within(server: &FakeS3, provider: Provider, timeout: Duration) -> S3 {
-    S3::connect(Options { timeout, ..options(server, provider) }).await
 }
 
 /// The same, and it knows what the server can do.

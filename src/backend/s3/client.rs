@@ -53,7 +53,7 @@ pub(super) struct Clients {
 }
 
 /// Time that moving so many bytes may take beyond the usual.
-fn allowance(bytes: u64) -> Duration {
+pub(super) fn allowance(bytes: u64) -> Duration {
     Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND)
 }
 
@@ -127,17 +127,18 @@ pub(super) fn clients(
 }
 
 impl S3 {
-    /// Limits a call by how much it moves, and translates its failure.
+    /// Limits a call that may take longer than others, and translates its failure. The client has no
+    /// such limits by itself: each would have connections of its own.
     pub(super) async fn in_time<T, E>(
         &self,
-        bytes: u64,
+        extra: Duration,
         effect: Effect,
         call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     ) -> Result<T, StoreError>
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let limit = self.shared.options.timeout + allowance(bytes);
+        let limit = self.shared.options.timeout + extra;
         match tokio::time::timeout(limit, call).await {
             Ok(answer) => answer.map_err(|e| translate(self.shared.options.provider, effect, e)),
             Err(_) => Err(late(self.shared.options.provider, effect)),

@@ -97,6 +97,9 @@ where
         Effect::Read => ErrorKind::Failed,
         Effect::Write => ErrorKind::Indeterminate,
     };
+    if let Some(unsigned) = unsigned(error) {
+        return unsigned;
+    }
     match error {
         SdkError::ServiceError(refusal) => {
             let status = refusal.raw().status().as_u16();
@@ -105,11 +108,6 @@ where
             let meta = refusal.err();
             judge_answer(lost, status, meta.code(), meta.message(), wait)
         }
-        SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) if unsigned(error) => (
-            ErrorKind::Misconfigured,
-            "there are no credentials for the backend, or they cannot be fetched".into(),
-            None,
-        ),
         SdkError::ConstructionFailure(_) => (
             ErrorKind::Misconfigured,
             "the request to the backend cannot be made: check endpoint, bucket and region".into(),
@@ -197,9 +195,16 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// Whether there was nothing to sign the request with.
-fn unsigned(error: &(dyn Error + 'static)) -> bool {
-    causes(error).any(<dyn Error>::is::<CredentialsError>)
+/// Where there was nothing to sign the request with: who gives credentials may be ailing, or there
+/// are none.
+fn unsigned(error: &(dyn Error + 'static)) -> Option<Judgement> {
+    let cause = causes(error).find_map(<dyn Error>::downcast_ref::<CredentialsError>)?;
+    Some(match cause {
+        CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
+            (ErrorKind::Misconfigured, "there are no credentials for the backend".into(), None)
+        }
+        _ => (ErrorKind::Failed, "the credentials for the backend cannot be fetched".into(), None),
+    })
 }
 
 /// Whether the request certainly never left: the connection could not be made.

@@ -11,6 +11,7 @@ mod conditions;
 mod urls;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +19,10 @@ use uuid::Uuid;
 
 use super::S3;
 use crate::model::{Capabilities, Provider, RESERVED, StoreError, Support};
+
+/// What nobody can do for the backend. Everything else is done here instead, or refused.
+const NEEDED: [&str; 7] =
+    ["write-read", "content-encoding", "range", "copy", "multipart", "list", "missing-key"];
 
 /// What was found of one feature.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -71,6 +76,12 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What follows for the service.
     pub capabilities: Capabilities,
+    /// What whoever relies on them has to know, in words.
+    pub notes: Vec<String>,
+    /// Features without which the service does not do all that it should.
+    pub problems: Vec<&'static str>,
+    /// Whether every attempt came to an answer. Else another examination may find more.
+    pub conclusive: bool,
     /// How far the backend's clock is from ours, in seconds; absent where it did not say.
     pub clock_skew: Option<i64>,
 }
@@ -95,6 +106,8 @@ struct Examination<'a> {
     folder: String,
     /// Keys that were used.
     named: Mutex<BTreeSet<String>>,
+    /// Whether some call failed by no fault of its own.
+    doubts: AtomicBool,
     findings: Vec<Finding>,
     clock_skew: Option<i64>,
 }
@@ -110,19 +123,23 @@ impl S3 {
             s3: self,
             folder,
             named: Mutex::default(),
+            doubts: AtomicBool::new(false),
             findings: Vec::new(),
             clock_skew: None,
         };
         let tried = examination.run().await;
         examination.clean_up().await;
         tried?;
-        let Examination { findings, clock_skew, .. } = examination;
+        let Examination { findings, clock_skew, doubts, .. } = examination;
         let mut report = Report {
             provider: self.shared.options.provider,
             endpoint: self.shared.options.endpoint.clone(),
             bucket: self.shared.options.bucket.clone(),
             findings,
             capabilities: self.can(),
+            notes: Vec::new(),
+            problems: Vec::new(),
+            conclusive: !doubts.into_inner(),
             clock_skew,
         };
         let support = |feature| report.verdict(feature).support();
@@ -147,6 +164,9 @@ impl S3 {
             unique_etags: Support::No,
             exact_times: Support::No,
         };
+        report.notes = report.capabilities.notes();
+        let is_missing = |feature: &&str| report.verdict(feature) == Verdict::No;
+        report.problems = NEEDED.into_iter().filter(is_missing).collect();
         Ok(report)
     }
 }

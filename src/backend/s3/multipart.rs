@@ -7,9 +7,11 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::client::allowance;
+use super::conditions::conditions;
 use super::error::chain;
 use super::meta::etag;
-use super::write::{Prepared, Written, conditions};
+use super::write::{Prepared, Written};
 use super::{Effect, S3, translate};
 use crate::model::{Digest, Encoding, ErrorKind, ObjectKey, PutMode, StoreError};
 
@@ -25,11 +27,13 @@ const ABORT_AGAIN: Duration = Duration::from_secs(1);
 /// An upload that is aborted unless it is finished: parts that nobody completes cost money. What a
 /// crash leaves is for the bucket's lifecycle rule.
 #[derive(Debug)]
-struct Upload {
+pub(super) struct Upload {
     client: Client,
     bucket: String,
     key: String,
     id: String,
+    /// What is there, in order.
+    parts: Vec<CompletedPart>,
     finished: bool,
 }
 
@@ -64,34 +68,48 @@ async fn abort(client: Client, bucket: String, key: String, id: String) {
 }
 
 impl S3 {
+    /// Sends all parts. They are no object before the upload is completed.
     pub(super) async fn send_parts(
         &self,
         key: &ObjectKey,
         prepared: &Prepared,
         mode: &PutMode,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<Upload, StoreError> {
         let (this, at, what) = (self.clone(), key.clone(), prepared.clone());
         // A caller that goes away must not leave an upload whose id nobody has seen.
         let begun = self.finish(async move { this.begin(&at, &what).await }).await;
         let mut upload = begun.map_err(|error| self.refused_write(prepared, mode, error))?;
-        let length = prepared.payload.len();
-        let numbers = 0..length.div_ceil(PART_BYTES);
+        let numbers = 0..prepared.payload.len().div_ceil(PART_BYTES);
         let parts = numbers.map(|number| self.send_part(&upload, prepared, number));
         let mut parts: Vec<CompletedPart> =
             stream::iter(parts).buffer_unordered(AT_ONCE).try_collect().await?;
         parts.sort_unstable_by_key(|part| part.part_number);
+        upload.parts = parts;
+        Ok(upload)
+    }
+
+    /// Makes the parts an object.
+    pub(super) async fn complete(
+        &self,
+        upload: &mut Upload,
+        prepared: &Prepared,
+        mode: &PutMode,
+    ) -> Result<Written, StoreError> {
+        let parts = Some(upload.parts.clone());
         let (if_none_match, if_match) = conditions(mode);
         let completed = (self.shared.clients.transfers)
             .complete_multipart_upload()
             .bucket(self.bucket())
-            .key(key.as_str())
+            .key(&upload.key)
             .upload_id(&upload.id)
             .set_if_none_match(if_none_match)
             .set_if_match(if_match)
-            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(parts).build())
             .send();
         // The backend may put the parts together before it answers.
-        let answer = self.in_time(length, Effect::Write, Box::pin(completed)).await;
+        let answer = self
+            .in_time(allowance(prepared.payload.len()), Effect::Write, Box::pin(completed))
+            .await;
         let answer = answer.map_err(|error| self.refused_write(prepared, mode, error))?;
         upload.finished = true;
         Ok(Written {
@@ -130,6 +148,7 @@ impl S3 {
             bucket: self.bucket().to_owned(),
             key: key.as_str().to_owned(),
             id,
+            parts: Vec::new(),
             finished: false,
         })
     }
@@ -141,8 +160,7 @@ impl S3 {
         prepared: &Prepared,
         number: u64,
     ) -> Result<CompletedPart, StoreError> {
-        let closed = || self.error(ErrorKind::Failed, "the backend is closing");
-        let _room = self.shared.parts.acquire().await.map_err(|_| closed())?;
+        let _room = self.room().await?;
         let payload = prepared.payload.clone();
         let bytes = self.read_payload(payload, number * PART_BYTES, PART_BYTES as usize).await?;
         let sha256 = Digest::of(&bytes).to_base64();
@@ -157,7 +175,9 @@ impl S3 {
             .checksum_sha256(&sha256)
             .body(ByteStream::from(bytes))
             .send();
-        let sent = self.in_time(AT_ONCE as u64 * PART_BYTES, Effect::Read, Box::pin(sent)).await?;
+        let sent = self
+            .in_time(allowance(AT_ONCE as u64 * PART_BYTES), Effect::Read, Box::pin(sent))
+            .await?;
         if etag(sent.e_tag.as_deref()).is_none() {
             let detail = "the backend answered without an ETag: the part may not be there";
             return Err(self.error(ErrorKind::Failed, detail));

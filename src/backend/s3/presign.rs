@@ -9,9 +9,9 @@ use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_sdk_s3::types::ServerSideEncryption;
 
 use super::S3;
+use super::conditions::conditions;
 use super::error::chain;
 use super::meta::now;
-use super::write::conditions;
 use crate::model::{
     Encryption, ErrorKind, ObjectKey, PresignMethod, Presigned, PutMode, StoreError,
 };
@@ -108,6 +108,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use aws_config::{BehaviorVersion, SdkConfig};
+    use aws_credential_types::provider::error::CredentialsError;
     use aws_credential_types::provider::{ProvideCredentials, future};
     use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 
@@ -132,7 +133,24 @@ mod tests {
         }
     }
 
+    /// Gives none, for one reason or another.
+    #[derive(Debug)]
+    struct Failing(fn() -> CredentialsError);
+
+    impl ProvideCredentials for Failing {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            future::ProvideCredentials::ready(Err((self.0)()))
+        }
+    }
+
     fn store(seconds: u64) -> S3 {
+        over(Temporary(AtomicU64::new(seconds)))
+    }
+
+    fn over(provider: impl ProvideCredentials + 'static) -> S3 {
         let options = Options {
             provider: Provider::S3,
             endpoint: Some("http://127.0.0.1:9".to_owned()),
@@ -146,7 +164,7 @@ mod tests {
             timeout: Duration::from_secs(1),
         };
         let shared = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
-        let provider = SharedCredentialsProvider::new(Temporary(AtomicU64::new(seconds)));
+        let provider = SharedCredentialsProvider::new(provider);
         let clients = clients(&options, &shared, Some(provider), |builder| builder);
         S3::over(options, clients)
     }
@@ -170,6 +188,22 @@ mod tests {
         }
         let signed = store(604_900).sign(&key, &PresignMethod::Head, week * 2).await.unwrap();
         assert!(signed.url.contains("X-Amz-Expires=604800&"), "the longest there is");
+    }
+
+    /// Whoever gives credentials may be ailing for a moment, which another try mends.
+    #[tokio::test]
+    async fn credentials_that_are_missing_are_told_from_those_that_cannot_be_fetched() {
+        let key = ObjectKey::new("proofs/a");
+        let none = || CredentialsError::not_loaded("canary");
+        let ailing = || CredentialsError::provider_error("canary");
+        for (failure, kind) in [
+            (none as fn() -> CredentialsError, ErrorKind::Misconfigured),
+            (ailing, ErrorKind::Failed),
+        ] {
+            let error = over(Failing(failure)).look(&key).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{error:?}");
+            assert!(error.detail().contains("credentials"), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use aws_sdk_s3::config::Config;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures_util::{StreamExt as _, stream};
 
@@ -167,13 +165,11 @@ impl S3 {
         }
         let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build();
         let delete = delete.map_err(|error| invalid(&error))?;
-        let request = self.client().delete_objects().bucket(self.bucket()).delete(delete);
-        let limit = self.shared.options.timeout + TIME_FOR_EACH_DELETE * keys.len() as u32;
-        let patient = TimeoutConfig::builder().read_timeout(limit).build();
-        let patient = Config::builder().timeout_config(patient);
-        let answer = request.customize().config_override(patient).send().await;
+        let client = &self.shared.clients.transfers;
+        let request = client.delete_objects().bucket(self.bucket()).delete(delete);
+        let extra = TIME_FOR_EACH_DELETE * keys.len() as u32;
+        let answer = self.in_time(extra, Effect::Write, Box::pin(request.send())).await?;
         let provider = self.shared.options.provider;
-        let answer = answer.map_err(|error| translate(provider, Effect::Write, error))?;
         let mut failures = Vec::new();
         for failure in answer.errors.unwrap_or_default() {
             let (code, message) = (failure.code.as_deref(), failure.message.as_deref());

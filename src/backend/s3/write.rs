@@ -1,14 +1,17 @@
-//! Storing an object, and who decides its condition.
+//! Storing an object: what is asked for, the call that makes it, and what counts as a success.
 
 use std::collections::HashMap;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
+use tokio::sync::SemaphorePermit;
 
 use super::attributes::{metadata_bytes, tags_to_form, to_metadata};
-use super::meta::{encryption, etag, now, quoted};
-use super::multipart::PART_BYTES;
+use super::client::allowance;
+use super::conditions::conditions;
+use super::meta::{encryption, etag, now};
+use super::multipart::{PART_BYTES, Upload};
 use super::{Effect, S3, translate};
 use crate::model::{
     Attributes, Digest, ETag, Encoding, Encryption, ErrorKind, ObjectKey, ObjectMeta, Payload,
@@ -32,6 +35,13 @@ pub(super) struct Prepared {
     pub(super) storage_class: Option<StorageClass>,
 }
 
+impl Prepared {
+    /// Whether it goes in parts.
+    fn is_large(&self) -> bool {
+        matches!(self.payload, Payload::File(_)) && self.payload.len() > PART_BYTES
+    }
+}
+
 /// What the backend said of a finished write.
 pub(super) struct Written {
     pub(super) e_tag: Option<String>,
@@ -49,17 +59,33 @@ impl S3 {
     ) -> Result<Stored, StoreError> {
         let prepared = self.prepare(payload, attributes)?;
         let support = self.support_of(&mode)?;
+        let is_ours = support == Support::Gateway;
         if !self.takes_turns() {
-            return self.send(key, prepared, mode).await;
+            let mut upload = self.send_ahead(key, &prepared, &mode).await?;
+            let written = self.commit(key, &prepared, upload.as_mut(), &mode).await?;
+            return self.accept(key, prepared, mode, written).await;
         }
+        if is_ours && prepared.is_large() {
+            // Nothing is sent in vain, and nobody waits for a turn while parts are on their way.
+            self.check(key, &mode).await?;
+        }
+        let mut upload = self.send_ahead(key, &prepared, &mode).await?;
         let (this, key) = (self.clone(), key.clone());
         // A caller that goes away must not let others in between the look and the write.
         self.finish(async move {
             let _turn = this.shared.writers.turn(&key).await;
-            if support == Support::Gateway {
+            if is_ours {
                 this.check(&key, &mode).await?;
             }
-            this.send(&key, prepared, mode).await
+            let sent = this.sent(support, &mode);
+            let written = match this.commit(&key, &prepared, upload.as_mut(), &sent).await {
+                Err(error) if this.is_header_refused(support, &sent, &error) => {
+                    let sent = PutMode::Overwrite;
+                    this.commit(&key, &prepared, upload.as_mut(), &sent).await?
+                }
+                written => written?,
+            };
+            this.accept(&key, prepared, mode, written).await
         })
         .await
     }
@@ -72,51 +98,6 @@ impl S3 {
         match tokio::spawn(work).await {
             Ok(result) => result,
             Err(_) => Err(self.error(ErrorKind::Indeterminate, "the write was cut off")),
-        }
-    }
-
-    /// Whether some condition is ours to decide: then all of our writers of a key take turns.
-    pub(super) fn takes_turns(&self) -> bool {
-        let can = self.can();
-        [can.create_only, can.replace_if_match, can.delete_if_match].contains(&Support::Gateway)
-    }
-
-    /// Who decides the condition of a write.
-    pub(super) fn support_of(&self, mode: &PutMode) -> Result<Support, StoreError> {
-        let can = self.can();
-        let (support, feature) = match mode {
-            PutMode::Create => (can.create_only, "create_only: conditional writes"),
-            PutMode::Replace(_) => (can.replace_if_match, "replace_if_match: conditional writes"),
-            PutMode::Overwrite => return Ok(Support::Native),
-        };
-        if support.is_available() { Ok(support) } else { Err(self.unsupported(feature)) }
-    }
-
-    /// Compares on the backend's behalf; the caller has the turn.
-    pub(super) async fn check(&self, key: &ObjectKey, mode: &PutMode) -> Result<(), StoreError> {
-        match (mode, self.version_of(key).await?) {
-            (PutMode::Overwrite, _) | (PutMode::Create, None) => Ok(()),
-            (PutMode::Create, Some(_)) => Err(self.refused(mode)),
-            (PutMode::Replace(wanted), Some(found)) if *wanted == found => Ok(()),
-            (PutMode::Replace(_), _) => Err(self.refused(mode)),
-        }
-    }
-
-    /// The refusal of a condition.
-    pub(super) fn refused(&self, mode: &PutMode) -> StoreError {
-        match mode {
-            PutMode::Create => self.error(ErrorKind::AlreadyExists, "there is an object already"),
-            _ => self.error(ErrorKind::PreconditionFailed, "another version is there"),
-        }
-    }
-
-    /// A failed conditional write in the words of its condition.
-    pub(super) fn of_condition(&self, mode: &PutMode, error: StoreError) -> StoreError {
-        match (error.kind(), mode) {
-            (ErrorKind::PreconditionFailed, _) => self.refused(mode),
-            // S3 answers If-Match on a missing key so.
-            (ErrorKind::NotFound, PutMode::Replace(_)) => self.refused(mode),
-            _ => error,
         }
     }
 
@@ -179,30 +160,44 @@ impl S3 {
         Ok(Prepared { payload, attributes, metadata, tagging, encryption, storage_class })
     }
 
-    /// Sends what was prepared, with the backend's own conditions where it knows them.
-    async fn send(
+    /// Sends the parts of a large body, which are no object yet.
+    async fn send_ahead(
         &self,
         key: &ObjectKey,
-        prepared: Prepared,
-        mode: PutMode,
-    ) -> Result<Stored, StoreError> {
-        let written = match &prepared.payload {
-            Payload::File(_) if prepared.payload.len() > PART_BYTES => {
-                self.send_parts(key, &prepared, &mode).await?
-            }
-            payload => {
-                let bytes = self.in_memory(payload.clone()).await?;
-                self.send_whole(key, &prepared, bytes, &mode).await?
-            }
-        };
-        self.accept(key, prepared, mode, written).await
+        prepared: &Prepared,
+        mode: &PutMode,
+    ) -> Result<Option<Upload>, StoreError> {
+        match prepared.is_large() {
+            true => self.send_parts(key, prepared, mode).await.map(Some),
+            false => Ok(None),
+        }
     }
 
-    async fn in_memory(&self, payload: Payload) -> Result<Bytes, StoreError> {
-        match payload {
-            Payload::Bytes(bytes) => Ok(bytes),
-            file => self.read_payload(file, 0, PART_BYTES as usize).await,
+    /// The call that makes the object.
+    async fn commit(
+        &self,
+        key: &ObjectKey,
+        prepared: &Prepared,
+        upload: Option<&mut Upload>,
+        mode: &PutMode,
+    ) -> Result<Written, StoreError> {
+        match (upload, &prepared.payload) {
+            (Some(upload), _) => self.complete(upload, prepared, mode).await,
+            (None, Payload::Bytes(bytes)) => {
+                self.send_whole(key, prepared, bytes.clone(), mode).await
+            }
+            (None, file) => {
+                let _room = self.room().await?;
+                let bytes = self.read_payload(file.clone(), 0, PART_BYTES as usize).await?;
+                self.send_whole(key, prepared, bytes, mode).await
+            }
         }
+    }
+
+    /// Waits for a place for a part of a file in memory.
+    pub(super) async fn room(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        let closed = |_| self.error(ErrorKind::Failed, "the backend is closing");
+        self.shared.parts.acquire().await.map_err(closed)
     }
 
     /// Reads a part of a payload off the threads that serve.
@@ -252,7 +247,7 @@ impl S3 {
         let (if_none_match, if_match) = conditions(mode);
         let request = request.set_if_none_match(if_none_match).set_if_match(if_match);
         let answer = match is_large {
-            true => self.in_time(length, Effect::Write, Box::pin(request.send())).await,
+            true => self.in_time(allowance(length), Effect::Write, Box::pin(request.send())).await,
             false => request
                 .send()
                 .await
@@ -269,39 +264,6 @@ impl S3 {
     pub(super) fn kms_key(&self, prepared: &Prepared) -> Option<String> {
         let kms = prepared.encryption == Some(ServerSideEncryption::AwsKms);
         self.shared.options.kms_key_id.clone().filter(|_| kms)
-    }
-
-    /// A failed write in the words of its condition. What the backend refuses with 501 it has not,
-    /// whatever was found when it was examined; only where it is clear which of the things that were
-    /// asked for is meant.
-    pub(super) fn refused_write(
-        &self,
-        prepared: &Prepared,
-        mode: &PutMode,
-        error: StoreError,
-    ) -> StoreError {
-        if error.kind() == ErrorKind::Unsupported {
-            let asked = [
-                *mode != PutMode::Overwrite,
-                prepared.tagging.is_some(),
-                prepared.storage_class.is_some(),
-                prepared.encryption.is_some(),
-            ];
-            self.unlearn(|can| match asked {
-                [true, false, false, false] => {
-                    can.create_only = can.create_only.and(Support::Gateway);
-                    can.replace_if_match = can.replace_if_match.and(Support::Gateway);
-                }
-                [false, true, false, false] => can.tags = Support::Gateway,
-                [false, false, true, false] => can.storage_class = Support::No,
-                [false, false, false, true] => match prepared.encryption {
-                    Some(ServerSideEncryption::Aes256) => can.encryption_aes256 = Support::No,
-                    _ => can.encryption_kms = Support::No,
-                },
-                _ => {}
-            });
-        }
-        self.of_condition(mode, error)
     }
 
     /// Checks a success: a well-formed 200 without an ETag or without the encryption that was
@@ -359,19 +321,9 @@ impl S3 {
         let native = self.can().delete_if_match == Support::Native;
         let removed = self.send_delete(key, native.then_some(etag)).await;
         tracing::error!(
-            %key,
             removed = removed.is_ok(),
             "the backend ignored the request to encrypt: what it stored in plain was removed"
         );
         self.unsupported("encryption at rest: it ignored the request for it")
-    }
-}
-
-/// `If-None-Match` and `If-Match`.
-pub(super) fn conditions(mode: &PutMode) -> (Option<String>, Option<String>) {
-    match mode {
-        PutMode::Create => (Some("*".to_owned()), None),
-        PutMode::Replace(etag) => (None, Some(quoted(etag))),
-        PutMode::Overwrite => (None, None),
     }
 }

@@ -102,11 +102,18 @@ impl Record {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Ok((Self::default(), None));
             }
+            // Nobody can replace what nobody can read, and it is only an estimate.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                backend.delete(key, None).await?;
+                return Ok((Self::default(), None));
+            }
             Err(error) => return Err(error),
         };
         let version = Some(found.meta.etag.clone());
+        let written = found.meta.attributes.representation.map(|known| known.sha256);
         let bytes = found.body.collect().await?;
-        let record = serde_json::from_slice::<Self>(&bytes).ok();
+        let sound = written == Some(Digest::of(&bytes));
+        let record = serde_json::from_slice::<Self>(&bytes).ok().filter(|_| sound);
         let record = record.filter(|record| record.format == FORMAT).unwrap_or_default();
         Ok((record, version))
     }

@@ -164,6 +164,24 @@ async fn a_walk_goes_on_where_a_killed_one_stood() {
     assert!(calls <= 2 * pages, "{calls} calls for {pages} pages");
 }
 
+/// A record that is not what was written is taken anew, whatever of it is damaged.
+#[tokio::test(start_paused = true)]
+async fn a_damaged_record_is_replaced() {
+    for fault in [Fault::FlipBit, Fault::Truncate, Fault::Refuse(ErrorKind::Corrupt)] {
+        let store = store();
+        fill(&store, 100).await;
+        let first = inventory(&store);
+        first.round(&mut Watch::default()).await.unwrap();
+        put(&*store, "p/2027", 1).await;
+        let second = inventory(&store);
+        store.script(Operation::Get, [fault]);
+        second.round(&mut Watch::default()).await.unwrap();
+        assert_eq!(figures(&second).await.0, 101, "{fault:?}: counted again");
+        let record = Record::load(&*store, &second.record_key).await.unwrap().0;
+        assert!(record.taken.is_some(), "{fault:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failing_walk_keeps_the_figures_and_comes_back() {
     let store = store();

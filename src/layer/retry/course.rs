@@ -19,15 +19,18 @@ pub(super) struct Course<'a> {
     retry: &'a Retry,
     operation: Operation,
     started: Instant,
+    deadline: Duration,
     retries: u32,
     /// The latest failure after which a write of ours may have happened.
     doubt: Option<StoreError>,
 }
 
 impl<'a> Course<'a> {
-    pub(super) fn new(retry: &'a Retry, operation: Operation) -> Self {
+    /// `extra` is time beyond the policy's.
+    pub(super) fn new(retry: &'a Retry, operation: Operation, extra: Duration) -> Self {
         retry.budget.deposit();
-        Self { retry, operation, started: Instant::now(), retries: 0, doubt: None }
+        let (started, deadline) = (Instant::now(), retry.policy.deadline + extra);
+        Self { retry, operation, started, deadline, retries: 0, doubt: None }
     }
 
     /// Makes one attempt and keeps in mind how it ended.
@@ -161,7 +164,7 @@ impl<'a> Course<'a> {
     }
 
     fn is_in_time(&self, wait: Duration) -> bool {
-        self.started.elapsed() + wait <= self.retry.policy.deadline
+        self.started.elapsed() + wait <= self.deadline
     }
 
     async fn pay_and_wait(&self, error: &StoreError, wait: Duration) -> bool {

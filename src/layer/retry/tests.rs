@@ -106,7 +106,12 @@ async fn what_failed_is_retried_and_what_was_answered_is_not() {
     assert_eq!(error.kind(), ErrorKind::Failed, "after three retries it is over");
     assert!(bench.retry.head(&key("a")).await.is_ok());
 
-    for kind in [ErrorKind::NotFound, ErrorKind::AccessDenied, ErrorKind::QuotaExceeded] {
+    for kind in [
+        ErrorKind::NotFound,
+        ErrorKind::AccessDenied,
+        ErrorKind::QuotaExceeded,
+        ErrorKind::Misconfigured,
+    ] {
         bench.store.script(Op::Head, [Fault::Refuse(kind)]);
         assert_eq!(bench.retry.head(&key("a")).await.unwrap_err().kind(), kind);
     }
@@ -486,6 +491,28 @@ async fn a_member_of_a_pool_is_given_up_at_once() {
     let bench = bench_of(policy());
     bench.store.script(Op::Put, [LOST]);
     assert!(write(&bench.retry, "a", "one", PutMode::Create).await.is_ok());
+}
+
+/// 90 s of an attempt are no reason to give up what takes so long by its size.
+#[tokio::test(start_paused = true)]
+async fn large_uploads_are_worth_another_try_after_a_long_one() {
+    let bench = bench();
+    let limited = crate::layer::Timeout::new(bench.store.clone(), SECOND * 50);
+    let policy = RetryPolicy { seed: Some(1), ..RetryPolicy::new(3) };
+    let retry = Retry::new(Arc::new(limited), policy, of_west(&bench.metrics));
+    bench.store.script(Op::Put, [Fault::Hang]);
+    let (payload, started) = (Bytes::from(vec![7; 40 << 20]), Instant::now());
+    let attributes = Attributes::new("text/plain");
+    retry.put(&key("a"), payload.into(), attributes, PutMode::Overwrite).await.unwrap();
+    assert!(started.elapsed() >= SECOND * 90);
+    // What is small and took as long is given up.
+    let limited = crate::layer::Timeout::new(bench.store.clone(), SECOND * 90);
+    let policy = RetryPolicy { seed: Some(1), ..RetryPolicy::new(3) };
+    let retry = Retry::new(Arc::new(limited), policy, of_west(&bench.metrics));
+    bench.store.script(Op::Put, [Fault::Hang]);
+    let (payload, attributes) = (Bytes::from_static(b"x"), Attributes::new("text/plain"));
+    let given_up = retry.put(&key("a"), payload.into(), attributes, PutMode::Overwrite).await;
+    assert_eq!(given_up.unwrap_err().kind(), ErrorKind::Timeout);
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,4 +43,13 @@ fn the_account_of_r2_makes_its_endpoint() {
     assert_eq!(endpoint(&base), "https://abc.r2.cloudflarestorage.com");
     let eu = ("R2_ENDPOINT", "https://abc.eu.r2.cloudflarestorage.com");
     assert_eq!(endpoint(&[&base[..], &[eu]].concat()), eu.1);
+
+    // A domain of one's own serves public reads, and honours no signature.
+    let seen = |url| [&base[..], &[("STORAGE_PRESIGN_ENDPOINT", url)]].concat();
+    let wrong = mistakes(load(&seen("https://files.example.org")));
+    assert!(wrong.len() == 1 && wrong[0].starts_with("STORAGE_PRESIGN_ENDPOINT: R2"), "{wrong:?}");
+    endpoint(&seen("https://abc.eu.r2.cloudflarestorage.com"));
+    // Something in between that passes requests on is not known to be wrong.
+    let local = [("R2_ENDPOINT", "http://127.0.0.1:9000")];
+    endpoint(&[&seen("http://localhost:9000")[..], &local].concat());
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use fake_s3::{Effect, FakeS3, Fault, Personality};
 use proof_storage::backend::Backend as _;
+use proof_storage::backend::s3::{Options, S3};
 use proof_storage::model::{
     Attributes, Body, Digest, ErrorKind, GetOptions, ObjectKey, Provider, PutMode, Representation,
     StoreError, Stored,
 };
 
-use super::{connect_within, examined};
+use super::{examined, options};
 
 fn key() -> ObjectKey {
     ObjectKey::new("proofs/a.json")
@@ -69,7 +70,8 @@ async fn a_failed_write_says_whether_it_may_have_happened() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_keys_are_waited_for_longer_than_one() {
     let server = FakeS3::start(Personality::Aws).expect("the server starts");
-    let backend = connect_within(&server, Provider::S3, Duration::from_millis(500)).await;
+    let timeout = Duration::from_millis(500);
+    let backend = S3::connect(Options { timeout, ..options(&server, Provider::S3) }).await;
     let slow = || Fault::new(Effect::Delay(Duration::from_secs(2))).on("DeleteObjects");
     server.fault(slow());
     let keys: Vec<_> = (0..1000).map(|n| ObjectKey::new(format!("proofs/{n}"))).collect();

@@ -175,3 +175,95 @@ async fn a_part_that_hangs_ends_in_its_own_time() {
     assert!(waited >= Duration::from_secs(10), "{waited:?}");
     until(|| server.uploads().is_empty()).await;
 }
+
+/// Bodies of unknown length wait in files, and only so many of them are in memory at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn few_files_are_in_memory_at_once() {
+    const ROOM: u64 = 6;
+    let server = FakeS3::start(Personality::Aws).unwrap();
+    let (store, _) = examined(&server, Provider::S3).await;
+    server.fault(Fault::new(Effect::Hang).on("PutObject").times(usize::MAX));
+    let before = server.requests();
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..2 * ROOM {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let mut writer = SpoolWriter::create_in(&std::env::temp_dir()).unwrap();
+            writer.append(b"small").unwrap();
+            let key = ObjectKey::new(format!("proofs/{number}"));
+            let attributes = Attributes::new("text/plain");
+            store.put(&key, writer.finish(), attributes, PutMode::Create).await
+        });
+    }
+    let sent = || server.requests().since(&before).of("PutObject");
+    until(|| sent() >= ROOM).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(sent(), ROOM);
+}
+
+/// Where this process compares, writers of a key take turns: not for as long as parts are on their
+/// way, and yet one of two creates wins.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_the_parts_of_another() {
+    let server = FakeS3::start(Personality::Garage).unwrap();
+    let (store, _) = examined(&server, Provider::S3).await;
+    server.fault(Fault::new(Effect::Delay(Duration::from_millis(500))).on("UploadPart"));
+    let before = server.requests();
+    let large = tokio::spawn({
+        let store = store.clone();
+        async move { put(&store, 1).await }
+    });
+    until(|| server.requests().since(&before).of("UploadPart") >= 1).await;
+    let small = Bytes::from_static(b"small").into();
+    let attributes = Attributes::new("text/plain");
+    store.put(&key(), small, attributes, PutMode::Create).await.expect("it was first");
+    assert_eq!(server.requests().since(&before).of("CompleteMultipartUpload"), 0, "no turn waited");
+    let refused = large.await.unwrap().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+    assert_eq!(server.raw(key().as_str()).unwrap().bytes, "small");
+    until(|| server.uploads().is_empty()).await;
+    let before = server.requests();
+    assert_eq!(put(&store, 1).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(server.requests().since(&before).of("UploadPart"), 0, "nothing is sent in vain");
+}
+
+/// Some answer the header of a condition with 501. This process has checked it, so it can go without.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_whose_header_is_refused_is_kept_all_the_same() {
+    for operation in ["PutObject", "CompleteMultipartUpload", "CopyObject"] {
+        let server = FakeS3::start(Personality::Garage).unwrap();
+        let (store, _) = examined(&server, Provider::S3).await;
+        let source = ObjectKey::new("proofs/source");
+        let bytes = || Bytes::from_static(b"x").into();
+        let plain = || Attributes::new("text/plain");
+        store.put(&source, bytes(), plain(), PutMode::Overwrite).await.unwrap();
+        let create = async || match operation {
+            "PutObject" => store.put(&key(), bytes(), plain(), PutMode::Create).await,
+            "CopyObject" => store.copy(&source, &key(), PutMode::Create).await,
+            _ => put(&store, 1).await,
+        };
+        let refusal = Effect::error(501, "NotImplemented", "If-None-Match is not implemented");
+        server.fault(Fault::new(refusal).on(operation));
+        let before = server.requests();
+        create().await.unwrap_or_else(|error| panic!("{operation}: {error:?}"));
+        assert_eq!(server.requests().since(&before).of(operation), 2, "{operation}");
+        assert_eq!(create().await.unwrap_err().kind(), ErrorKind::AlreadyExists, "{operation}");
+    }
+}
+
+/// A move whose copy is not what it should be keeps its source, and leaves no junk in the way of
+/// another try.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_with_a_spoilt_copy_is_as_if_it_never_was() {
+    let server = FakeS3::start(Personality::Aws).unwrap();
+    let (store, _) = examined(&server, Provider::S3).await;
+    let (payload, attributes) = large(0);
+    store.put(&key(), payload, attributes, PutMode::Create).await.unwrap();
+    let moved = ObjectKey::new("proofs/moved");
+    server.fault(Fault::new(Effect::FlipBit).on("GetObject").key("moved"));
+    let error = store.rename(&key(), &moved, PutMode::Create).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(server.objects().into_keys().collect::<Vec<_>>(), [key().as_str()]);
+    store.rename(&key(), &moved, PutMode::Create).await.expect("another try");
+    assert_eq!(server.objects().into_keys().collect::<Vec<_>>(), [moved.as_str()]);
+}

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 
 use fake_s3::{FakeS3, Personality};
 use proof_storage::config::Config;
-use proof_storage::model::{Provider, WriteMode};
+use proof_storage::model::{ErrorKind, Provider, WriteMode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{examined, paced};
+use proof_storage::backend::faulty::{Fault, Faulty, Operation};
+use proof_storage::backend::s3::{Options, S3};
+
+use super::{examined, options, paced};
 use crate::http::client::{Answer, Client, gunzip, sample_json};
 
 /// What a server answered.
@@ -112,6 +115,46 @@ async fn a_presigned_url_gives_what_the_service_gives() {
     }
 }
 
+/// Callers may reach the bucket under another host than the service does, and its name is signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_presigned_url_has_the_host_that_callers_know() {
+    let server = FakeS3::start(Personality::Aws).unwrap();
+    let seen = server.endpoint().replace("127.0.0.1", "localhost");
+    let options =
+        Options { presign_endpoint: Some(seen.clone()), ..options(&server, Provider::S3) };
+    let store = S3::connect(options).await;
+    let client = Client::over(std::sync::Arc::new(store), Config::default()).await;
+    client.put("/v1/proofs/a.json", "{}").await;
+    let signed = sign(&client, json!({"key": "a.json", "method": "GET", "expires_in": 60})).await;
+    let url = signed["url"].as_str().unwrap();
+    assert!(url.starts_with(&format!("{seen}/")), "{url}");
+    assert_eq!(fetch("GET", url, &[], b"").await.body, b"{}");
+    let inside = url.replace("localhost", "127.0.0.1");
+    assert_eq!(fetch("GET", &inside, &[], b"").await.status, 403, "the host is signed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_presigned_url_names_any_key() {
+    for (personality, provider) in [
+        (Personality::Aws, Provider::S3),
+        (Personality::R2, Provider::R2),
+        (Personality::Garage, Provider::S3),
+    ] {
+        let (server, client) = service(personality, provider, |_| {}).await;
+        for key in ["a b", "a+b", "a&b=c?d#e", "a%2Fb/100%", "é/写真🖼", "a\"b'(c)*~!", "a:b@c;d,e$"]
+        {
+            server.put_raw(&format!("proofs/{key}"), key.as_bytes().to_vec(), Default::default());
+            for method in ["GET", "HEAD"] {
+                let signed = sign(&client, json!({"key": key, "method": method})).await;
+                assert_eq!(signed["via"], "backend");
+                let got = fetch(method, signed["url"].as_str().unwrap(), &[], b"").await;
+                assert_eq!(got.status, 200, "{personality:?} {method} {key}");
+                assert!(method == "HEAD" || got.body == key.as_bytes(), "{key}");
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_presigned_put_is_write_once_where_the_service_is() {
     for mode in [WriteMode::WriteOnce, WriteMode::Overwrite] {
@@ -207,6 +250,15 @@ async fn downloads_are_sent_on_only_where_nothing_is_lost() {
     ] {
         assert_eq!(call("GET", key, headers).await.status, status, "{key} {headers:?}");
     }
+    // A right that cannot be given just now is no reason to refuse the bytes.
+    let (store, _) = examined(&server, Provider::S3).await;
+    let faulty = Faulty::new(store, 1);
+    faulty.script(Operation::Presign, [Fault::Refuse(ErrorKind::Unavailable)]);
+    let mut config = Config::default();
+    change(&mut config);
+    let unsigned = Client::over(std::sync::Arc::new(faulty), config).await;
+    assert_eq!(unsigned.get("/v1/proofs/open/b.bin").await.body, text);
+    assert_eq!(unsigned.get("/v1/proofs/open/b.bin").await.status, 307, "and the next one is");
     // A right that was given by us is used with us.
     let signed = json!({"key": "open/b.bin", "method": "GET", "via": "service"});
     let url = sign(&client, signed).await["url"].as_str().unwrap().to_owned();

@@ -1,5 +1,6 @@
 //! The attempts, one function for each feature or two.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
@@ -13,8 +14,8 @@ use aws_sdk_s3::types::{
 };
 use bytes::Bytes;
 
+use super::super::conditions::conditions;
 use super::super::error::{Effect, chain, translate};
-use super::super::write::conditions;
 use super::{Examination, Verdict};
 use crate::model::{Digest, ListRequest, PutMode, StoreError};
 
@@ -31,21 +32,6 @@ const A_MOMENT: Duration = Duration::from_millis(1100);
 
 /// A name of which each character is said otherwise somewhere between here and a listing.
 const ODD_NAME: &str = "odd +&%2F=(é)~'*.\u{ffff}";
-
-/// Why a call failed, in short.
-pub(super) fn why<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
-    let status = error.raw_response().map(|answer| answer.status().as_u16());
-    match (status, error.as_service_error().and_then(ProvideErrorMetadata::code)) {
-        (Some(status), Some(code)) => format!("{status} {code}"),
-        (Some(status), None) => status.to_string(),
-        (None, _) => String::from("no answer"),
-    }
-}
-
-/// The same, of a call whose failure was not expected, in full.
-fn told<E: std::error::Error + 'static>(error: E) -> String {
-    chain(&error)
-}
 
 /// Sends; a backend that wants to be asked later (R2 takes one write a second of each key) is.
 pub(super) async fn patiently<T, E, F>(send: impl Fn() -> F) -> Result<T, SdkError<E, HttpResponse>>
@@ -68,6 +54,23 @@ pub(super) fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
 }
 
 impl Examination<'_> {
+    /// Why a call failed, in short. A backend that did not get to an answer is to be asked again.
+    pub(super) fn why<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> String {
+        self.doubt(status(error));
+        match (status(error), error.as_service_error().and_then(ProvideErrorMetadata::code)) {
+            (Some(status), Some(code)) => format!("{status} {code}"),
+            (Some(status), None) => status.to_string(),
+            (None, _) => String::from("no answer"),
+        }
+    }
+
+    /// Keeps in mind that a call failed by no fault of its own.
+    fn doubt(&self, status: Option<u16>) {
+        if status.is_none_or(|status| status == 429 || status >= 500 && status != 501) {
+            self.doubts.store(true, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn put(&self, name: &str, bytes: &'static [u8]) -> PutObjectFluentBuilder {
         self.s3
             .client()
@@ -83,8 +86,13 @@ impl Examination<'_> {
         let ask = |request: &mut aws_sdk_s3::config::http::HttpRequest| {
             request.headers_mut().insert("accept-encoding", "gzip");
         };
-        let answer = request.customize().mutate_request(ask).send().await.ok()?;
-        answer.body.collect().await.ok().map(AggregatedBytes::into_bytes)
+        match request.customize().mutate_request(ask).send().await {
+            Ok(answer) => answer.body.collect().await.ok().map(AggregatedBytes::into_bytes),
+            Err(error) => {
+                self.doubt(status(&error));
+                None
+            }
+        }
     }
 
     /// With which status a HEAD is answered.
@@ -92,7 +100,10 @@ impl Examination<'_> {
         let request = self.s3.client().head_object().bucket(self.s3.bucket()).key(self.key(name));
         match request.send().await {
             Ok(_) => Some(200),
-            Err(error) => status(&error),
+            Err(error) => {
+                self.doubt(status(&error));
+                status(&error)
+            }
         }
     }
 
@@ -130,7 +141,8 @@ impl Examination<'_> {
         let old = match request.key(self.key("version")).version_id(version).send().await {
             Ok(answer) => answer.body.collect().await.ok().map(AggregatedBytes::into_bytes),
             Err(error) if status(&error) == Some(403) => {
-                let detail = format!("not to be read ({}): grant GetObjectVersion", why(&error));
+                let detail =
+                    format!("not to be read ({}): grant GetObjectVersion", self.why(&error));
                 return (Verdict::Unknown, detail);
             }
             Err(_) => None,
@@ -146,7 +158,7 @@ impl Examination<'_> {
         let wrong = Digest::of(b"other bytes").to_base64();
         match self.put("checksum", b"these bytes").checksum_sha256(wrong).send().await {
             Err(error) => {
-                let detail = format!("a wrong sha-256 is refused ({})", why(&error));
+                let detail = format!("a wrong sha-256 is refused ({})", self.why(&error));
                 self.note("checksum-sha256", Verdict::Native, detail);
             }
             Ok(_) => {
@@ -160,7 +172,7 @@ impl Examination<'_> {
         let tried = self.put("tags", b"tags").tagging("type=proof").send().await;
         let (verdict, detail) = match tried {
             Err(error) => {
-                (Verdict::Gateway, format!("refused ({}), kept as metadata", why(&error)))
+                (Verdict::Gateway, format!("refused ({}), kept as metadata", self.why(&error)))
             }
             Ok(_) => {
                 let request = self.s3.client().get_object_tagging().bucket(self.s3.bucket());
@@ -170,7 +182,8 @@ impl Examination<'_> {
                     }
                     Ok(_) => (Verdict::Gateway, "dropped, kept as metadata".to_owned()),
                     Err(error) => {
-                        let text = format!("not to be read ({}), kept as metadata", why(&error));
+                        let text =
+                            format!("not to be read ({}), kept as metadata", self.why(&error));
                         (Verdict::Gateway, text)
                     }
                 }
@@ -183,7 +196,7 @@ impl Examination<'_> {
         let class = StorageClass::StandardIa;
         let tried = self.put("class", b"class").storage_class(class.clone()).send().await;
         let (verdict, detail) = match tried {
-            Err(error) => (Verdict::No, format!("refused ({})", why(&error))),
+            Err(error) => (Verdict::No, format!("refused ({})", self.why(&error))),
             Ok(_) => {
                 let request = self.s3.client().head_object().bucket(self.s3.bucket());
                 let head = request.key(self.key("class")).send().await;
@@ -206,7 +219,7 @@ impl Examination<'_> {
                 request = request.set_ssekms_key_id(self.s3.shared.options.kms_key_id.clone());
             }
             let (verdict, detail) = match request.send().await {
-                Err(error) => (Verdict::No, format!("refused ({})", why(&error))),
+                Err(error) => (Verdict::No, format!("refused ({})", self.why(&error))),
                 Ok(answer) if answer.server_side_encryption.as_ref() == Some(&kind) => {
                     (Verdict::Native, "kept and confirmed in the answer".to_owned())
                 }
@@ -253,14 +266,14 @@ impl Examination<'_> {
         let detail = match tried {
             Ok(_) if same => "a copy has the bytes".to_owned(),
             Ok(_) => "a copy has other bytes".to_owned(),
-            Err(error) => format!("refused ({})", why(&error)),
+            Err(error) => format!("refused ({})", self.why(&error)),
         };
         self.note("copy", Verdict::of(same, Verdict::No), detail);
     }
 
     pub(super) async fn multipart(&mut self) {
         let done = match self.try_multipart("parts", &PutMode::Overwrite).await {
-            Ok(completed) => completed.map_err(|error| why(&error)),
+            Ok(completed) => completed.map_err(|error| self.why(&error)),
             Err(text) => Err(text),
         };
         let same = self.bytes_of("parts").await.is_some_and(|found| found == "part");
@@ -280,7 +293,8 @@ impl Examination<'_> {
     ) -> Result<Result<(), SdkError<CompleteMultipartUploadError, HttpResponse>>, String> {
         let (client, bucket, key) = (self.s3.client(), self.s3.bucket(), self.key(name));
         let begun = client.create_multipart_upload().bucket(bucket).key(&key);
-        let id = begun.send().await.map_err(told)?.upload_id.unwrap_or_default();
+        let id =
+            begun.send().await.map_err(|error| self.why(&error))?.upload_id.unwrap_or_default();
         let completed = self.try_parts(&key, &id, mode).await;
         if !matches!(completed, Ok(Ok(()))) {
             let abort = client.abort_multipart_upload().bucket(bucket).key(&key);
@@ -298,7 +312,7 @@ impl Examination<'_> {
         let (client, bucket) = (self.s3.client(), self.s3.bucket());
         let part = client.upload_part().bucket(bucket).key(key).upload_id(id).part_number(1);
         let body = ByteStream::from(Bytes::from_static(b"part"));
-        let part = part.body(body).send().await.map_err(told)?;
+        let part = part.body(body).send().await.map_err(|error| self.why(&error))?;
         let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).build();
         let parts = CompletedMultipartUpload::builder().parts(part).build();
         let (if_none_match, if_match) = conditions(mode);
@@ -320,7 +334,7 @@ impl Examination<'_> {
                 }
             }
             Ok(page) => (Verdict::No, format!("a page of 2 has {} names", page.contents().len())),
-            Err(error) => (Verdict::No, format!("refused ({})", why(&error))),
+            Err(error) => (Verdict::No, format!("refused ({})", self.why(&error))),
         };
         self.note("list", verdict, detail);
         let (verdict, detail) = match self.seen("missing").await {
@@ -360,7 +374,7 @@ impl Examination<'_> {
         let detail = match tried {
             Ok(_) if gone => "many are deleted in one call".to_owned(),
             Ok(_) => "taken, and nothing is deleted".to_owned(),
-            Err(error) => format!("refused ({})", why(&error)),
+            Err(error) => format!("refused ({})", self.why(&error)),
         };
         self.note("batch-delete", Verdict::of(gone, Verdict::No), detail);
     }

@@ -5,29 +5,13 @@ use std::time::Duration;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::attempts::{patiently, status, why};
+use super::attempts::{patiently, status};
 use super::{Examination, Verdict};
 use crate::model::{ETag, PutMode};
 
 /// Longer than the tick of the clock that a store may order its writes by. Garage drops a copy that
 /// comes in the millisecond of the write before it, which would look like a condition that was kept.
 const TICK: Duration = Duration::from_millis(20);
-
-/// Refused and without effect is native; done all the same, or not known, is ours to do.
-fn conditioned<E: ProvideErrorMetadata>(
-    what: &str,
-    tried: Result<(), SdkError<E, HttpResponse>>,
-    kept: bool,
-) -> (Verdict, String) {
-    match tried {
-        Err(error) if status(&error) == Some(412) && kept => {
-            (Verdict::Native, format!("{what} is answered 412 and changes nothing"))
-        }
-        Err(error) => (Verdict::Gateway, format!("{what} is answered {}", why(&error))),
-        Ok(()) if kept => (Verdict::Gateway, format!("{what} is answered 200 and kept")),
-        Ok(()) => (Verdict::Gateway, format!("{what} is ignored: it is done")),
-    }
-}
 
 /// Each condition, and a name of its own: some backends take one write a second of each key.
 fn modes(names: [&'static str; 2]) -> [(PutMode, &'static str); 2] {
@@ -75,7 +59,7 @@ impl Examination<'_> {
             let request = request.key(self.key(name)).copy_source(&source);
             let tried = patiently(|| self.s3.send_copy(request.clone(), &mode)).await;
             let kept = self.bytes_of(name).await.is_some_and(|found| found == "kept");
-            let (one, detail) = conditioned(header_of(&mode), tried.map(drop), kept);
+            let (one, detail) = self.conditioned(header_of(&mode), tried.map(drop), kept);
             verdict = if one == Verdict::Native { verdict } else { one };
             details.push(detail);
         }
@@ -91,13 +75,30 @@ impl Examination<'_> {
             let tried = self.try_multipart(name, &mode).await;
             let kept = self.bytes_of(name).await.is_some_and(|found| found == "kept");
             let (one, detail) = match tried {
-                Ok(completed) => conditioned(header_of(&mode), completed, kept),
+                Ok(completed) => self.conditioned(header_of(&mode), completed, kept),
                 Err(text) => (Verdict::Gateway, format!("not to be tried: {text}")),
             };
             verdict = if one == Verdict::Native { verdict } else { one };
             details.push(detail);
         }
         self.note("multipart-conditions", verdict, details.join("; "));
+    }
+
+    /// Refused and without effect is native; done all the same, or not known, is ours to do.
+    fn conditioned<E: ProvideErrorMetadata>(
+        &self,
+        what: &str,
+        tried: Result<(), SdkError<E, HttpResponse>>,
+        kept: bool,
+    ) -> (Verdict, String) {
+        match tried {
+            Err(error) if status(&error) == Some(412) && kept => {
+                (Verdict::Native, format!("{what} is answered 412 and changes nothing"))
+            }
+            Err(error) => (Verdict::Gateway, format!("{what} is answered {}", self.why(&error))),
+            Ok(()) if kept => (Verdict::Gateway, format!("{what} is answered 200 and kept")),
+            Ok(()) => (Verdict::Gateway, format!("{what} is ignored: it is done")),
+        }
     }
 
     fn condition<E: ProvideErrorMetadata>(
@@ -107,7 +108,7 @@ impl Examination<'_> {
         tried: Result<(), SdkError<E, HttpResponse>>,
         kept: bool,
     ) {
-        let (verdict, detail) = conditioned(what, tried, kept);
+        let (verdict, detail) = self.conditioned(what, tried, kept);
         self.note(feature, verdict, detail);
     }
 }
