@@ -101,7 +101,7 @@ def examine(bucket: Bucket | None, settings: dict[str, str], folder: Path) -> di
             done = subprocess.run(command, env=service.environment(), capture_output=True, timeout=60)
             if done.returncode != 0:
                 raise RuntimeError(done.stderr.decode())
-            findings = json.loads(done.stdout)["findings"]
+            findings = json.loads(done.stdout)["backends"][0]["report"]["findings"]
         shown = requests.get(f"{service.url}/v1/backends", timeout=10).json()
         return {"capabilities": shown["backends"][0]["capabilities"], "findings": findings}
 
