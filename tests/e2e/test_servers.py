@@ -269,7 +269,8 @@ def test_doctor_says_what_the_server_does(place: Place) -> None:
     environment = place.service.environment()
     done = subprocess.run([binary(), "doctor", "--json"], env=environment, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    verdicts = {one["feature"]: one["verdict"] for one in json.loads(done.stdout)["findings"]}
+    report = json.loads(done.stdout)["backends"][0]["report"]
+    verdicts = {one["feature"]: one["verdict"] for one in report["findings"]}
     moto_has = "native" if place.name == "moto" else None
     assert verdicts["create-only"] == (moto_has or "gateway")
     # moto looks at the condition of a PUT, and not at that of a copy.
