@@ -21,7 +21,7 @@ const ATTEMPTS: usize = 8;
 /// What became of an attempt.
 enum Attempt {
     /// It took effect at this member.
-    Done(usize, Stored),
+    Done(usize, Box<Stored>),
     /// Somebody else was there between the look and the write.
     Raced(StoreError),
     /// Nobody took it.
@@ -47,7 +47,7 @@ impl Parts {
             let mut tried = Tried::new();
             match self.first(&picture, &write, &mut tried).await {
                 Attempt::Done(place, stored) => {
-                    return self.follow(&picture, write, place, stored, tried).await;
+                    return self.follow(&picture, write, place, *stored, tried).await;
                 }
                 Attempt::Raced(error) => {
                     self.give_up(&write, &tried).await;
@@ -112,7 +112,7 @@ impl Parts {
                 continue;
             }
             let error = match self.put_at(place, write, over(&picture.sights[place])).await {
-                Ok(stored) => return Attempt::Done(place, stored),
+                Ok(stored) => return Attempt::Done(place, Box::new(stored)),
                 Err(error) => error,
             };
             match error.kind() {
