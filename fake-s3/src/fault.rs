@@ -45,6 +45,8 @@ pub enum Effect {
     /// It is executed, and the answer has status 200 and an `<Error>` of this code as its body, which
     /// AWS does on Copy and Complete.
     ErrorIn200(String),
+    /// It is executed, and answered with 500 `InternalError` all the same.
+    InternalErrorAfter,
     /// Of a `DeleteObjects`, the keys that contain `part` stay and are answered with this code; the
     /// others are deleted.
     RefuseKeys {
@@ -262,15 +264,24 @@ pub(crate) async fn spoil(response: HttpResponse, effect: Effect) -> Option<Http
         Effect::ErrorIn200(code) => {
             parts.status = http::StatusCode::OK;
             parts.headers.remove(header::CONTENT_LENGTH);
-            let message = "We encountered an internal error. Please try again.";
-            Body::from(format!(
-                "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code>\
-                 <Message>{message}</Message></Error>"
-            ))
+            Body::from(error_text(&code))
+        }
+        Effect::InternalErrorAfter => {
+            parts.status = http::StatusCode::INTERNAL_SERVER_ERROR;
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Body::from(error_text("InternalError"))
         }
         _ => Body::from(bytes),
     };
     Some(HttpResponse::from_parts(parts, body))
+}
+
+fn error_text(code: &str) -> String {
+    let message = "We encountered an internal error. Please try again.";
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code>\
+         <Message>{message}</Message></Error>"
+    )
 }
 
 fn without_etag(xml: Bytes) -> Bytes {
