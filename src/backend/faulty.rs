@@ -90,6 +90,10 @@ impl<B: Backend> Faulty<B> {
     ) -> Result<T, StoreError> {
         match fault {
             Some(Fault::Refuse(kind)) => Err(self.error(kind, "injected: not done")),
+            Some(Fault::Later(time)) => {
+                let refusal = self.error(ErrorKind::Unavailable, "injected: not now");
+                Err(refusal.with_retry_after(time))
+            }
             Some(Fault::Lose(kind)) => {
                 call.await?;
                 Err(self.error(kind, "injected: the answer was lost"))
@@ -173,7 +177,7 @@ impl<B: Backend> Backend for Faulty<B> {
             return Ok(Retrieved { meta, body: Body::Bytes(body::part(bytes, options.range)) });
         }
         let found = self.call(fault, self.inner.get(key, options)).await?;
-        let broken = self.error(ErrorKind::Unavailable, "injected: the body broke off");
+        let broken = self.error(ErrorKind::Failed, "injected: the body broke off");
         let Some(fault) = fault else { return Ok(found) };
         Ok(Retrieved { body: body::damage(found.body, fault, broken).await, ..found })
     }

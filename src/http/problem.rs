@@ -21,6 +21,7 @@ pub enum Code {
     AccessDenied,
     QuotaExceeded,
     AlreadyExists,
+    Contended,
     PreconditionFailed,
     InvalidKey,
     InvalidRequest,
@@ -41,11 +42,12 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NotFound,
         Self::AccessDenied,
         Self::QuotaExceeded,
         Self::AlreadyExists,
+        Self::Contended,
         Self::PreconditionFailed,
         Self::InvalidKey,
         Self::InvalidRequest,
@@ -73,6 +75,7 @@ impl Code {
                 ("QUOTA_EXCEEDED", StatusCode::INSUFFICIENT_STORAGE, "Storage is full")
             }
             Self::AlreadyExists => ("ALREADY_EXISTS", StatusCode::CONFLICT, "Already exists"),
+            Self::Contended => ("CONTENDED", StatusCode::CONFLICT, "Another write is under way"),
             Self::PreconditionFailed => {
                 ("PRECONDITION_FAILED", StatusCode::PRECONDITION_FAILED, "Precondition failed")
             }
@@ -133,7 +136,8 @@ pub struct Problem {
 impl Problem {
     /// A problem with a text that says what is wrong and how to mend it.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        let retry_after = (code == Code::Unavailable).then_some(Duration::from_secs(1));
+        let passes = matches!(code, Code::Contended | Code::Unavailable | Code::BackendTimeout);
+        let retry_after = passes.then_some(Duration::from_secs(1));
         Self { code, detail: detail.into(), provider: None, retry_after, headers: Vec::new() }
     }
 
@@ -217,6 +221,7 @@ impl From<StoreError> for Problem {
         let code = match error.kind() {
             ErrorKind::NotFound => Code::NotFound,
             ErrorKind::AlreadyExists => Code::AlreadyExists,
+            ErrorKind::Contended => Code::Contended,
             ErrorKind::PreconditionFailed => Code::PreconditionFailed,
             ErrorKind::AccessDenied => Code::AccessDenied,
             ErrorKind::QuotaExceeded => Code::QuotaExceeded,
@@ -224,7 +229,9 @@ impl From<StoreError> for Problem {
             ErrorKind::Unsupported => Code::Unsupported,
             ErrorKind::Corrupt => Code::Corrupt,
             ErrorKind::Unavailable => Code::Unavailable,
-            ErrorKind::Indeterminate | ErrorKind::Misconfigured => Code::BackendError,
+            ErrorKind::Failed | ErrorKind::Indeterminate | ErrorKind::Misconfigured => {
+                Code::BackendError
+            }
             ErrorKind::Timeout => Code::BackendTimeout,
         };
         match code {

@@ -16,6 +16,9 @@ pub enum ErrorKind {
     NotFound,
     /// A create met an object.
     AlreadyExists,
+    /// The backend is busy with another write of the same key, and did not do this one. The only
+    /// answer that another try may change.
+    Contended,
     /// The version is not the one asked for.
     PreconditionFailed,
     /// The backend refused this object to us.
@@ -30,7 +33,9 @@ pub enum ErrorKind {
     Unsupported,
     /// The stored bytes are not what was stored.
     Corrupt,
-    /// Failed, and certainly without effect: safe to try elsewhere or later.
+    /// Broken, and certainly without effect: safe to try elsewhere or again.
+    Failed,
+    /// Takes no call for now, whatever it is, and did nothing: safe to try elsewhere or later.
     Unavailable,
     /// Failed, and may have taken effect: re-read before trying again.
     Indeterminate,
@@ -106,12 +111,16 @@ impl StoreError {
         match self.kind {
             ErrorKind::NotFound
             | ErrorKind::AlreadyExists
+            | ErrorKind::Contended
             | ErrorKind::PreconditionFailed
             | ErrorKind::AccessDenied
             | ErrorKind::QuotaExceeded
             | ErrorKind::Invalid
             | ErrorKind::Unsupported => Class::Answer,
-            ErrorKind::Corrupt | ErrorKind::Unavailable | ErrorKind::Misconfigured => Class::Failed,
+            ErrorKind::Corrupt
+            | ErrorKind::Failed
+            | ErrorKind::Unavailable
+            | ErrorKind::Misconfigured => Class::Failed,
             ErrorKind::Indeterminate | ErrorKind::Timeout => Class::Unknown,
         }
     }

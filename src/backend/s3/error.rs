@@ -5,7 +5,7 @@
 
 use std::error::Error;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -64,7 +64,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// A body or an answer that broke off.
 pub(super) fn broken(provider: Provider, cause: impl std::fmt::Display) -> StoreError {
-    StoreError::new(ErrorKind::Unavailable, provider, "the backend's answer broke off")
+    StoreError::new(ErrorKind::Failed, provider, "the backend's answer broke off")
         .with_source(Cause(cause.to_string()))
 }
 
@@ -75,14 +75,14 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let lost = match effect {
-        Effect::Read => ErrorKind::Unavailable,
+        Effect::Read => ErrorKind::Failed,
         Effect::Write => ErrorKind::Indeterminate,
     };
     match error {
         SdkError::ServiceError(refusal) => {
             let status = refusal.raw().status().as_u16();
             let header = refusal.raw().headers().get("retry-after");
-            let wait = header.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+            let wait = header.and_then(|text| retry_after(text, SystemTime::now()));
             let meta = refusal.err();
             judge_answer(lost, status, meta.code(), meta.message(), wait)
         }
@@ -90,14 +90,13 @@ where
             (ErrorKind::Timeout, "the backend did not answer in time".into(), None)
         }
         SdkError::DispatchFailure(failure) => {
-            if failure.is_timeout() {
-                // Only connecting has a limit of its own down there: nothing was sent.
-                let unreached = never_sent(error) || effect == Effect::Read;
-                let kind = if unreached { ErrorKind::Unavailable } else { ErrorKind::Timeout };
-                return (kind, "the backend did not answer in time".into(), None);
+            if never_sent(error) {
+                return (ErrorKind::Failed, "the backend cannot be reached".into(), None);
             }
-            let kind = if never_sent(error) { ErrorKind::Unavailable } else { lost };
-            (kind, "the backend cannot be reached".into(), None)
+            if failure.is_timeout() {
+                return (ErrorKind::Timeout, "the backend did not answer in time".into(), None);
+            }
+            (lost, "the connection to the backend broke".into(), None)
         }
         SdkError::ConstructionFailure(_) => (
             ErrorKind::Misconfigured,
@@ -144,19 +143,22 @@ fn judge_answer(
             (ErrorKind::Misconfigured, said(text), None)
         }
         (403, _) => (ErrorKind::AccessDenied, said("the backend refuses access"), None),
-        (_, "NoSuchUpload") => (ErrorKind::Unavailable, said("the backend lost the upload"), None),
+        (_, "NoSuchUpload") => (ErrorKind::Failed, said("the backend lost the upload"), None),
         (404, _) => (ErrorKind::NotFound, "there is no such object".into(), None),
         (412 | 304, _) => (ErrorKind::PreconditionFailed, "another version is there".into(), None),
         (416, _) => (ErrorKind::Invalid, "the range is not within the object".into(), None),
-        (409, _) => slow("the backend is busy with another write of this key"),
+        (409, _) => {
+            let text = "the backend is busy with another write of this key";
+            (ErrorKind::Contended, said(text), wait)
+        }
         (429 | 503, _) | (_, "SlowDown" | "TooManyRequests" | "ServiceUnavailable") => {
             slow("the backend asks to slow down")
         }
         (_, "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "IncompleteBody") => {
-            (ErrorKind::Unavailable, said("the bytes arrived damaged at the backend"), None)
+            (ErrorKind::Failed, said("the bytes arrived damaged at the backend"), None)
         }
         (_, "RequestTimeout") => {
-            (ErrorKind::Unavailable, said("the backend waited too long for the bytes"), None)
+            (ErrorKind::Failed, said("the backend waited too long for the bytes"), None)
         }
         (501, _) | (_, "NotImplemented") => {
             (ErrorKind::Unsupported, said("the backend does not support this"), None)
@@ -168,6 +170,16 @@ fn judge_answer(
         (400..=499, _) => (ErrorKind::Invalid, said("the backend refuses the request"), None),
         _ => (lost, said("the backend failed"), wait),
     }
+}
+
+/// Seconds, or the time at which to come again.
+fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let when = httpdate::parse_http_date(text).ok()?;
+    Some(when.duration_since(now).unwrap_or_default())
 }
 
 /// Whether the request certainly never left: the connection could not be made.
@@ -187,7 +199,8 @@ fn never_sent(error: &(dyn Error + 'static)) -> bool {
             return true;
         }
         let text = cause.to_string();
-        if text.contains("dns error") || text.contains("tcp connect error") {
+        let unmade = ["dns error", "tcp connect error", "HTTP connect timeout"];
+        if unmade.iter().any(|what| text.contains(what)) {
             return true;
         }
         next = cause.source();
@@ -210,10 +223,12 @@ mod tests {
             (403, "SignatureDoesNotMatch", "", ErrorKind::Misconfigured),
             (403, "RequestTimeTooSkewed", "", ErrorKind::Misconfigured),
             (412, "PreconditionFailed", "", ErrorKind::PreconditionFailed),
-            (409, "ConditionalRequestConflict", "", ErrorKind::Unavailable),
+            (409, "ConditionalRequestConflict", "", ErrorKind::Contended),
+            (409, "OperationAborted", "", ErrorKind::Contended),
             (429, "TooManyRequests", "", ErrorKind::Unavailable),
             (503, "SlowDown", "", ErrorKind::Unavailable),
-            (400, "BadDigest", "", ErrorKind::Unavailable),
+            (400, "BadDigest", "", ErrorKind::Failed),
+            (400, "XAmzContentSHA256Mismatch", "", ErrorKind::Failed),
             (400, "KeyTooLongError", "", ErrorKind::Invalid),
             (416, "InvalidRange", "", ErrorKind::Invalid),
             (500, "InternalError", "", write),
@@ -224,17 +239,28 @@ mod tests {
             let (found, ..) = judge_answer(write, status, Some(code), Some(message), None);
             assert_eq!(found, kind, "{status} {code} {message}");
         }
-        let (read, ..) = judge_answer(ErrorKind::Unavailable, 500, None, None, None);
-        assert_eq!(read, ErrorKind::Unavailable, "a failed read has no effect");
+        let (read, ..) = judge_answer(ErrorKind::Failed, 500, None, None, None);
+        assert_eq!(read, ErrorKind::Failed, "a failed read has no effect");
     }
 
     #[test]
     fn a_hint_to_wait_is_kept_and_never_shorter_than_a_second() {
         let wait = |seconds| {
             let hint = Some(Duration::from_secs(seconds));
-            judge_answer(ErrorKind::Unavailable, 503, Some("SlowDown"), None, hint).2
+            judge_answer(ErrorKind::Failed, 503, Some("SlowDown"), None, hint).2
         };
         assert_eq!(wait(0), Some(SLOW_DOWN));
         assert_eq!(wait(7), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_hint_is_a_number_of_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let date = |seconds| httpdate::fmt_http_date(now + Duration::from_secs(seconds));
+        assert_eq!(retry_after(" 7 ", now), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after(&date(9), now), Some(Duration::from_secs(9)));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(retry_after(&date(9), later), Some(Duration::ZERO), "it is over");
+        assert_eq!(retry_after("soon", now), None);
     }
 }

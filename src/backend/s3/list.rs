@@ -38,7 +38,7 @@ impl S3 {
                 }
                 _ => {
                     let detail = "the backend's listing does not go on";
-                    return Err(self.error(ErrorKind::Unavailable, detail));
+                    return Err(self.error(ErrorKind::Failed, detail));
                 }
             }
         }
@@ -65,9 +65,8 @@ impl S3 {
             answer.map_err(|e| translate(self.shared.options.provider, Effect::Read, e))?;
         let mut skipped = None;
         for object in answer.contents.unwrap_or_default() {
-            let incomplete = || {
-                self.error(ErrorKind::Unavailable, "the backend's listing has an incomplete entry")
-            };
+            let incomplete =
+                || self.error(ErrorKind::Failed, "the backend's listing has an incomplete entry");
             let key = ObjectKey::new(object.key.as_deref().ok_or_else(incomplete)?);
             if request.after.as_deref().is_some_and(|after| key.as_str() <= after) {
                 skipped = Some(key.as_str().to_owned());

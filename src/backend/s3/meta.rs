@@ -64,7 +64,7 @@ impl S3 {
     pub(super) fn meta(&self, key: &ObjectKey, head: Head) -> Result<ObjectMeta, StoreError> {
         let amiss = |what: &str| {
             let detail = format!("the backend's answer has no {what}");
-            self.error(ErrorKind::Unavailable, detail)
+            self.error(ErrorKind::Failed, detail)
         };
         if head.missing_meta.is_some_and(|count| count > 0) {
             let detail = "the object has metadata that S3 cannot send in headers";

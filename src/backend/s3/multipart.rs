@@ -106,7 +106,7 @@ impl S3 {
         // Nothing is visible before the last call: a lost answer here did nothing.
         let begun = begun.map_err(|e| translate(self.shared.options.provider, Effect::Read, e))?;
         let id = begun.upload_id.ok_or_else(|| {
-            self.error(ErrorKind::Unavailable, "the backend gave no id for the upload")
+            self.error(ErrorKind::Failed, "the backend gave no id for the upload")
         })?;
         Ok(Upload {
             client: self.client().clone(),

@@ -63,7 +63,7 @@ impl S3 {
         }
         if length != Some(wanted) {
             let detail = "the backend's answer has another length than was asked for";
-            return Err(self.error(ErrorKind::Unavailable, detail));
+            return Err(self.error(ErrorKind::Failed, detail));
         }
         let body = if wanted <= COLLECT_BYTES {
             Body::Bytes(self.collect(body, wanted).await?)

@@ -17,13 +17,16 @@ fn every_kind_of_backend_error_has_its_code() {
     let kinds = [
         ErrorKind::NotFound,
         ErrorKind::AlreadyExists,
+        ErrorKind::Contended,
         ErrorKind::PreconditionFailed,
         ErrorKind::AccessDenied,
         ErrorKind::QuotaExceeded,
         ErrorKind::Invalid,
         ErrorKind::Unsupported,
         ErrorKind::Corrupt,
+        ErrorKind::Failed,
         ErrorKind::Unavailable,
+        ErrorKind::Misconfigured,
         ErrorKind::Indeterminate,
         ErrorKind::Timeout,
     ];
