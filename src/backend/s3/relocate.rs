@@ -17,8 +17,8 @@ use super::options::CopyConditions;
 use super::write::conditions;
 use super::{Effect, S3, translate};
 use crate::model::{
-    Body, Digest, ETag, Encryption, ErrorKind, GetOptions, Hasher, ObjectKey, ObjectMeta, PutMode,
-    StoreError, Stored, Support,
+    Body, Class, Digest, ETag, Encryption, ErrorKind, GetOptions, Hasher, ObjectKey, ObjectMeta,
+    PutMode, StoreError, Stored, Support,
 };
 
 /// How often a copy starts again because its source was overwritten meanwhile. With proofs, which
@@ -69,11 +69,32 @@ impl S3 {
             }
             let before = this.look(&source).await?;
             let stored = this.copy_pinned(&before, &destination, &mode).await?;
-            this.compare(&before, &stored.meta).await?;
-            this.remove_moved(&source, &before.etag).await?;
+            if let Err(error) = this.compare(&before, &stored.meta).await {
+                if error.kind() == ErrorKind::Corrupt {
+                    // Best effort: read, it is found to be damaged all the same.
+                    this.remove_moved(&destination, &stored.meta.etag).await.ok();
+                }
+                return Err(this.behind_copy(error));
+            }
+            let removed = this.remove_moved(&source, &before.etag).await;
+            removed.map_err(|error| this.behind_copy(error))?;
             Ok(stored)
         })
         .await
+    }
+
+    /// What fails behind a copy does not undo it. One with other bytes is none, and says so.
+    fn behind_copy(&self, error: StoreError) -> StoreError {
+        if error.class() == Class::Unknown || error.kind() == ErrorKind::Corrupt {
+            return error;
+        }
+        let detail = format!("the copy was made, and then: {error}");
+        let hint = error.retry_after();
+        let behind = self.error(ErrorKind::Indeterminate, detail).with_source(error);
+        match hint {
+            Some(after) => behind.with_retry_after(after),
+            None => behind,
+        }
     }
 
     /// The source goes only as the version that was copied, wherever the backend can compare.
@@ -202,7 +223,7 @@ impl S3 {
             let error = translate(self.shared.options.provider, Effect::Write, error);
             return Err(self.of_copy(before, mode, error).await);
         }
-        let meta = self.look(destination).await?;
+        let meta = self.look(destination).await.map_err(|error| self.behind_copy(error))?;
         let (ours, theirs) = (&before.attributes, &meta.attributes);
         if meta.stored_size != before.stored_size || ours.representation != theirs.representation {
             let detail = "the copy is not what was copied: another write came in between";
