@@ -110,6 +110,7 @@ impl App {
             store.damage(),
             config.storage.probe_interval,
             config.storage.timeout,
+            layered.news,
         )
         .await;
         let upkeep = tokio::spawn(metrics.clone().upkeep());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::StartError;
@@ -35,6 +36,8 @@ pub(super) struct Layered {
     pub(super) backend: Arc<dyn Backend>,
     /// How its breaker stands, where there is one.
     pub(super) breaker_view: Option<BreakerView>,
+    /// Comes when it is not as it was.
+    pub(super) news: Arc<Notify>,
     /// What counts it, where it does not count by itself.
     inventory: Option<Arc<Inventory>>,
 }
@@ -82,14 +85,18 @@ impl Store {
         };
         let mut backend: Arc<dyn Backend> = Arc::new(Timeout::new(backend, config.timeout));
         let mut breaker_view: Option<BreakerView> = None;
+        let news = Arc::new(Notify::new());
         // A disk on this machine is not mended by another try, and cannot be away.
         if let Some(remote) = &config.remote {
             let limit = LimitPolicy { in_flight: remote.max_in_flight, ..LimitPolicy::default() };
             backend = Arc::new(Limit::new(backend, limit, metrics));
             let name = config.provider.as_str();
-            let policy = BreakerPolicy::default();
+            // Half of the time for something to be heard, half for the question.
+            let silence = remote.dark_after / 2;
+            let policy = BreakerPolicy { silence, ..BreakerPolicy::default() };
             let breaker = Breaker::new(backend, name, policy, metrics);
             let handle = breaker.handle();
+            handle.tell(Arc::clone(&news));
             breaker_view = Some(Box::new(move || handle.status().state));
             backend = Arc::new(breaker);
             let policy = RetryPolicy::new(config.max_retries);
@@ -103,7 +110,7 @@ impl Store {
             inventory = Some(Arc::clone(&layer));
             backend = layer;
         }
-        Layered { backend, breaker_view, inventory }
+        Layered { backend, breaker_view, news, inventory }
     }
 
     /// Finds out what a remote store can do, and goes on trying until it answers: a store that is

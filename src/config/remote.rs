@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::DAY_MS;
 use super::parse;
 use super::reader::Reader;
 use super::secret::Secret;
 use super::settings as name;
 use super::url::BaseUrl;
+use super::{DAY_MS, HOUR_MS};
 use crate::model::{Encryption, Provider};
 
 const ENCRYPTIONS: &[(&str, Encryption)] =
@@ -37,6 +37,9 @@ pub struct RemoteConfig {
     pub kms_key_id: Option<String>,
     /// `STORAGE_MAX_IN_FLIGHT`: calls under way at once. Default 256.
     pub max_in_flight: usize,
+    /// `STORAGE_DARK_AFTER` (ms): without any answer, after which the backend is not waited for.
+    /// Default 1800.
+    pub dark_after: Duration,
     /// `STORAGE_INVENTORY_INTERVAL` (ms): between two countings for stats. Default an hour.
     pub inventory_interval: Duration,
 }
@@ -86,6 +89,7 @@ impl RemoteConfig {
         let encryption = reader.value(&name::ENCRYPTION, parse::word(ENCRYPTIONS));
         let kms_key_id = reader.option(&name::KMS_KEY_ID, parse::name);
         let max_in_flight = reader.value(&name::MAX_IN_FLIGHT, parse::count(1..=100_000));
+        let dark_after = reader.value(&name::DARK_AFTER, parse::milliseconds(100..=HOUR_MS));
         let inventory_interval =
             reader.value(&name::INVENTORY_INTERVAL, parse::milliseconds(1000..=30 * DAY_MS));
         if !matches!(provider, Provider::S3 | Provider::R2) {
@@ -111,6 +115,7 @@ impl RemoteConfig {
             encryption,
             kms_key_id,
             max_in_flight,
+            dark_after,
             inventory_interval,
         })
     }

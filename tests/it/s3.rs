@@ -15,8 +15,13 @@ use proof_storage::model::{Encryption, Provider};
 
 /// A backend that talks to a server.
 async fn connect(server: &FakeS3, provider: Provider) -> S3 {
-    S3::connect(Options {
-        provider,
+    S3::connect(Options { provider, ..options(server) }).await
+}
+
+/// How a server is reached.
+fn options(server: &FakeS3) -> Options {
+    Options {
+        provider: Provider::S3,
         endpoint: Some(server.endpoint()),
         presign_endpoint: None,
         region: Some(FakeS3::REGION.to_owned()),
@@ -29,8 +34,7 @@ async fn connect(server: &FakeS3, provider: Provider) -> S3 {
         encryption: Encryption::None,
         kms_key_id: None,
         timeout: Duration::from_secs(10),
-    })
-    .await
+    }
 }
 
 /// The same, and it knows what the server can do.

@@ -45,7 +45,8 @@ impl Client {
     pub async fn over(backend: Arc<dyn Backend>, config: Config) -> Self {
         let spool = tempfile::tempdir().unwrap();
         let hour = Duration::from_secs(3600);
-        let (monitor, _task) = Monitor::start(Arc::clone(&backend), Vec::new(), hour, hour).await;
+        let (monitor, _task) =
+            Monitor::start(Arc::clone(&backend), Vec::new(), hour, hour, Arc::default()).await;
         let signer = Signer::new(vec![7; 32].into(), None);
         let settings = app::settings(&config, ([127, 0, 0, 1], 8080).into());
         let folder = spool.path().to_owned();

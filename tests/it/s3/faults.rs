@@ -1,14 +1,17 @@
 //! What a misbehaving backend makes of a call: one attempt, honestly told.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use fake_s3::{Effect, FakeS3, Fault, Personality};
+use fake_s3::{Darkness, Effect, FakeS3, Fault, FaultProxy, Personality, WireEffect, WireFault};
 use proof_storage::backend::Backend as _;
+use proof_storage::backend::s3::{Options, S3};
 use proof_storage::model::{
     Attributes, Body, Digest, ErrorKind, GetOptions, ObjectKey, Provider, PutMode, Representation,
     StoreError, Stored,
 };
 
-use super::examined;
+use super::{examined, options};
 
 fn key() -> ObjectKey {
     ObjectKey::new("proofs/a.json")
@@ -54,13 +57,62 @@ async fn a_failed_write_says_whether_it_may_have_happened() {
     }
 }
 
+/// What fails behind the copy has not undone it: the first look at it, its reading back, the delete
+/// of the source. A copy with other bytes is removed, and the source kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_behind_a_copy_may_have_happened() {
+    let (from, to) = (key(), ObjectKey::new("proofs/b.json"));
+    let unknown = ErrorKind::Indeterminate;
+    for (moves, fault, kind, copied) in [
+        (false, Fault::new(Effect::slow_down()).on("HeadObject").after(1), unknown, true),
+        (false, Fault::new(Effect::slow_down()).on("CopyObject"), ErrorKind::Unavailable, false),
+        (true, Fault::new(Effect::slow_down()).on("HeadObject").after(1), unknown, true),
+        (true, Fault::new(Effect::access_denied()).on("GetObject"), unknown, true),
+        (true, Fault::new(Effect::CutBody).on("GetObject"), unknown, true),
+        (true, Fault::new(Effect::slow_down()).on("DeleteObject"), unknown, true),
+        (true, Fault::new(Effect::FlipBit).on("GetObject"), ErrorKind::Corrupt, false),
+    ] {
+        let server = FakeS3::start(Personality::Aws).expect("the server starts");
+        let (backend, _) = examined(&server, Provider::S3).await;
+        store(&backend, &Bytes::from_static(b"{}")).await.expect("it is stored");
+        let label = format!("{fault:?}");
+        server.fault(fault);
+        let answer = match moves {
+            true => backend.rename(&from, &to, PutMode::Create).await,
+            false => backend.copy(&from, &to, PutMode::Create).await,
+        };
+        let error = answer.expect_err("the fault is told");
+        assert_eq!((error.kind(), server.pending_faults()), (kind, 0), "{label}: {error:?}");
+        assert!(server.raw(from.as_str()).is_some(), "{label}: the source is there");
+        assert_eq!(server.raw(to.as_str()).is_some(), copied, "{label}");
+    }
+}
+
+/// A connection that cannot be made carries nothing, however long it took to find out.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_backend_did_nothing() {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let wire = FaultProxy::start(server.address()).expect("the wire starts");
+    wire.go_dark(Darkness::Unreachable).expect("the wire goes dark");
+    let options = Options { timeout: Duration::from_millis(300), ..options(&server) };
+    let backend = S3::connect(Options { endpoint: Some(wire.endpoint()), ..options }).await;
+    let error = store(&backend, &Bytes::from_static(b"{}")).await.expect_err("nobody answers");
+    assert_eq!(error.kind(), ErrorKind::Failed, "{error:?}");
+    wire.light_up().expect("the wire is lit");
+    // What was sent and is not answered is another matter.
+    wire.fault(WireFault::new(WireEffect::Swallow));
+    let error = store(&backend, &Bytes::from_static(b"{}")).await.expect_err("nobody answers");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    assert!(server.objects().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_is_gone_did_nothing() {
     let server = FakeS3::start(Personality::Aws).expect("the server starts");
     let (backend, _) = examined(&server, Provider::S3).await;
     server.pause().expect("the server pauses");
     let error = store(&backend, &Bytes::from_static(b"{}")).await.expect_err("nobody answers");
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "a refused connection: {error:?}");
+    assert_eq!(error.kind(), ErrorKind::Failed, "a refused connection: {error:?}");
     server.resume().expect("the server goes on");
     store(&backend, &Bytes::from_static(b"{}")).await.expect("it recovers by itself");
 }
@@ -91,7 +143,7 @@ async fn a_cut_body_never_ends_cleanly() {
             },
         };
         let error = outcome.expect_err("a cut body is an error");
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{size}: {error:?}");
+        assert_eq!(error.kind(), ErrorKind::Failed, "{size}: {error:?}");
     }
 }
 
