@@ -1,6 +1,8 @@
 //! The rows of the table: what each shows, and how its outcome is told.
 
+mod backend_faults;
 pub(crate) mod corruption;
+mod dark_backend;
 mod disk_faults;
 mod drain;
 mod kill;
@@ -24,6 +26,10 @@ pub(crate) enum Row {
     Corruption,
     /// A full disk, and a disk that fails to sync.
     DiskFaults,
+    /// Faults of a remote backend and of the wire to it.
+    BackendFaults,
+    /// A remote backend that is cut off and comes back.
+    DarkBackend,
     /// Large uploads under a memory cap.
     Memory,
     /// SIGTERM with requests in flight.
@@ -31,8 +37,16 @@ pub(crate) enum Row {
 }
 
 impl Row {
-    const ALL: [Self; 6] =
-        [Self::Power, Self::Kill, Self::Corruption, Self::DiskFaults, Self::Memory, Self::Drain];
+    const ALL: [Self; 8] = [
+        Self::Power,
+        Self::Kill,
+        Self::Corruption,
+        Self::DiskFaults,
+        Self::BackendFaults,
+        Self::DarkBackend,
+        Self::Memory,
+        Self::Drain,
+    ];
 
     /// Number in the table.
     pub(crate) fn number(self) -> u32 {
@@ -41,6 +55,8 @@ impl Row {
             Self::Kill => 2,
             Self::Corruption => 3,
             Self::DiskFaults => 4,
+            Self::BackendFaults => 6,
+            Self::DarkBackend => 7,
             Self::Memory => 11,
             Self::Drain => 13,
         }
@@ -63,6 +79,14 @@ impl Row {
                 "disk full, and EIO at fsync N = 1..50: 0 false acknowledgements, 507 / 503, reads \
                  and deletes go on"
             }
+            Self::BackendFaults => {
+                "24 backend faults × {single; fallback and mirror with the pool} as specified; 0 \
+                 corrupt bytes accepted"
+            }
+            Self::DarkBackend => {
+                "backend blackholed: breaker open ≤ 2 s, clean 503 / 504 meanwhile, served again \
+                 ≤ 10 s after it heals, 0 lost"
+            }
             Self::Memory => {
                 "64 PUTs of 256 MiB at once under a 256 MiB cap: right digests, RSS ≤ 192 MiB \
                  whatever the size"
@@ -83,7 +107,9 @@ impl Row {
             .iter()
             .map(|word| {
                 let known = Self::ALL.into_iter().find(|row| row.number().to_string() == *word);
-                known.ok_or_else(|| Failure::from(format!("no row `{word}`: 1 2 3 4 11 13 or all")))
+                known.ok_or_else(|| {
+                    Failure::from(format!("no row `{word}`: 1 2 3 4 6 7 11 13 or all"))
+                })
             })
             .collect()
     }
@@ -99,6 +125,8 @@ impl Row {
             Self::Kill => kill::run(context),
             Self::Corruption => corruption::run(context),
             Self::DiskFaults => disk_faults::run(context),
+            Self::BackendFaults => backend_faults::run(context),
+            Self::DarkBackend => dark_backend::run(context),
             Self::Memory => memory::run(context),
             Self::Drain => drain::run(context),
         };
