@@ -45,7 +45,7 @@ impl Parts {
     pub(super) async fn create_everywhere(self, write: Write) -> Result<Stored, StoreError> {
         let homes = self.homes();
         let racer = Racer::start(&self.core, &write.key);
-        let (answers, mut arriving) = mpsc::unbounded_channel();
+        let (answers, mut arriving) = mpsc::channel(homes.len().max(1));
         let mut outcomes = Outcomes::new();
         for (index, &place) in homes.iter().enumerate() {
             if self.members[place].is_full() {
@@ -57,7 +57,7 @@ impl Parts {
             // A straggler goes on after the answer.
             tokio::spawn(async move {
                 let result = parts.put_at(place, &write, PutMode::Create).await;
-                let _ = answers.send((index, result));
+                let _ = answers.send((index, result)).await;
             });
         }
         drop(answers);
@@ -182,7 +182,7 @@ impl Parts {
         &self,
         write: &Write,
         homes: &[usize],
-        (outcomes, mut arriving): (Outcomes, mpsc::UnboundedReceiver<(usize, Outcome)>),
+        (outcomes, mut arriving): (Outcomes, mpsc::Receiver<(usize, Outcome)>),
         racer: Racer,
     ) {
         let mut doubtful = Vec::new();

@@ -20,7 +20,7 @@ const LOOKS: usize = 32;
 
 /// One entry of a merged page.
 enum Entry {
-    Item(usize, ListItem),
+    Item(usize, Box<ListItem>),
     Prefix,
 }
 
@@ -60,7 +60,7 @@ impl Parts {
             let shown = |item: &ListItem| is_seen(item.key.as_str()) && !is_own(item.key.as_str());
             for item in part.items.into_iter().filter(shown) {
                 let name = item.key.as_str().to_owned();
-                entries.entry(name).or_insert(Entry::Item(place, item));
+                entries.entry(name).or_insert(Entry::Item(place, Box::new(item)));
             }
         }
         let has_more = frontier.is_some() || entries.len() > request.limit;
@@ -75,7 +75,7 @@ impl Parts {
         let mut checked = std::pin::pin!(checked);
         while let Some(entry) = checked.next().await {
             match entry? {
-                (_, Some(Entry::Item(_, item))) => page.items.push(item),
+                (_, Some(Entry::Item(_, item))) => page.items.push(*item),
                 (name, Some(Entry::Prefix)) => page.common_prefixes.push(name),
                 (_, None) => {}
             }
@@ -119,9 +119,9 @@ impl Parts {
     async fn check_entry(&self, name: &str, entry: Entry) -> Result<Option<Entry>, StoreError> {
         match entry {
             Entry::Item(place, item) if !self.view.is_pending(&item.key) => {
-                Ok(Some(Entry::Item(place, self.outward_item(place, item))))
+                Ok(Some(Entry::Item(place, Box::new(self.outward_item(place, *item)))))
             }
-            Entry::Item(_, item) => self.look_up(item).await,
+            Entry::Item(_, item) => self.look_up(*item).await,
             Entry::Prefix if !self.view.deletes_below(name) && !may_be_own(name) => {
                 Ok(Some(Entry::Prefix))
             }
@@ -153,7 +153,7 @@ impl Parts {
             // As much as the members' listings say.
             attributes: item.attributes.map(|_| meta.attributes),
         };
-        Ok(Some(Entry::Item(place, item)))
+        Ok(Some(Entry::Item(place, Box::new(item))))
     }
 
     fn outward_item(&self, place: usize, item: ListItem) -> ListItem {

@@ -9,11 +9,10 @@ use futures_util::future::join_all;
 use super::core::{Picture, passes_on};
 use super::create::{Tried, Write};
 use super::line::{Line, What};
+use super::member::is_race;
 use super::parts::Parts;
 use super::state::Sight;
-use crate::model::{
-    Attributes, ErrorKind, ObjectKey, Payload, PoolMode, PutMode, Stamp, StoreError, Stored,
-};
+use crate::model::{Attributes, ObjectKey, Payload, PoolMode, PutMode, Stamp, StoreError, Stored};
 
 /// Looks at a key that others write too, before the caller is told.
 const ATTEMPTS: usize = 8;
@@ -21,7 +20,7 @@ const ATTEMPTS: usize = 8;
 /// What became of an attempt.
 enum Attempt {
     /// It took effect at this member.
-    Done(usize, Stored),
+    Done(usize, Box<Stored>),
     /// Somebody else was there between the look and the write.
     Raced(StoreError),
     /// Nobody took it.
@@ -47,7 +46,7 @@ impl Parts {
             let mut tried = Tried::new();
             match self.first(&picture, &write, &mut tried).await {
                 Attempt::Done(place, stored) => {
-                    return self.follow(&picture, write, place, stored, tried).await;
+                    return self.follow(&picture, write, place, *stored, tried).await;
                 }
                 Attempt::Raced(error) => {
                     self.give_up(&write, &tried).await;
@@ -112,19 +111,17 @@ impl Parts {
                 continue;
             }
             let error = match self.put_at(place, write, over(&picture.sights[place])).await {
-                Ok(stored) => return Attempt::Done(place, stored),
+                Ok(stored) => return Attempt::Done(place, Box::new(stored)),
                 Err(error) => error,
             };
-            match error.kind() {
-                ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed => {
-                    return Attempt::Raced(error);
-                }
-                _ if passes_on(&error) => {
-                    self.counters.failed_over(error.kind());
-                    tried.push((place, error));
-                }
-                _ => return Attempt::Failed(error),
+            if is_race(&error) {
+                return Attempt::Raced(error);
             }
+            if !passes_on(&error) {
+                return Attempt::Failed(error);
+            }
+            self.counters.failed_over(error.kind());
+            tried.push((place, error));
         }
         let errors: Vec<_> = tried.iter().map(|(_, error)| error.clone()).collect();
         Attempt::Failed(self.failure(&errors))

@@ -22,6 +22,9 @@ use crate::model::{
 /// Lines of one round.
 const ROUND_LINES: usize = 1000;
 
+/// Callers whose lines wait for the next round; further ones wait to hand theirs over.
+const WAITING: usize = 1024;
+
 /// Longest wait for a second member that keeps the same lines.
 const FURTHER_COPY: Duration = Duration::from_millis(500);
 
@@ -35,14 +38,14 @@ struct Job {
 /// Hands lines to the writing task, which ends with the last of these.
 #[derive(Clone, Debug)]
 pub(super) struct Scribe {
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: mpsc::Sender<Job>,
     provider: Provider,
 }
 
 impl Scribe {
     /// Starts the task; needs a runtime.
     pub(super) fn start(core: Arc<Core>) -> Self {
-        let (jobs, queue) = mpsc::unbounded_channel();
+        let (jobs, queue) = mpsc::channel(WAITING);
         let provider = core.provider();
         tokio::spawn(write(core, queue));
         Self { jobs, provider }
@@ -56,12 +59,12 @@ impl Scribe {
         let (done, answer) = oneshot::channel();
         let gone =
             || StoreError::new(ErrorKind::Indeterminate, self.provider, "the pool is closing");
-        self.jobs.send(Job { lines, done }).map_err(|_| gone())?;
+        self.jobs.send(Job { lines, done }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
 
-async fn write(core: Arc<Core>, mut queue: mpsc::UnboundedReceiver<Job>) {
+async fn write(core: Arc<Core>, mut queue: mpsc::Receiver<Job>) {
     while let Some(first) = queue.recv().await {
         let mut jobs = vec![first];
         let mut count = jobs[0].lines.len();

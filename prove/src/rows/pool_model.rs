@@ -93,6 +93,19 @@ pub(super) fn run(context: &Context) -> Result<Outcome> {
     Ok(Outcome::judged(&amiss, counts, is_caught, control))
 }
 
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.acknowledged += other.acknowledged;
+        self.maybes += other.maybes;
+        self.reads += other.reads;
+        self.refused += other.refused;
+        self.outages += other.outages;
+        self.restarts += other.restarts;
+        self.late += other.late;
+        self.conflicts += other.conflicts;
+    }
+}
+
 /// Both modes, two and three members.
 fn course(number: u64, planted: Option<Planted>) -> Course {
     let mode = if number.is_multiple_of(2) { PoolMode::Fallback } else { PoolMode::Mirror };

@@ -64,11 +64,7 @@ async fn what_was_deleted_while_the_primary_was_dark_stays_deleted() {
         settle(&pool).await;
         assert_eq!(read(&*pool, "a").await, NOT_FOUND);
         assert_eq!(
-            ring.names(1, &format!("{RECORDS}"))
-                .await
-                .iter()
-                .filter(|n| n.contains("/repair/"))
-                .count(),
+            ring.names(1, RECORDS).await.iter().filter(|n| n.contains("/repair/")).count(),
             0
         );
     }

@@ -62,19 +62,6 @@ pub struct Tally {
     pub conflicts: u64,
 }
 
-impl Tally {
-    pub fn add(&mut self, other: Self) {
-        self.acknowledged += other.acknowledged;
-        self.maybes += other.maybes;
-        self.reads += other.reads;
-        self.refused += other.refused;
-        self.outages += other.outages;
-        self.restarts += other.restarts;
-        self.late += other.late;
-        self.conflicts += other.conflicts;
-    }
-}
-
 /// What a read of a key may give; `None` is "not found".
 #[derive(Clone, Debug)]
 struct Expected {
