@@ -21,6 +21,8 @@ mod pace;
 mod retry;
 mod timeout;
 
+use std::time::Duration;
+
 pub use breaker::{Breaker, BreakerHandle, BreakerPolicy, BreakerStatus};
 pub use inventory::{Inventory, InventoryPolicy};
 pub use limit::{Limit, LimitPolicy};
@@ -28,6 +30,14 @@ pub use metered::Metered;
 pub use pace::{Pace, PacePolicy};
 pub use retry::{Retry, RetryPolicy};
 pub use timeout::Timeout;
+
+/// Bytes per second that even a slow backend takes.
+const SLOWEST_BYTES_PER_SECOND: u64 = 1 << 20;
+
+/// How much longer than others a call may take that moves so many bytes.
+fn transfer_allowance(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND)
+}
 
 /// The series of the backend that the layers' tests are about.
 #[cfg(test)]

@@ -165,7 +165,13 @@ impl Vault {
         let options =
             GetOptions { range: (!whole).then_some(range), if_match: Some(meta.etag.clone()) };
         let retrieved = self.backend.get(key.object(), options).await?;
-        if whole { Opened::new(retrieved).into_range(range).await } else { Ok(retrieved.body) }
+        if whole {
+            return Opened::new(retrieved).into_range(range).await;
+        }
+        match retrieved.body {
+            Body::Bytes(bytes) => Ok(Body::Bytes(bytes)),
+            Body::Stream(stream) => Ok(fetch::begun(stream).await?),
+        }
     }
 
     /// Deletes a proof; with ETags only one of those versions.

@@ -2,7 +2,8 @@
 //!
 //! It is no store: nothing survives the process, and nothing here was measured against a vendor for
 //! speed. It answers as AWS S3, Cloudflare R2 or Garage do ([`Personality`]), so that what one of them
-//! refuses or silently ignores shows up in a test, and it fails on demand ([`Fault`]).
+//! refuses or silently ignores shows up in a test, and it fails on demand ([`Fault`]). [`FaultProxy`] breaks
+//! the wire, before this server or a real one.
 //!
 //! ```text
 //! socket ─▶ server ─▶ s3s: SigV4, XML ─▶ gate: counts, faults, refusals ─▶ operations ─▶ store
@@ -22,6 +23,7 @@ mod listing;
 mod object;
 mod operations;
 mod personality;
+mod proxy;
 mod server;
 mod store;
 
@@ -29,4 +31,5 @@ pub use self::fault::{Effect, Fault};
 pub use self::gate::Counts;
 pub use self::object::{Headers, Object};
 pub use self::personality::Personality;
+pub use self::proxy::{Darkness, FaultProxy, WireEffect, WireFault};
 pub use self::server::FakeS3;

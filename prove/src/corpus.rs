@@ -28,15 +28,17 @@ pub(crate) fn usual(rng: &mut Rng) -> Proof {
 
 /// A proof of about this many bytes: JSON (compressible) and binary (not) alike often.
 pub(crate) fn sized(rng: &mut Rng, size: usize) -> Proof {
-    if rng.bool() {
-        Proof {
-            body: manifest_json(rng, size),
-            content_type: "application/json",
-            extension: ".json",
-        }
-    } else {
-        Proof { body: jumbf(rng, size), content_type: "application/c2pa", extension: ".c2pa" }
-    }
+    if rng.bool() { json(rng, size) } else { binary(rng, size) }
+}
+
+/// A manifest store as JSON of about this many bytes, which compresses.
+pub(crate) fn json(rng: &mut Rng, size: usize) -> Proof {
+    Proof { body: manifest_json(rng, size), content_type: "application/json", extension: ".json" }
+}
+
+/// A manifest store as JUMBF of this many bytes, which does not compress.
+pub(crate) fn binary(rng: &mut Rng, size: usize) -> Proof {
+    Proof { body: jumbf(rng, size), content_type: "application/c2pa", extension: ".c2pa" }
 }
 
 /// A manifest store as `c2patool` prints it: assertions, ingredients, a signature's facts.

@@ -206,6 +206,20 @@ impl Ledger {
         self.note(what, why, changes);
     }
 
+    /// Notes a call that was refused for certain: its key holds what it held, which a look has to
+    /// find.
+    pub(crate) fn refuse(&mut self, what: &'static str, change: Change, answer: &str) {
+        let absent = Entry { value: Value::Absent, in_doubt: false, fresh: true };
+        self.entries.entry(change.key.clone()).or_insert(absent).fresh = true;
+        self.note(what, answer, vec![change]);
+    }
+
+    /// Calls whose outcome is not known: what their keys held, and what they would hold.
+    pub(crate) fn doubts(&self) -> impl Iterator<Item = (&str, Value, Value)> {
+        let changes = self.doubts.iter().flat_map(|doubt| &doubt.changes);
+        changes.map(|(change, before)| (change.key.as_str(), *before, change.after))
+    }
+
     /// Notes a call that was refused: nothing changed. Kept for the evidence only.
     pub(crate) fn refused(&mut self, what: &'static str, answer: &str) {
         self.note(what, answer, Vec::new());
@@ -347,6 +361,21 @@ mod tests {
             let findings = ledger.settle(&seen(&[("a", source), ("b", destination)]));
             assert_eq!(findings.total(), breaches, "{source:?} {destination:?}");
         }
+    }
+
+    #[test]
+    fn what_was_refused_must_not_have_happened() {
+        let mut ledger = Ledger::new(0);
+        ledger.acknowledge("put", vec![Change::put("a", sha("1"))]);
+        ledger.refuse("delete", Change::delete("a"), "503");
+        ledger.refuse("put", Change::put("b", sha("2")), "503");
+        let undone = seen(&[("a", Value::Present(sha("1"))), ("b", Value::Absent)]);
+        assert_eq!(ledger.settle(&undone).total(), 0);
+        ledger.refuse("delete", Change::delete("a"), "503");
+        ledger.refuse("put", Change::put("b", sha("2")), "503");
+        let done = seen(&[("a", Value::Absent), ("b", Value::Present(sha("2")))]);
+        let findings = ledger.settle(&done);
+        assert_eq!((findings.count(Breach::Lost), findings.count(Breach::Revived)), (1, 1));
     }
 
     #[test]

@@ -6,12 +6,13 @@
 //! be broken, which must be caught, or the row fails.
 //!
 //! ```text
-//! rows/* → workload → client → wire      what is asked, and what was promised (journal)
-//!        → verify                        what is still there
-//!        → server, disk, strace, cgroup  the service, and the ways to hurt it
+//! rows/* → workload, caller → client → wire      what is asked, and what was promised (journal)
+//!        → verify                                what is still there
+//!        → server, disk, strace, cgroup, remote  the service, and the ways to hurt it
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
 
+mod caller;
 mod cgroup;
 mod client;
 mod corpus;
@@ -19,6 +20,7 @@ mod disk;
 mod interrupt;
 mod journal;
 mod machine;
+mod remote;
 mod report;
 mod rows;
 mod server;
@@ -49,7 +51,7 @@ struct Arguments {
     /// Rows to run: `all`, or numbers of the table such as `1 4 13`
     #[arg(default_value = "all")]
     rows: Vec<String>,
-    /// Reduced counts: the whole table in at most 8 minutes
+    /// Reduced counts: the whole table in at most 9 minutes
     #[arg(long)]
     cut: bool,
     /// Seed of every random choice

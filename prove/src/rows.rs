@@ -1,6 +1,8 @@
 //! The rows of the table: what each shows, and how its outcome is told.
 
+mod backend_faults;
 pub(crate) mod corruption;
+mod dark_backend;
 mod disk_faults;
 mod drain;
 mod kill;
@@ -27,6 +29,10 @@ pub(crate) enum Row {
     DiskFaults,
     /// Random histories of pools.
     PoolModel,
+    /// Faults of a remote backend and of the wire to it.
+    BackendFaults,
+    /// A remote backend that is cut off and comes back.
+    DarkBackend,
     /// Large uploads under a memory cap.
     Memory,
     /// SIGTERM with requests in flight.
@@ -34,12 +40,14 @@ pub(crate) enum Row {
 }
 
 impl Row {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Power,
         Self::Kill,
         Self::Corruption,
         Self::DiskFaults,
         Self::PoolModel,
+        Self::BackendFaults,
+        Self::DarkBackend,
         Self::Memory,
         Self::Drain,
     ];
@@ -52,6 +60,8 @@ impl Row {
             Self::Corruption => 3,
             Self::DiskFaults => 4,
             Self::PoolModel => 5,
+            Self::BackendFaults => 6,
+            Self::DarkBackend => 7,
             Self::Memory => 11,
             Self::Drain => 13,
         }
@@ -78,6 +88,14 @@ impl Row {
                 "pool model: 1 000 seeds × 500 operations ≤ 60 s, 0 violations; a planted bug is found \
                  within 50 seeds"
             }
+            Self::BackendFaults => {
+                "24 backend faults × {single; fallback and mirror with the pool} as specified; 0 \
+                 corrupt bytes accepted"
+            }
+            Self::DarkBackend => {
+                "backend blackholed: breaker open ≤ 2 s, clean 503 / 504 meanwhile, served again \
+                 ≤ 10 s after it heals, 0 lost"
+            }
             Self::Memory => {
                 "64 PUTs of 256 MiB at once under a 256 MiB cap: right digests, RSS ≤ 192 MiB \
                  whatever the size"
@@ -99,7 +117,7 @@ impl Row {
             .map(|word| {
                 let known = Self::ALL.into_iter().find(|row| row.number().to_string() == *word);
                 known.ok_or_else(|| {
-                    Failure::from(format!("no row `{word}`: 1 2 3 4 5 11 13 or all"))
+                    Failure::from(format!("no row `{word}`: 1 2 3 4 5 6 7 11 13 or all"))
                 })
             })
             .collect()
@@ -117,6 +135,8 @@ impl Row {
             Self::Corruption => corruption::run(context),
             Self::DiskFaults => disk_faults::run(context),
             Self::PoolModel => pool_model::run(context),
+            Self::BackendFaults => backend_faults::run(context),
+            Self::DarkBackend => dark_backend::run(context),
             Self::Memory => memory::run(context),
             Self::Drain => drain::run(context),
         };

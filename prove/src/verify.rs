@@ -16,6 +16,8 @@ use crate::{Result, interrupt};
 pub(crate) enum Scope {
     /// Every key, the listing and the stats.
     All,
+    /// Every key and the listing, of stores whose stats are estimates.
+    Uncounted,
     /// Keys of calls since the last look.
     Fresh,
 }
@@ -43,8 +45,11 @@ pub(crate) fn verify(
     for worker in workers {
         findings.merge(worker?);
     }
+    if scope != Scope::Fresh {
+        compare_listing(address, ledgers, &mut findings)?;
+    }
     if scope == Scope::All {
-        compare_views(address, ledgers, &mut findings)?;
+        compare_stats(address, ledgers, &mut findings)?;
     }
     Ok(findings)
 }
@@ -65,26 +70,34 @@ fn settle(address: SocketAddr, ledger: &mut Ledger, scope: Scope) -> Result<Find
     Ok(ledger.settle(&seen))
 }
 
-/// The listing and the stats against what has just been read.
-fn compare_views(address: SocketAddr, ledgers: &[Ledger], findings: &mut Findings) -> Result<()> {
-    let mut client = Client::new(address);
-    let listed = client.list()?;
+/// The listing against what has just been read.
+fn compare_listing(address: SocketAddr, ledgers: &[Ledger], findings: &mut Findings) -> Result<()> {
+    let listed = Client::new(address).list()?;
     if !listed.is_sorted() {
         return Err("the listing is not in byte order".into());
     }
     let listed: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
-    let present: BTreeSet<&str> =
-        ledgers.iter().flat_map(|ledger| ledger.present().map(|(key, _)| key)).collect();
+    let present = present(ledgers);
     for key in present.difference(&listed) {
         findings.add(Breach::Lost, format!("{key} is there but not listed"));
     }
     for key in listed.difference(&present) {
         findings.add(Breach::Revived, format!("{key} is listed but not there"));
     }
-    let stats = client.call("GET", "/v1/stats", &[], b"")?.json();
+    Ok(())
+}
+
+/// The stats against what has just been read.
+fn compare_stats(address: SocketAddr, ledgers: &[Ledger], findings: &mut Findings) -> Result<()> {
+    let present = present(ledgers);
+    let stats = Client::new(address).call("GET", "/v1/stats", &[], b"")?.json();
     if stats["total_objects"].as_u64() != Some(present.len() as u64) {
         let text = format!("stats count {}, there are {}", stats["total_objects"], present.len());
         findings.add(Breach::Torn, text);
     }
     Ok(())
+}
+
+fn present(ledgers: &[Ledger]) -> BTreeSet<&str> {
+    ledgers.iter().flat_map(|ledger| ledger.present().map(|(key, _)| key)).collect()
 }

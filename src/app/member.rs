@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::sync::Notify;
 
 use super::StartError;
 use crate::backend::Backend;
@@ -29,6 +30,8 @@ pub(super) struct Member {
     pub(super) backend: Arc<dyn Backend>,
     /// How its breaker stands, where there is one.
     pub(super) breaker: Option<BreakerHandle>,
+    /// Comes when its breaker moves.
+    pub(super) news: Arc<Notify>,
     store: Store,
     /// What counts it, where it does not count by itself.
     inventory: Option<Arc<Inventory>>,
@@ -67,14 +70,19 @@ impl Member {
             }
         };
         let (backend, breaker) = layered(&store, config, company, metrics);
+        let news = Arc::new(Notify::new());
+        if let Some(breaker) = &breaker {
+            breaker.tell(Arc::clone(&news));
+        }
+        let config = config.clone();
         let Some(remote) = config.remote() else {
-            return Ok(Self { config: config.clone(), backend, breaker, store, inventory: None });
+            return Ok(Self { config, backend, breaker, news, store, inventory: None });
         };
         let policy = InventoryPolicy::new(storage.namespace.prefix(), remote.inventory_interval);
         let inventory = Arc::new(Inventory::new(backend, policy));
         let backend: Arc<dyn Backend> = inventory.clone();
         let inventory = Some(inventory);
-        Ok(Self { config: config.clone(), backend, breaker, store, inventory })
+        Ok(Self { config, backend, breaker, news, store, inventory })
     }
 
     /// Finds out what a remote store can do, and goes on trying until it answers: a store that is
@@ -184,8 +192,10 @@ fn layered(
         if config.provider() == Provider::R2 {
             backend = Arc::new(Pace::new(backend, PacePolicy::ONE_A_SECOND));
         }
-        let (name, policy) = (Arc::clone(&config.name), BreakerPolicy::default());
-        let breaker = Breaker::new(backend, name, policy, &metrics);
+        // Half of the time for something to be heard, half for the question.
+        let silence = remote.dark_after / 2;
+        let policy = BreakerPolicy { silence, ..BreakerPolicy::default() };
+        let breaker = Breaker::new(backend, Arc::clone(&config.name), policy, &metrics);
         handle = Some(breaker.handle());
         backend = Arc::new(breaker);
         let policy = match company {

@@ -86,6 +86,7 @@ impl Store {
                 member.damage(),
                 config.probe_interval,
                 config.timeout,
+                Arc::clone(&member.news),
             )
             .await;
             let breaker = member.breaker.clone().map(|handle| {

@@ -95,6 +95,10 @@ impl<B: Backend> Faulty<B> {
     ) -> Result<T, StoreError> {
         match fault {
             Some(Fault::Refuse(kind)) => Err(self.error(kind, "injected: not done")),
+            Some(Fault::Later(time)) => {
+                let refusal = self.error(ErrorKind::Unavailable, "injected: not now");
+                Err(refusal.with_retry_after(time))
+            }
             Some(Fault::Lose(kind)) => {
                 call.await?;
                 Err(self.error(kind, "injected: the answer was lost"))

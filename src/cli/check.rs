@@ -115,6 +115,7 @@ fn backend_document(backend: &BackendConfig) -> serde_json::Value {
             "kms_key_id": remote.kms_key_id,
             "max_retries": remote.max_retries,
             "max_in_flight": remote.max_in_flight,
+            "dark_after": milliseconds(remote.dark_after),
             "inventory_interval": milliseconds(remote.inventory_interval),
         }),
     };

@@ -199,6 +199,7 @@ fn read_bucket(table: &mut TableReader<'_, '_>, common: Manners) -> (Said, Manne
         max_in_flight: table
             .option(&key::MAX_IN_FLIGHT, parse::max_in_flight)
             .unwrap_or(common.max_in_flight),
+        dark_after: table.option(&key::DARK_AFTER, parse::dark_after).unwrap_or(common.dark_after),
         inventory_interval: table
             .option(&key::INVENTORY_INTERVAL, parse::inventory_interval)
             .unwrap_or(common.inventory_interval),

@@ -107,6 +107,8 @@ keys! {
         "tries after the first; else STORAGE_MAX_RETRIES";
     MAX_IN_FLIGHT = "max_in_flight", None, Text, Remote,
         "calls under way at once; else STORAGE_MAX_IN_FLIGHT";
+    DARK_AFTER = "dark_after", None, Text, Remote,
+        "milliseconds without any answer after which it is not waited for; else STORAGE_DARK_AFTER";
     INVENTORY_INTERVAL = "inventory_interval", None, Text, Remote,
         "milliseconds between two countings; else STORAGE_INVENTORY_INTERVAL";
 }

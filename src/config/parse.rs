@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use tracing_subscriber::EnvFilter;
 
-use super::DAY_MS;
+use super::{DAY_MS, HOUR_MS};
 use crate::model::{Encryption, Namespace, Provider};
 
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
@@ -123,6 +123,10 @@ pub(super) fn max_retries(text: &str) -> Result<u32, String> {
 
 pub(super) fn max_in_flight(text: &str) -> Result<usize, String> {
     count(1..=100_000)(text)
+}
+
+pub(super) fn dark_after(text: &str) -> Result<Duration, String> {
+    milliseconds(100..=HOUR_MS)(text)
 }
 
 pub(super) fn inventory_interval(text: &str) -> Result<Duration, String> {

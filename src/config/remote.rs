@@ -35,6 +35,9 @@ pub struct RemoteConfig {
     pub max_retries: u32,
     /// `STORAGE_MAX_IN_FLIGHT`: calls under way at once. Default 256.
     pub max_in_flight: usize,
+    /// `STORAGE_DARK_AFTER` (ms): without any answer, after which the backend is not waited for.
+    /// Default 1800.
+    pub dark_after: Duration,
     /// `STORAGE_INVENTORY_INTERVAL` (ms): between two countings for stats. Default an hour.
     pub inventory_interval: Duration,
 }
@@ -53,6 +56,7 @@ pub struct Credentials {
 pub(super) struct Manners {
     pub(super) max_retries: u32,
     pub(super) max_in_flight: usize,
+    pub(super) dark_after: Duration,
     pub(super) inventory_interval: Duration,
 }
 
@@ -168,6 +172,7 @@ impl Said {
             kms_key_id: self.kms_key_id,
             max_retries: manners.max_retries,
             max_in_flight: manners.max_in_flight,
+            dark_after: manners.dark_after,
             inventory_interval: manners.inventory_interval,
         };
         (Some(remote), flaws)

@@ -144,6 +144,8 @@ settings! {
         "key for `aws:kms`; else the account's own";
     MAX_IN_FLIGHT = "STORAGE_MAX_IN_FLIGHT", Some("storage.max_in_flight"), Some("256"), Text,
         "calls to a remote backend under way at once";
+    DARK_AFTER = "STORAGE_DARK_AFTER", Some("storage.dark_after"), Some("1800"), Text,
+        "milliseconds without any answer after which a remote backend is not waited for";
     INVENTORY_INTERVAL = "STORAGE_INVENTORY_INTERVAL", Some("storage.inventory_interval"),
         Some("3600000"), Text, "milliseconds between two countings of a remote backend or a pool, for stats";
     R2_ACCOUNT_ID = "R2_ACCOUNT_ID", None, None, Text,
@@ -184,7 +186,7 @@ pub(super) static OF_ONE: [&Setting; 17] = [
 ];
 
 /// Settings that mean nothing to the embedded store.
-pub(super) static OF_REMOTE: [&Setting; 17] = [
+pub(super) static OF_REMOTE: [&Setting; 18] = [
     &BUCKET,
     &REGION,
     &ENDPOINT,
@@ -194,6 +196,7 @@ pub(super) static OF_REMOTE: [&Setting; 17] = [
     &SECRET_ACCESS_KEY,
     &KMS_KEY_ID,
     &MAX_IN_FLIGHT,
+    &DARK_AFTER,
     &INVENTORY_INTERVAL,
     &REDIRECT_DOWNLOADS,
     &R2_ACCOUNT_ID,

@@ -56,6 +56,7 @@ impl StorageConfig {
             manners: Manners {
                 max_retries: reader.value(&name::MAX_RETRIES, parse::max_retries),
                 max_in_flight: reader.value(&name::MAX_IN_FLIGHT, parse::max_in_flight),
+                dark_after: reader.value(&name::DARK_AFTER, parse::dark_after),
                 inventory_interval: reader
                     .value(&name::INVENTORY_INTERVAL, parse::inventory_interval),
             },

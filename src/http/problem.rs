@@ -21,7 +21,7 @@ pub enum Code {
     AccessDenied,
     QuotaExceeded,
     AlreadyExists,
-    Conflict,
+    Contended,
     PreconditionFailed,
     InvalidKey,
     InvalidRequest,
@@ -47,7 +47,7 @@ impl Code {
         Self::AccessDenied,
         Self::QuotaExceeded,
         Self::AlreadyExists,
-        Self::Conflict,
+        Self::Contended,
         Self::PreconditionFailed,
         Self::InvalidKey,
         Self::InvalidRequest,
@@ -75,7 +75,7 @@ impl Code {
                 ("QUOTA_EXCEEDED", StatusCode::INSUFFICIENT_STORAGE, "Storage is full")
             }
             Self::AlreadyExists => ("ALREADY_EXISTS", StatusCode::CONFLICT, "Already exists"),
-            Self::Conflict => ("CONFLICT", StatusCode::CONFLICT, "Conflict"),
+            Self::Contended => ("CONTENDED", StatusCode::CONFLICT, "Another write is under way"),
             Self::PreconditionFailed => {
                 ("PRECONDITION_FAILED", StatusCode::PRECONDITION_FAILED, "Precondition failed")
             }
@@ -136,7 +136,8 @@ pub struct Problem {
 impl Problem {
     /// A problem with a text that says what is wrong and how to mend it.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        let retry_after = (code == Code::Unavailable).then_some(Duration::from_secs(1));
+        let passes = matches!(code, Code::Contended | Code::Unavailable | Code::BackendTimeout);
+        let retry_after = passes.then_some(Duration::from_secs(1));
         Self { code, detail: detail.into(), provider: None, retry_after, headers: Vec::new() }
     }
 
@@ -220,8 +221,8 @@ impl From<StoreError> for Problem {
         let code = match error.kind() {
             ErrorKind::NotFound => Code::NotFound,
             ErrorKind::AlreadyExists => Code::AlreadyExists,
+            ErrorKind::Contended => Code::Contended,
             ErrorKind::PreconditionFailed => Code::PreconditionFailed,
-            ErrorKind::Conflict => Code::Conflict,
             ErrorKind::AccessDenied => Code::AccessDenied,
             ErrorKind::QuotaExceeded => Code::QuotaExceeded,
             ErrorKind::Invalid => Code::InvalidRequest,

@@ -274,7 +274,8 @@ impl Inventory {
 }
 
 fn is_refusal(error: &StoreError) -> bool {
-    matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed)
+    use ErrorKind::{AlreadyExists, Contended, PreconditionFailed};
+    matches!(error.kind(), AlreadyExists | Contended | PreconditionFailed)
 }
 
 /// The service's own records are no proofs.

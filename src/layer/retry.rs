@@ -1,9 +1,10 @@
 //! The one retrier: tries again what failed, and finds out what a lost answer said.
 //!
-//! [`StoreError::class`] decides. Answers are never retried. What did not happen is. What may have
-//! happened is repeated where that does no harm (reads, overwrites, deletes); a conditional write is
-//! looked for first (see `settle`), because its repetition would meet the object that it has made
-//! itself. A write that stays in doubt ends in the error that says so, never in a later one.
+//! [`StoreError::class`] decides. Answers are not retried, but for `Contended`. What did not happen
+//! is. What may have happened is repeated where that does no harm (reads, overwrites, deletes); a
+//! conditional write is looked for first (see `settle`), because its repetition would meet the object
+//! that it has made itself. A write that stays in doubt ends in the error that says so, never in a
+//! later one. Refusals of the breaker end a call at once: it knows that nobody answers.
 //!
 //! Waits are exponential with full jitter and at least as long as the backend asked for; a budget
 //! keeps retries to a tenth of the calls, looks included, so that an outage is not made worse.
@@ -13,6 +14,7 @@
 mod backoff;
 mod budget;
 mod course;
+mod doubt;
 mod settle;
 
 use std::sync::Arc;
@@ -22,8 +24,9 @@ use async_trait::async_trait;
 
 use self::backoff::Backoff;
 use self::budget::Budget;
-use self::course::Course;
-use self::settle::{Finding, Likeness, Moved};
+use self::course::{Course, may_pass};
+use self::doubt::Wanted;
+use self::settle::{Finding, Likeness};
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Capabilities, Class, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
@@ -95,14 +98,6 @@ pub struct Retry {
     metrics: BackendMetrics,
 }
 
-/// What tells whether an object is the one that a write meant to make.
-enum Wanted<'a> {
-    /// The bytes at hand; absent where nothing identifies them.
-    Written(Option<Likeness>),
-    /// Those at another key.
-    CopyOf(&'a ObjectKey),
-}
-
 impl Retry {
     /// Wraps a backend.
     pub fn new(inner: Arc<dyn Backend>, policy: RetryPolicy, metrics: BackendMetrics) -> Self {
@@ -162,28 +157,6 @@ impl Retry {
         }
     }
 
-    async fn find(
-        &self,
-        course: &Course<'_>,
-        wanted: &Wanted<'_>,
-        destination: &ObjectKey,
-        mode: &PutMode,
-        cause: &StoreError,
-    ) -> Finding {
-        let likeness = match wanted {
-            Wanted::Written(likeness) => *likeness,
-            Wanted::CopyOf(source) => match course.look(source, cause).await {
-                Ok(Some(meta)) => Likeness::of(&meta),
-                Ok(None) | Err(course::Unclear) => None,
-            },
-        };
-        let Some(likeness) = likeness else { return Finding::Open };
-        match course.look(destination, cause).await {
-            Ok(seen) => settle::of_write(likeness, mode, seen),
-            Err(course::Unclear) => Finding::Open,
-        }
-    }
-
     /// Turns a finding into the caller's answer, or into `None` where to try again.
     fn conclude(
         &self,
@@ -204,34 +177,6 @@ impl Retry {
                 Err(StoreError::new(kind, self.inner.provider(), detail))
             }
             Finding::Open => Err(course.last_word(error)),
-        }
-    }
-
-    /// One rename whose outcome is unknown, by looking at both keys.
-    async fn find_moved(
-        &self,
-        course: &Course<'_>,
-        before: &ObjectMeta,
-        destination: &ObjectKey,
-        mode: &PutMode,
-        cause: &StoreError,
-    ) -> Finding {
-        let source = &before.key;
-        // The source first: what has taken it away has arrived by the second look.
-        let Ok(at_source) = course.look(source, cause).await else { return Finding::Open };
-        let Ok(at_destination) = course.look(destination, cause).await else {
-            return Finding::Open;
-        };
-        match settle::of_rename(before, mode, at_source.as_ref(), at_destination) {
-            Moved::As(finding) => finding,
-            // Without the comparison a version that nobody has copied could be deleted.
-            Moved::Halfway(..) if !self.capabilities().delete_if_match.is_available() => {
-                Finding::Open
-            }
-            Moved::Halfway(meta, etag) => match self.delete(source, Some(&etag)).await {
-                Ok(_) => Finding::Done(meta),
-                Err(_) => Finding::Open,
-            },
         }
     }
 }
@@ -309,7 +254,7 @@ impl Backend for Retry {
         let mut results = self.inner.delete_many(keys).await;
         loop {
             let failed: Vec<usize> = (0..results.len().min(keys.len()))
-                .filter(|&place| results[place].as_ref().is_err_and(StoreError::is_passing))
+                .filter(|&place| results[place].as_ref().is_err_and(may_pass))
                 .collect();
             let errors = failed.iter().filter_map(|&place| results[place].as_ref().err());
             // The one that asks for the longest wait speaks for all.

@@ -3,10 +3,11 @@
 //! Innermost of the layers: what is above sees a slow backend as an error of a known kind. It is of
 //! one attempt, so a retrier above gives each its own time. Large uploads and copies get more time,
 //! so that a limit which suits small calls does not cut them off. An upload from a file may go on
-//! for as long as it takes more of it: its time begins anew with each piece that is read. A streamed
-//! body may take as long as it likes but must give bytes: one that gives none for the limit ends in
-//! a `Timeout`. Only the time in which its reader waits counts, so a slow reader is not taken for a
-//! slow backend.
+//! for as long as it takes more of it: its time begins anew with each piece that is read. What is
+//! read must begin sooner: an answer that is late is mostly lost with its connection, and another
+//! one soon found. A streamed body may neither pause for the limit nor take longer, as a whole, than
+//! the limit and its size allow; only the time in which its reader waits counts, so a slow reader is
+//! not taken for a slow backend.
 
 mod body;
 
@@ -16,15 +17,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::body::TimedBody;
+use super::transfer_allowance;
 use crate::backend::Backend;
 use crate::model::{
-    Attributes, Body, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
-    ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError,
-    Stored, Usage,
+    Attributes, Body, ByteRange, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest,
+    ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved,
+    StoreError, Stored, Usage,
 };
 
-/// Bytes per second that even a slow backend takes: the allowance for large bodies.
-const SLOWEST_BYTES_PER_SECOND: u64 = 1 << 20;
+/// What every read is given to begin, where the limit is not shorter.
+const LEAST_TO_BEGIN: Duration = Duration::from_secs(2);
 
 /// Limits every call to what is behind it.
 #[derive(Debug)]
@@ -34,18 +36,34 @@ pub struct Timeout {
 }
 
 impl Timeout {
-    /// Limits calls, and pauses of streamed bodies, to `limit`; uploads and copies get a second
-    /// for each MiB beyond it.
+    /// Limits calls, and pauses of streamed bodies, to `limit`; uploads, copies and bodies as a
+    /// whole get a second for each MiB beyond it. Reads must begin within a quarter of it.
     pub fn new(inner: Arc<dyn Backend>, limit: Duration) -> Self {
         Self { inner, limit }
     }
 
+    /// A call of which the backend may need time for the work.
     async fn within<T>(
         &self,
         extra: Duration,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let limit = self.limit + extra;
+        self.limited(self.limit + extra, call).await
+    }
+
+    /// A call that only reads, up to the first byte.
+    async fn beginning<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.limited((self.limit / 4).max(LEAST_TO_BEGIN).min(self.limit), call).await
+    }
+
+    async fn limited<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         match tokio::time::timeout(limit, call).await {
             Ok(result) => result,
             Err(_) => Err(self.expired(limit)),
@@ -58,7 +76,7 @@ impl Timeout {
         payload: &Payload,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let limit = self.limit + self.transfer_allowance(payload.len());
+        let limit = self.limit + transfer_allowance(payload.len());
         let mut call = std::pin::pin!(call);
         loop {
             let before = payload.reads();
@@ -75,14 +93,10 @@ impl Timeout {
         StoreError::new(ErrorKind::Timeout, self.inner.provider(), detail)
     }
 
-    fn transfer_allowance(&self, bytes: u64) -> Duration {
-        Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND)
-    }
-
     /// How long a server-side copy may take beyond the usual.
     async fn copy_allowance(&self, source: &ObjectKey) -> Result<Duration, StoreError> {
-        let meta = self.within(Duration::ZERO, self.inner.head(source)).await?;
-        Ok(self.transfer_allowance(meta.stored_size))
+        let meta = self.beginning(self.inner.head(source)).await?;
+        Ok(transfer_allowance(meta.stored_size))
     }
 }
 
@@ -111,18 +125,22 @@ impl Backend for Timeout {
     }
 
     async fn get(&self, key: &ObjectKey, options: GetOptions) -> Result<Retrieved, StoreError> {
-        let found = self.within(Duration::ZERO, self.inner.get(key, options)).await?;
+        let range = options.range;
+        let found = self.beginning(self.inner.get(key, options)).await?;
         let body = match found.body {
             Body::Bytes(bytes) => Body::Bytes(bytes),
             Body::Stream(stream) => {
-                Body::Stream(Box::pin(TimedBody::new(stream, self.limit, self.inner.provider())))
+                let length = range.map_or(found.meta.stored_size, ByteRange::len);
+                let whole = self.limit + transfer_allowance(length);
+                let provider = self.inner.provider();
+                Body::Stream(Box::pin(TimedBody::new(stream, self.limit, whole, provider)))
             }
         };
         Ok(Retrieved { meta: found.meta, body })
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
-        self.within(Duration::ZERO, self.inner.head(key)).await
+        self.beginning(self.inner.head(key)).await
     }
 
     async fn delete(

@@ -16,10 +16,11 @@ pub enum ErrorKind {
     NotFound,
     /// A create met an object.
     AlreadyExists,
+    /// The backend is busy with another write of the same key, and did not do this one. The only
+    /// answer that another try may change.
+    Contended,
     /// The version is not the one asked for.
     PreconditionFailed,
-    /// Another write of the same key was under way, and this one was not done: worth another try.
-    Conflict,
     /// The backend refused this object to us.
     AccessDenied,
     /// The backend refuses our credentials, bucket or clock: an operator must act.
@@ -32,10 +33,12 @@ pub enum ErrorKind {
     Unsupported,
     /// The stored bytes are not what was stored.
     Corrupt,
-    /// Not now, and certainly without effect: too much is asked at once, or too soon.
-    Unavailable,
-    /// Failed, and certainly without effect: not reached, or answered with an error.
+    /// Failed, and certainly without effect: not reached, or answered with an error. Safe to try
+    /// elsewhere or again.
     Failed,
+    /// Not now, and certainly without effect: too much is asked at once, or too soon. Safe to try
+    /// elsewhere or later.
+    Unavailable,
     /// Failed, and may have taken effect: re-read before trying again.
     Indeterminate,
     /// No answer in time; for a write the same as `Indeterminate`.
@@ -126,30 +129,20 @@ impl StoreError {
         self.unasked
     }
 
-    /// Whether another try of the same call, soon, may end otherwise.
-    pub fn is_passing(&self) -> bool {
-        match self.kind {
-            ErrorKind::Conflict => true,
-            // Until an operator acts.
-            ErrorKind::Misconfigured => false,
-            _ => self.class() != Class::Answer,
-        }
-    }
-
     /// Whether the call did not happen, may have happened, or was answered.
     pub fn class(&self) -> Class {
         match self.kind {
             ErrorKind::NotFound
             | ErrorKind::AlreadyExists
+            | ErrorKind::Contended
             | ErrorKind::PreconditionFailed
-            | ErrorKind::Conflict
             | ErrorKind::AccessDenied
             | ErrorKind::QuotaExceeded
             | ErrorKind::Invalid
             | ErrorKind::Unsupported => Class::Answer,
             ErrorKind::Corrupt
-            | ErrorKind::Unavailable
             | ErrorKind::Failed
+            | ErrorKind::Unavailable
             | ErrorKind::Misconfigured => Class::Failed,
             ErrorKind::Indeterminate | ErrorKind::Timeout => Class::Unknown,
         }

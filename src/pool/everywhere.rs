@@ -46,7 +46,7 @@ impl Parts {
         let homes = self.homes();
         let racer = Racer::start(&self.core, &write.key);
         // Room for every answer: nobody waits to give one.
-        let (answers, mut arriving) = mpsc::channel(homes.len());
+        let (answers, mut arriving) = mpsc::channel(homes.len().max(1));
         let mut outcomes = Outcomes::new();
         for (index, &place) in homes.iter().enumerate() {
             if self.members[place].is_full() {

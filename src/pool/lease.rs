@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::member::is_race;
 use super::parts::Parts;
 use crate::model::{Attributes, ErrorKind, GetOptions, Payload, PutMode};
 
@@ -46,12 +47,12 @@ impl Parts {
             lease.count += 1;
             let body = Payload::Bytes(format!("{owner} {}", lease.count).into());
             let put = member.backend.put(&name, body, Attributes::new("text/plain"), mode);
-            match put.await.map_err(|error| error.kind()) {
+            match put.await {
                 Ok(_) => {
                     lease.renewed = Some(Instant::now());
                     return true;
                 }
-                Err(ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed) => return false,
+                Err(error) if is_race(&error) => return false,
                 Err(_) => {}
             }
         }

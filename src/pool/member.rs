@@ -130,6 +130,14 @@ impl Member {
     }
 }
 
+/// Whether an error says that another write of the object came first, or is under way.
+pub(super) fn is_race(error: &StoreError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed | ErrorKind::Contended
+    )
+}
+
 /// Whether an error says nothing of the object: the member did not answer, or not for us.
 pub(super) fn is_silence(error: &StoreError) -> bool {
     match error.class() {

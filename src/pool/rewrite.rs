@@ -9,11 +9,10 @@ use futures_util::future::join_all;
 use super::core::{Picture, passes_on};
 use super::create::{Tried, Write};
 use super::line::{Line, What};
+use super::member::is_race;
 use super::parts::Parts;
 use super::state::Sight;
-use crate::model::{
-    Attributes, ErrorKind, ObjectKey, Payload, PoolMode, PutMode, Stamp, StoreError, Stored,
-};
+use crate::model::{Attributes, ObjectKey, Payload, PoolMode, PutMode, Stamp, StoreError, Stored};
 
 /// Looks at a key that others write too, before the caller is told.
 const ATTEMPTS: usize = 8;
@@ -115,16 +114,14 @@ impl Parts {
                 Ok(stored) => return Attempt::Done(place, Box::new(stored)),
                 Err(error) => error,
             };
-            match error.kind() {
-                ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed => {
-                    return Attempt::Raced(error);
-                }
-                _ if passes_on(&error) => {
-                    self.counters.failed_over(error.kind());
-                    tried.push((place, error));
-                }
-                _ => return Attempt::Failed(error),
+            if is_race(&error) {
+                return Attempt::Raced(error);
             }
+            if !passes_on(&error) {
+                return Attempt::Failed(error);
+            }
+            self.counters.failed_over(error.kind());
+            tried.push((place, error));
         }
         let errors: Vec<_> = tried.iter().map(|(_, error)| error.clone()).collect();
         Attempt::Failed(self.failure(&errors))

@@ -22,8 +22,8 @@ use crate::model::{
 /// Lines of one round.
 const ROUND_LINES: usize = 1000;
 
-/// Jobs that wait for the next round; whoever comes then waits for a place.
-const QUEUE: usize = 4096;
+/// Callers whose lines wait for the next round; further ones wait to hand theirs over.
+const WAITING: usize = 1024;
 
 /// Longest wait for a second member that keeps the same lines.
 const FURTHER_COPY: Duration = Duration::from_millis(500);
@@ -45,7 +45,7 @@ pub(super) struct Scribe {
 impl Scribe {
     /// Starts the task; needs a runtime.
     pub(super) fn start(core: Arc<Core>) -> Self {
-        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (jobs, queue) = mpsc::channel(WAITING);
         let provider = core.provider();
         tokio::spawn(write(core, queue));
         Self { jobs, provider }

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::core::{Picture, count};
 use super::create::Write;
 use super::line::What;
-use super::member::is_silence;
+use super::member::{is_race, is_silence};
 use super::parts::Parts;
 use super::rewrite::over;
 use super::scribe::put_record;
@@ -212,7 +212,7 @@ impl Parts {
         let etag = picture.sights[place].copy().map(|meta| &meta.etag);
         match self.delete_at(place, key, etag).await {
             Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::PreconditionFailed => Err(Stop::Raced),
+            Err(error) if is_race(&error) => Err(Stop::Raced),
             Err(error) if is_silence(&error) => Err(Stop::Silent(place)),
             Err(_) => Err(Stop::Refused),
         }
@@ -258,11 +258,9 @@ impl Parts {
                 Err(error) => {
                     // It may land when the key has long been deleted.
                     self.doubt(&write, &vec![(to, error.clone())]);
-                    match error.kind() {
-                        ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed => {
-                            Err(Stop::Raced)
-                        }
-                        _ if is_silence(&error) => Err(Stop::Silent(to)),
+                    match error {
+                        error if is_race(&error) => Err(Stop::Raced),
+                        error if is_silence(&error) => Err(Stop::Silent(to)),
                         _ => {
                             let member = &*self.members[to].name;
                             tracing::warn!(member, ?error, "a proof cannot be copied there");

@@ -173,6 +173,8 @@ label! {
         NotFound = "not_found",
         /// A create met an object.
         Conflict = "conflict",
+        /// Another write of the key was under way.
+        Contended = "contended",
         /// Another version was there.
         Precondition = "precondition",
         /// Refused to us.
@@ -185,10 +187,10 @@ label! {
         Unsupported = "unsupported",
         /// The stored bytes are not what was stored.
         Corrupt = "corrupt",
-        /// Not now.
-        Unavailable = "unavailable",
-        /// Did not happen.
+        /// Broke, and did not happen.
         Failed = "failed",
+        /// Was not taken for now.
+        Unavailable = "unavailable",
         /// Credentials, bucket or clock are refused.
         Misconfigured = "misconfigured",
         /// No answer in time.
@@ -210,15 +212,16 @@ impl From<ErrorKind> for Outcome {
     fn from(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::NotFound => Self::NotFound,
-            ErrorKind::AlreadyExists | ErrorKind::Conflict => Self::Conflict,
+            ErrorKind::AlreadyExists => Self::Conflict,
+            ErrorKind::Contended => Self::Contended,
             ErrorKind::PreconditionFailed => Self::Precondition,
             ErrorKind::AccessDenied => Self::Denied,
             ErrorKind::QuotaExceeded => Self::Quota,
             ErrorKind::Invalid => Self::Invalid,
             ErrorKind::Unsupported => Self::Unsupported,
             ErrorKind::Corrupt => Self::Corrupt,
-            ErrorKind::Unavailable => Self::Unavailable,
             ErrorKind::Failed => Self::Failed,
+            ErrorKind::Unavailable => Self::Unavailable,
             ErrorKind::Misconfigured => Self::Misconfigured,
             ErrorKind::Indeterminate => Self::Indeterminate,
             ErrorKind::Timeout => Self::Timeout,

@@ -2,7 +2,8 @@
 //!
 //! Up to [`VERIFY_BYTES`] the whole body is checked before the first byte leaves. Above that it
 //! is checked as it streams, one piece behind: the last piece is only let go when the digest is
-//! right, so wrong bytes never end cleanly.
+//! right, so wrong bytes never end cleanly. What fails before the first piece is an error and no
+//! stream, so that it can still be told.
 
 use std::io;
 use std::pin::Pin;
@@ -53,11 +54,11 @@ impl Opened {
         let provider = meta.provider;
         if meta.attributes.encoding == form {
             let digest = meta.attributes.representation.map(|r| r.stored_sha256);
-            return Ok(Body::Stream(Box::pin(Verified::new(stored, digest, provider))));
+            return Ok(begun(Box::pin(Verified::new(stored, digest, provider))).await?);
         }
         let digest = meta.attributes.representation.map(|r| r.sha256);
         let identity = Box::pin(inflated(stored, meta.size(), provider));
-        Ok(Body::Stream(Box::pin(Verified::new(identity, digest, provider))))
+        Ok(begun(Box::pin(Verified::new(identity, digest, provider))).await?)
     }
 
     /// A range of the identity form, which must lie inside it.
@@ -70,9 +71,16 @@ impl Opened {
                 let bounds = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
                 Ok(Body::Bytes(bytes.slice(bounds(range.start)..bounds(range.end))))
             }
-            Body::Stream(stream) => Ok(Body::Stream(Box::pin(cut(stream, range)))),
+            Body::Stream(stream) => Ok(begun(Box::pin(cut(stream, range))).await?),
         }
     }
+}
+
+/// Waits for the first piece of a stream.
+pub(super) async fn begun(mut stream: BodyStream) -> Result<Body, StoreError> {
+    let first = stream.next().await.transpose()?.unwrap_or_default();
+    let first = futures_util::stream::iter([Ok(first)]);
+    Ok(Body::Stream(Box::pin(first.chain(stream))))
 }
 
 async fn small_body(meta: &ObjectMeta, body: Body, form: Encoding) -> Result<Bytes, VaultError> {
@@ -212,4 +220,77 @@ fn cut(
         }
         Ok(None)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Attributes, ETag, ObjectKey, Representation};
+
+    const PIECE: usize = 600 * 1024;
+
+    /// An object of so many pieces, of which the numbered ones are damaged or missing.
+    fn opened(pieces: usize, damaged: Option<usize>, failing: Option<usize>) -> Opened {
+        let whole = vec![7; PIECE * pieces];
+        let (digest, size) = (Digest::of(&whole), whole.len() as u64);
+        let mut attributes = Attributes::new("application/c2pa");
+        attributes.representation =
+            Some(Representation { sha256: digest, size, stored_sha256: digest });
+        let piece = move |number: usize| {
+            if failing == Some(number) {
+                return Err(StoreError::new(ErrorKind::Failed, Provider::Memory, "broke off"));
+            }
+            let mut piece = vec![7; PIECE];
+            piece[PIECE / 2] ^= u8::from(damaged == Some(number));
+            Ok(Bytes::from(piece))
+        };
+        let meta = ObjectMeta {
+            key: ObjectKey::new("a"),
+            etag: ETag::new("e"),
+            version_id: None,
+            stored_size: size,
+            last_modified: std::time::SystemTime::UNIX_EPOCH,
+            attributes,
+            provider: Provider::Memory,
+        };
+        let body = Body::Stream(Box::pin(futures_util::stream::iter((0..pieces).map(piece))));
+        Opened::new(Retrieved { meta, body })
+    }
+
+    /// Bytes that came, and how it ended; `Err` where there was no stream.
+    async fn read(opened: Opened) -> Result<(usize, Option<ErrorKind>), ErrorKind> {
+        let body = opened.into_body(Encoding::Identity).await;
+        let body = body.map_err(|error| error.store_kind().expect("of the store"))?;
+        let Body::Stream(mut stream) = body else { panic!("a large body is a stream") };
+        let (mut bytes, mut end) = (0, None);
+        while let Some(piece) = stream.next().await {
+            assert_eq!(end, None, "nothing comes behind an error");
+            match piece {
+                Ok(piece) => bytes += piece.len(),
+                Err(error) => end = Some(error.kind()),
+            }
+        }
+        Ok((bytes, end))
+    }
+
+    #[tokio::test]
+    async fn wrong_bytes_never_end_cleanly() {
+        assert_eq!(read(opened(4, None, None)).await, Ok((PIECE * 4, None)));
+        for damaged in 0..4 {
+            let (bytes, end) = read(opened(4, Some(damaged), None)).await.expect("it begins");
+            assert_eq!((bytes, end), (PIECE * 3, Some(ErrorKind::Corrupt)), "{damaged}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_fails_before_the_first_piece_is_an_error() {
+        // One piece is held back, so the second has to be there before the first is.
+        for failing in 0..2 {
+            assert_eq!(read(opened(4, None, Some(failing))).await, Err(ErrorKind::Failed));
+        }
+        assert_eq!(read(opened(4, None, Some(2))).await, Ok((PIECE, Some(ErrorKind::Failed))));
+        let range = ByteRange { start: 5, end: 10 };
+        let ranged = opened(4, None, Some(0)).into_range(range).await;
+        assert_eq!(ranged.expect_err("no stream").store_kind(), Some(ErrorKind::Failed));
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::backend::Backend;
@@ -13,6 +14,9 @@ pub const FIRST_PROBE: Duration = Duration::from_secs(2);
 
 /// Longest wait for any: what takes longer does not serve.
 const LONGEST_PROBE: Duration = Duration::from_secs(5);
+
+/// Between probes of a backend that is down: its breaker lets few of them through.
+const WHILE_DOWN: Duration = Duration::from_secs(1);
 
 /// How well a backend serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -49,16 +53,18 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Probes `name` once, then about every `interval` until the task is aborted. A probe that takes
-    /// longer than `timeout` counts as failed, the first one after [`FIRST_PROBE`] already: who
-    /// starts waits for it. `notes` are standing defects, such as damage found when
-    /// the store was opened: with any, a backend that serves is `degraded`.
+    /// Probes `name` once, then about every `interval`, every second while it is down and at once
+    /// when `news` come, until the task is aborted. A probe that takes longer than `timeout` counts
+    /// as failed, the first one after [`FIRST_PROBE`] already: who starts waits for it. `notes` are
+    /// standing defects, such as damage found when the store was opened: with any, a backend that
+    /// serves is `degraded`.
     pub async fn start(
         name: Arc<str>,
         backend: Arc<dyn Backend>,
         notes: Vec<String>,
         interval: Duration,
         timeout: Duration,
+        news: Arc<Notify>,
     ) -> (Arc<Self>, tokio::task::JoinHandle<()>) {
         let timeout = timeout.min(LONGEST_PROBE);
         let health = probe(&*backend, &notes, timeout.min(FIRST_PROBE)).await;
@@ -66,8 +72,14 @@ impl Monitor {
         let watched = Arc::clone(&monitor);
         let task = tokio::spawn(async move {
             loop {
+                let down = watched.health().status == Status::Down;
+                let pause = if down { interval.min(WHILE_DOWN) } else { interval };
                 // Many replicas that were started together shall not ask together.
-                tokio::time::sleep(interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
+                let pause = pause.mul_f64(0.9 + 0.2 * fastrand::f64());
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = news.notified() => {}
+                }
                 let health = probe(&*watched.backend, &watched.notes, timeout).await;
                 watched.replace(health);
             }
@@ -132,8 +144,13 @@ async fn probe(backend: &dyn Backend, notes: &[String], timeout: Duration) -> He
     let status = match &result {
         Ok(()) if notes.is_empty() => Status::Ok,
         Ok(()) => Status::Degraded,
-        // Full is not down: reads and deletes go on.
-        Err(error) if error.kind() == ErrorKind::QuotaExceeded => Status::Degraded,
+        // Full is not down: reads and deletes go on. Nor is a backend that answers: one that does
+        // not let us list refuses to say that the probe's object is missing.
+        Err(error)
+            if matches!(error.kind(), ErrorKind::QuotaExceeded | ErrorKind::AccessDenied) =>
+        {
+            Status::Degraded
+        }
         Err(_) => Status::Down,
     };
     Health {
@@ -141,5 +158,56 @@ async fn probe(backend: &dyn Backend, notes: &[String], timeout: Duration) -> He
         latency: started.elapsed(),
         checked_at: SystemTime::now(),
         error: result.err().map(|error| error.detail().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::faulty::{Chance, Fault, Faulty, Operation};
+    use crate::backend::memory::Memory;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn fail(store: &Faulty<Memory>, kind: ErrorKind) {
+        let fault = Fault::Refuse(kind);
+        store.set_chances([Chance { operation: Operation::Probe, fault, probability: 1.0 }]);
+    }
+
+    async fn monitor(
+        store: Arc<Faulty<Memory>>,
+        news: &Arc<Notify>,
+    ) -> (Arc<Monitor>, tokio::task::JoinHandle<()>) {
+        Monitor::start("west".into(), store, Vec::new(), HOUR, HOUR, Arc::clone(news)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_are_followed_at_once_and_what_is_down_is_looked_after() {
+        let store = Arc::new(Faulty::new(Memory::new(), 1));
+        let news = Arc::new(Notify::new());
+        let (monitor, _task) = monitor(store.clone(), &news).await;
+        assert_eq!(monitor.health().status, Status::Ok);
+        fail(&store, ErrorKind::Failed);
+        tokio::time::sleep(SECOND * 60).await;
+        assert_eq!(monitor.health().status, Status::Ok, "nobody has asked again");
+        news.notify_one();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(monitor.health().status, Status::Down);
+        assert_eq!(monitor.health().error.as_deref(), Some("injected: not done"));
+
+        store.set_chances([]);
+        tokio::time::sleep(SECOND * 2).await;
+        assert_eq!(monitor.health().status, Status::Ok, "and not in an hour");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_serves_in_part_is_degraded() {
+        for kind in [ErrorKind::QuotaExceeded, ErrorKind::AccessDenied] {
+            let store = Arc::new(Faulty::new(Memory::new(), 1));
+            fail(&store, kind);
+            let (monitor, _task) = monitor(store, &Arc::default()).await;
+            assert_eq!(monitor.health().status, Status::Degraded, "{kind:?}");
+        }
     }
 }

@@ -163,6 +163,16 @@ async fn an_error_with_status_200() {
 }
 
 #[tokio::test]
+async fn an_internal_error_behind_the_commit() {
+    let (server, client) = faulty(Fault::new(Effect::InternalErrorAfter).on("PutObject").times(2));
+    for body in ["a", "b"] {
+        let put = client.put("new", body).await;
+        assert_eq!((put.status, put.code()), (500, "InternalError"));
+        assert_eq!(server.raw("new").unwrap().bytes, body, "executed");
+    }
+}
+
+#[tokio::test]
 async fn delays_and_hangs() {
     let (short, long) = (Duration::from_millis(100), Duration::from_secs(3600));
     let (server, client) = faulty(Fault::new(Effect::Delay(long)));

@@ -5,6 +5,7 @@ mod client;
 mod faults;
 mod objects;
 mod personalities;
+mod proxy;
 mod uploads;
 
 use base64::Engine as _;

@@ -28,8 +28,10 @@ pub enum Operation {
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Does nothing and fails; of the class *did not happen* or an answer, such as `Unavailable`.
+    /// Does nothing and fails; of the class *did not happen* or an answer, such as `Failed`.
     Refuse(ErrorKind),
+    /// Does nothing and asks to come again after this time: `Unavailable`.
+    Later(Duration),
     /// Does it and reports this failure, `Indeterminate` or `Timeout`. A call that fails by itself
     /// keeps its own error.
     Lose(ErrorKind),
@@ -56,7 +58,7 @@ impl Fault {
         match self {
             Self::Refuse(kind) => !matches!(kind, ErrorKind::Indeterminate),
             Self::Lose(kind) => matches!(kind, ErrorKind::Indeterminate | ErrorKind::Timeout),
-            Self::Delay(_) | Self::Hang | Self::HangAfter => true,
+            Self::Later(_) | Self::Delay(_) | Self::Hang | Self::HangAfter => true,
             Self::FlipBit | Self::Truncate | Self::BreakBody => operation == Operation::Get,
             Self::Stale => matches!(operation, Operation::Get | Operation::Head),
         }

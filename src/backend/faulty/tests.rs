@@ -28,7 +28,7 @@ async fn refused_calls_have_no_effect_and_lost_ones_have() {
     let store = faulty();
     store.script(
         Operation::Put,
-        [Fault::Refuse(ErrorKind::Unavailable), Fault::Lose(ErrorKind::Indeterminate)],
+        [Fault::Refuse(ErrorKind::Failed), Fault::Lose(ErrorKind::Indeterminate)],
     );
     assert_eq!(put(&store, b"one").await.unwrap_err().class(), Class::Failed);
     assert_eq!(get(store.inner()).await.unwrap_err().kind(), ErrorKind::NotFound);
@@ -79,7 +79,7 @@ async fn stale_reads_answer_the_version_before() {
     put(&store, b"old").await.unwrap();
     assert_eq!(get(&store).await.unwrap_err().kind(), ErrorKind::NotFound);
     put(&store, b"newer").await.unwrap();
-    store.script(Operation::Put, [Fault::Refuse(ErrorKind::Unavailable)]);
+    store.script(Operation::Put, [Fault::Refuse(ErrorKind::Failed)]);
     put(&store, b"refused").await.unwrap_err();
     assert_eq!(get(&store).await.unwrap(), "old");
     assert_eq!(store.head(&key()).await.unwrap().stored_size, 3);
@@ -88,7 +88,7 @@ async fn stale_reads_answer_the_version_before() {
 
 #[tokio::test]
 async fn same_seed_same_faults_in_the_asked_share() {
-    let fault = Fault::Refuse(ErrorKind::Unavailable);
+    let fault = Fault::Refuse(ErrorKind::Failed);
     let run = async |seed, other_calls: usize| {
         let store = Faulty::new(Memory::new(), seed);
         store.set_chances([Chance { operation: Operation::Probe, fault, probability: 0.25 }]);
@@ -111,7 +111,7 @@ async fn same_seed_same_faults_in_the_asked_share() {
 #[tokio::test]
 async fn healed_store_has_no_faults() {
     let store = faulty();
-    let fault = Fault::Refuse(ErrorKind::Unavailable);
+    let fault = Fault::Refuse(ErrorKind::Failed);
     store.set_chances([Chance { operation: Operation::Put, fault, probability: 1.0 }]);
     assert!(put(&store, b"one").await.is_err());
     store.set_chances([]);

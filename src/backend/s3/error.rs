@@ -5,7 +5,7 @@
 
 use std::error::Error;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -104,7 +104,7 @@ where
         SdkError::ServiceError(refusal) => {
             let status = refusal.raw().status().as_u16();
             let header = refusal.raw().headers().get("retry-after");
-            let wait = header.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+            let wait = header.and_then(|text| retry_after(text, SystemTime::now()));
             let meta = refusal.err();
             judge_answer(lost, status, meta.code(), meta.message(), wait)
         }
@@ -168,7 +168,8 @@ fn judge_answer(
         (412 | 304, _) => (ErrorKind::PreconditionFailed, "another version is there".into(), None),
         (416, _) => (ErrorKind::Invalid, "the range is not within the object".into(), None),
         (409, _) => {
-            (ErrorKind::Conflict, said("other writes of this key go on at the backend"), wait)
+            let text = "the backend is busy with another write of this key";
+            (ErrorKind::Contended, said(text), wait)
         }
         (429 | 503, _) | (_, "SlowDown" | "TooManyRequests" | "ServiceUnavailable") => {
             slow("the backend asks to slow down")
@@ -189,6 +190,16 @@ fn judge_answer(
         (400..=499, _) => (ErrorKind::Invalid, said("the backend refuses the request"), None),
         _ => (lost, said("the backend failed"), wait),
     }
+}
+
+/// Seconds, or the time at which to come again.
+fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let when = httpdate::parse_http_date(text).ok()?;
+    Some(when.duration_since(now).unwrap_or_default())
 }
 
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
@@ -237,12 +248,13 @@ mod tests {
             (403, "SignatureDoesNotMatch", "", ErrorKind::Misconfigured),
             (403, "RequestTimeTooSkewed", "", ErrorKind::Misconfigured),
             (412, "PreconditionFailed", "", ErrorKind::PreconditionFailed),
-            (409, "ConditionalRequestConflict", "", ErrorKind::Conflict),
-            (409, "OperationAborted", "", ErrorKind::Conflict),
+            (409, "ConditionalRequestConflict", "", ErrorKind::Contended),
+            (409, "OperationAborted", "", ErrorKind::Contended),
             (429, "TooManyRequests", "", ErrorKind::Unavailable),
             (503, "SlowDown", "", ErrorKind::Unavailable),
             (400, "BadDigest", "", ErrorKind::Failed),
             (400, "InvalidDigest", "", ErrorKind::Failed),
+            (400, "XAmzContentSHA256Mismatch", "", ErrorKind::Failed),
             (400, "RequestTimeout", "", ErrorKind::Failed),
             (400, "AuthorizationHeaderMalformed", "", ErrorKind::Misconfigured),
             (401, "Unauthorized", "", ErrorKind::Misconfigured),
@@ -274,5 +286,16 @@ mod tests {
         };
         assert_eq!(wait(0), Some(SLOW_DOWN));
         assert_eq!(wait(7), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_hint_is_a_number_of_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let date = |seconds| httpdate::fmt_http_date(now + Duration::from_secs(seconds));
+        assert_eq!(retry_after(" 7 ", now), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after(&date(9), now), Some(Duration::from_secs(9)));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(retry_after(&date(9), later), Some(Duration::ZERO), "it is over");
+        assert_eq!(retry_after("soon", now), None);
     }
 }

@@ -18,7 +18,7 @@ use super::meta::quoted;
 use super::options::CopyConditions;
 use super::{Effect, S3};
 use crate::model::{
-    Attributes, Body, Digest, ETag, Encryption, ErrorKind, GetOptions, Hasher, ObjectKey,
+    Attributes, Body, Class, Digest, ETag, Encryption, ErrorKind, GetOptions, Hasher, ObjectKey,
     ObjectMeta, PutMode, StoreError, Stored, Support,
 };
 
@@ -87,15 +87,31 @@ impl S3 {
             let before = this.look(&source).await?;
             let stored = this.copy_pinned(&before, &destination, &mode).await?;
             if let Err(error) = this.compare(&before, &stored.meta).await {
-                if mode == PutMode::Create && error.kind() == ErrorKind::Corrupt {
+                if error.kind() == ErrorKind::Corrupt {
+                    // Best effort: read, it is found to be damaged all the same.
                     this.remove_spoilt(&stored.meta).await;
                 }
-                return Err(error);
+                return Err(this.behind_copy(error));
             }
-            this.remove_moved(&source, &before.etag).await?;
+            let removed = this.remove_moved(&source, &before.etag).await;
+            removed.map_err(|error| this.behind_copy(error))?;
             Ok(stored)
         })
         .await
+    }
+
+    /// What fails behind a copy does not undo it. One with other bytes is none, and says so.
+    fn behind_copy(&self, error: StoreError) -> StoreError {
+        if error.class() == Class::Unknown || error.kind() == ErrorKind::Corrupt {
+            return error;
+        }
+        let detail = format!("the copy was made, and then: {error}");
+        let hint = error.retry_after();
+        let behind = self.error(ErrorKind::Indeterminate, detail).with_source(error);
+        match hint {
+            Some(after) => behind.with_retry_after(after),
+            None => behind,
+        }
     }
 
     /// The source goes only as the version that was copied, wherever the backend can compare.
@@ -158,7 +174,7 @@ impl S3 {
             tries -= 1;
             match copied {
                 Err(error)
-                    if error.kind() == ErrorKind::Conflict
+                    if error.kind() == ErrorKind::Contended
                         && tries > 0
                         && self.look(source).await?.etag != before.etag => {}
                 answer => return answer,
@@ -246,7 +262,7 @@ impl S3 {
         if let Err(error) = sent {
             return Err(self.of_copy(before, mode, error).await);
         }
-        let meta = self.look(destination).await?;
+        let meta = self.look(destination).await.map_err(|error| self.behind_copy(error))?;
         let lost = before.attributes.encryption != Encryption::None
             && meta.attributes.encryption == Encryption::None;
         if lost {
@@ -273,7 +289,7 @@ impl S3 {
                 Ok(now) if now.etag == before.etag => self.refused(mode),
                 Ok(_) => {
                     let detail = "the source changed while it was copied";
-                    self.error(ErrorKind::Conflict, detail)
+                    self.error(ErrorKind::Contended, detail)
                 }
                 Err(error) => error,
             },

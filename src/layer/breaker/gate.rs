@@ -1,8 +1,10 @@
 //! The breaker's gate: who passes, what became of them, and telling about it.
 
+use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::state::{BreakerPolicy, State, Ticket};
@@ -41,6 +43,21 @@ impl BreakerHandle {
     pub fn status(&self) -> BreakerStatus {
         self.0.status()
     }
+
+    /// From now on wakes one who waits for this whenever the breaker moves.
+    pub fn tell(&self, listener: Arc<Notify>) {
+        self.0.lock().listeners.push(listener);
+    }
+}
+
+/// Source of a refusal by this layer.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the breaker is open")]
+struct Open;
+
+/// Whether an error is this layer's own refusal: the backend was not asked.
+pub(in crate::layer) fn is_refusal(error: &StoreError) -> bool {
+    error.source().is_some_and(<dyn std::error::Error>::is::<Open>)
 }
 
 /// What a call's end says about the backend.
@@ -48,12 +65,19 @@ impl BreakerHandle {
 pub(super) enum Verdict<'a> {
     /// It works.
     Answered,
-    /// It does not.
+    /// It works, and wants fewer calls.
+    Slowed(&'a StoreError),
+    /// It does not work.
     Failed(&'a StoreError),
-    /// It does, and wants to be asked less.
-    Busy(&'a StoreError),
     /// The call did not get that far.
     Nothing,
+}
+
+impl Verdict<'_> {
+    /// Whether something came from the backend.
+    pub(super) fn is_heard(self) -> bool {
+        matches!(self, Self::Answered | Self::Slowed(_))
+    }
 }
 
 #[derive(Debug)]
@@ -68,6 +92,8 @@ struct Inside {
     state: State,
     last_error: Option<StoreError>,
     series: BreakerSeries,
+    /// Who is told of every move.
+    listeners: Vec<Arc<Notify>>,
 }
 
 impl Gate {
@@ -81,17 +107,37 @@ impl Gate {
             state: State::new(policy, Instant::now()),
             last_error: None,
             series: metrics.breaker(),
+            listeners: Vec::new(),
         };
         Self { name, provider, inside: Mutex::new(inside) }
     }
 
     /// Lets a call pass, or refuses it.
     pub(super) fn admit(gate: &Arc<Self>) -> Result<Pass, StoreError> {
-        let admitted = gate.change(|inside, now| inside.state.admit(now));
+        let admitted = gate.change(|inside, now| {
+            let ticket = inside.state.admit(now)?;
+            Ok((ticket, inside.state.is_trying(ticket)))
+        });
         match admitted {
-            Ok(ticket) => Ok(Pass { gate: Arc::clone(gate), ticket: Some(ticket) }),
+            Ok((ticket, is_trial)) => {
+                Ok(Pass { gate: Arc::clone(gate), ticket: Some(ticket), is_trial })
+            }
             Err(retry_in) => Err(gate.refusal(retry_in)),
         }
+    }
+
+    /// A refusal to whoever has just seen that the backend does not answer.
+    pub(super) fn refusal_now(&self) -> StoreError {
+        let retry_in = self.lock().state.retry_in(Instant::now());
+        self.refusal(retry_in.unwrap_or_default())
+    }
+
+    /// Records that nothing is heard any more.
+    pub(super) fn darkened(&self, error: &StoreError) {
+        self.change(|inside, now| {
+            inside.last_error = Some(error.clone());
+            inside.state.darkened(now);
+        });
     }
 
     /// Records that a body broke off whose call had been answered.
@@ -128,6 +174,7 @@ impl Gate {
             inside.series.moved(after);
             // Logged under the lock, so that lines have the order of the transitions.
             self.tell(&inside, now);
+            inside.listeners.iter().for_each(|listener| listener.notify_one());
         }
         answer
     }
@@ -153,7 +200,9 @@ impl Gate {
 
     fn refusal(&self, retry_in: Duration) -> StoreError {
         let detail = format!("backend {} has failed and is not asked for a moment", self.name);
-        StoreError::new(ErrorKind::Unavailable, self.provider, detail).with_retry_after(retry_in)
+        StoreError::new(ErrorKind::Unavailable, self.provider, detail)
+            .with_source(Open)
+            .with_retry_after(retry_in)
     }
 
     /// No holder leaves the state half changed, so a lock poisoned by a panic is usable.
@@ -166,6 +215,8 @@ impl Gate {
 pub(super) struct Pass {
     gate: Arc<Gate>,
     ticket: Option<Ticket>,
+    /// The breaker is half-open: the end of this call decides.
+    pub(super) is_trial: bool,
 }
 
 impl Pass {
@@ -173,13 +224,13 @@ impl Pass {
         let Some(ticket) = self.ticket.take() else { return };
         self.gate.change(|inside, now| match verdict {
             Verdict::Answered => inside.state.succeeded(ticket, now),
+            Verdict::Slowed(error) => {
+                inside.last_error = Some(error.clone());
+                inside.state.slowed(ticket, now);
+            }
             Verdict::Failed(error) => {
                 inside.last_error = Some(error.clone());
                 inside.state.failed(ticket, now);
-            }
-            Verdict::Busy(error) => {
-                inside.last_error = Some(error.clone());
-                inside.state.busy(ticket, now);
             }
             Verdict::Nothing => inside.state.released(ticket),
         });

@@ -1,11 +1,14 @@
 //! When a breaker opens and closes: the state machine, without calls, locks or a clock.
 //!
 //! ```text
-//!            failures in a row, or a bad window              the time is over, a call comes
+//!     failures in a row, a bad window, silence           the time is over, a call comes
 //!   Closed ─────────────────────────────────────▶ Open ◀──────────────────────────────▶ HalfOpen
 //!      ▲                                             failure: open for twice as long       │
 //!      └──────────────────────────── success ──────────────────────────────────────────────┘
 //! ```
+//!
+//! What a half-open breaker admits is a probe. One that was closed by it is on probation: the first
+//! failure opens it again, for twice as long, until a call has succeeded.
 //!
 //! Every admitted call has a [`Ticket`] of the state that admitted it. Results of calls from before
 //! a transition say nothing about what came after it and are ignored.
@@ -26,6 +29,9 @@ pub struct BreakerPolicy {
     pub window_calls: u32,
     /// Share of failures among them that opens it, 0 to 1.
     pub window_failures: f64,
+    /// How long nothing need be heard of the backend while somebody waits for it, before it is
+    /// asked; where that is not answered for as long, it opens.
+    pub silence: Duration,
     /// How long it is open the first time; doubles with each failed probe.
     pub open_first: Duration,
     /// Longest that it is open.
@@ -38,14 +44,17 @@ pub struct BreakerPolicy {
 }
 
 impl Default for BreakerPolicy {
-    /// 5 in a row, or half of at least 20 within 10 s; open for 1 s to 30 s, up to a fifth less.
+    /// 5 in a row, half of at least 20 within 10 s, or twice 0.9 s of silence; open for 1 s to
+    /// 5 s, up to a fifth less: a probe every few seconds harms nobody, and whoever waits for the
+    /// backend to come back waits no longer than that.
     fn default() -> Self {
         Self {
             failures_in_a_row: 5,
             window_calls: 20,
             window_failures: 0.5,
+            silence: Duration::from_millis(900),
             open_first: Duration::from_secs(1),
-            open_most: Duration::from_secs(30),
+            open_most: Duration::from_secs(5),
             jitter: 0.2,
             seed: None,
         }
@@ -79,7 +88,7 @@ pub(super) struct State {
     /// Failures since the last success.
     in_a_row: u32,
     window: Window,
-    /// Times opened since it was last closed.
+    /// Times opened since a call last succeeded.
     openings: u32,
     chance: fastrand::Rng,
 }
@@ -97,6 +106,11 @@ impl State {
             openings: 0,
             chance,
         }
+    }
+
+    /// Whether the call that was admitted last is a probe, whose end decides.
+    pub(super) fn is_trying(&self, ticket: Ticket) -> bool {
+        ticket.era == self.era && matches!(self.condition, Condition::HalfOpen { .. })
     }
 
     /// Whether a call may go through; else the time until it makes sense to ask again.
@@ -120,11 +134,11 @@ impl State {
         match self.condition {
             Condition::Closed => {
                 self.in_a_row = 0;
+                self.openings = 0;
                 self.window.record(now, false);
             }
             Condition::HalfOpen { .. } => {
-                self.openings = 0;
-                self.in_a_row = 0;
+                self.in_a_row = self.policy.failures_in_a_row.saturating_sub(1);
                 self.window = Window::new(now);
                 self.enter(Condition::Closed, now);
             }
@@ -141,23 +155,13 @@ impl State {
     /// on with a row once only: one node of a cluster that dies cuts off all calls it had, and the
     /// next ones reach another.
     pub(super) fn failed(&mut self, ticket: Ticket, now: Instant) {
-        self.went_wrong(ticket, now, 1);
-    }
-
-    /// The backend asked to come later. That may be for one key alone, so it counts among many
-    /// calls and not in a row.
-    pub(super) fn busy(&mut self, ticket: Ticket, now: Instant) {
-        self.went_wrong(ticket, now, 0);
-    }
-
-    fn went_wrong(&mut self, ticket: Ticket, now: Instant, in_a_row: u32) {
         if ticket.era != self.era {
             return;
         }
         match self.condition {
             Condition::Closed => {
                 if ticket.seen == self.in_a_row {
-                    self.in_a_row = self.in_a_row.saturating_add(in_a_row);
+                    self.in_a_row = self.in_a_row.saturating_add(1);
                 }
                 self.window.record(now, true);
                 if self.is_bad(now) {
@@ -166,6 +170,31 @@ impl State {
             }
             Condition::HalfOpen { .. } => self.open(now),
             Condition::Open { .. } => {}
+        }
+    }
+
+    /// The backend answered that it takes no more for now. It is there, so only the share counts:
+    /// five who write one key too fast must not keep all others away.
+    pub(super) fn slowed(&mut self, ticket: Ticket, now: Instant) {
+        if ticket.era != self.era {
+            return;
+        }
+        match self.condition {
+            Condition::Closed => {
+                self.window.record(now, true);
+                if self.is_share_bad(now) {
+                    self.open(now);
+                }
+            }
+            Condition::HalfOpen { .. } => self.open(now),
+            Condition::Open { .. } => {}
+        }
+    }
+
+    /// Nothing is heard of the backend any more. A probe under way finds out by itself.
+    pub(super) fn darkened(&mut self, now: Instant) {
+        if matches!(self.condition, Condition::Closed) {
+            self.open(now);
         }
     }
 
@@ -206,10 +235,13 @@ impl State {
     }
 
     fn is_bad(&self, now: Instant) -> bool {
+        self.in_a_row >= self.policy.failures_in_a_row || self.is_share_bad(now)
+    }
+
+    fn is_share_bad(&self, now: Instant) -> bool {
         let (calls, failures) = self.window.count(now);
         let share = f64::from(failures) / f64::from(calls.max(1));
-        self.in_a_row >= self.policy.failures_in_a_row
-            || (calls >= self.policy.window_calls && share >= self.policy.window_failures)
+        calls >= self.policy.window_calls && share >= self.policy.window_failures
     }
 
     fn open(&mut self, now: Instant) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use tokio::sync::Notify;
 
 use super::*;
 use crate::backend::conformance;
@@ -17,6 +18,10 @@ const DOWN: Fault = Fault::Refuse(ErrorKind::Failed);
 
 fn policy() -> BreakerPolicy {
     BreakerPolicy { jitter: 0.0, ..BreakerPolicy::default() }
+}
+
+fn everything() -> ListRequest {
+    ListRequest { prefix: String::new(), delimiter: None, limit: 9, after: None }
 }
 
 struct Bench {
@@ -79,8 +84,8 @@ async fn each_kind_of_error_counts_or_does_not() {
     let answers = [
         ErrorKind::NotFound,
         ErrorKind::AlreadyExists,
+        ErrorKind::Contended,
         ErrorKind::PreconditionFailed,
-        ErrorKind::Conflict,
         ErrorKind::AccessDenied,
         ErrorKind::QuotaExceeded,
         ErrorKind::Invalid,
@@ -180,11 +185,11 @@ async fn health_probes_open_and_close_it_without_traffic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_open_lets_one_of_many_callers_through() {
+async fn half_open_lets_one_probe_through_and_no_call() {
     let bench = Bench::new();
     bench.open().await;
     tokio::time::advance(SECOND).await;
-    bench.store.script(Operation::Head, [Fault::Delay(SECOND)]);
+    bench.store.script(Operation::Probe, [Fault::Delay(SECOND)]);
     bench.heal();
     let before = bench.reached();
     let answers = futures_util::future::join_all((0..10).map(|_| bench.head())).await;
@@ -192,6 +197,133 @@ async fn half_open_lets_one_of_many_callers_through() {
         answers.iter().filter(|a| a.as_ref().unwrap_err().kind() == ErrorKind::Unavailable);
     assert_eq!((refused.count(), bench.reached() - before), (9, 1));
     assert_eq!(bench.is(), BreakerState::Closed);
+}
+
+/// A write that finds out whether the backend is back would be in doubt where it is not.
+#[tokio::test(start_paused = true)]
+async fn callers_are_refused_while_the_probe_gets_no_answer() {
+    let bench = Bench::new();
+    bench.open().await;
+    tokio::time::advance(SECOND).await;
+    bench.heal();
+    bench.store.script(Operation::Probe, [Fault::Hang]);
+    let before = bench.reached();
+    let error = bench.head().await.unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Unavailable, Some(SECOND * 2)));
+    assert_eq!((bench.reached() - before, bench.is()), (1, BreakerState::Open));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_falls_silent_is_given_up_and_nobody_waits_on() {
+    let bench = Bench::new();
+    bench.store.script(Operation::Head, [Fault::Hang; 3]);
+    bench.store.script(Operation::Put, [Fault::HangAfter]);
+    bench.store.script(Operation::DeleteMany, [Fault::Hang]);
+    bench.store.script(Operation::Probe, [Fault::Hang]);
+    let started = Instant::now();
+    let (key, keys) = (ObjectKey::new("a"), [ObjectKey::new("b"), ObjectKey::new("c")]);
+    let payload = Bytes::from_static(b"some bytes").into();
+    let put = bench.breaker.put(&key, payload, Attributes::new("text/plain"), PutMode::Create);
+    let (a, b, c, put, deletes) = tokio::join!(
+        bench.head(),
+        bench.head(),
+        bench.head(),
+        put,
+        bench.breaker.delete_many(&keys)
+    );
+    let mut errors = vec![a.unwrap_err(), b.unwrap_err(), c.unwrap_err(), put.unwrap_err()];
+    errors.extend(deletes.into_iter().map(Result::unwrap_err));
+    assert!(errors.iter().all(|error| error.kind() == ErrorKind::Timeout), "{errors:?}");
+    assert_eq!((errors.len(), started.elapsed()), (6, policy().silence * 2));
+    assert_eq!((bench.is(), bench.reached()), (BreakerState::Open, 6), "one probe for all");
+    assert!(bench.breaker.status().last_error.unwrap().contains("silent"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_health_probe_alone_finds_the_silence() {
+    let bench = Bench::new();
+    bench.store.script(Operation::Probe, [Fault::Hang; 2]);
+    assert_eq!(bench.breaker.probe().await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(bench.is(), BreakerState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_backend_is_waited_for() {
+    let bench = Bench::new();
+    bench.store.script(Operation::Head, [Fault::Delay(SECOND * 60)]);
+    assert_eq!(bench.head().await.unwrap_err().kind(), ErrorKind::NotFound, "it answers probes");
+    // Where it answers others, it is not even asked.
+    bench.store.script(Operation::Head, [Fault::Delay(SECOND * 60)]);
+    bench.store.script(Operation::Probe, [Fault::Hang; 9]);
+    let others = async {
+        for _ in 0..100 {
+            tokio::time::sleep(policy().silence * 2 / 3).await;
+            bench.breaker.list(&everything()).await.unwrap();
+        }
+    };
+    let (slow, ()) = tokio::join!(bench.head(), others);
+    assert_eq!((slow.unwrap_err().kind(), bench.is()), (ErrorKind::NotFound, BreakerState::Closed));
+    assert_eq!(bench.reached(), 2);
+}
+
+/// A large upload says nothing for as long as it takes, and may fill the way for all others.
+#[tokio::test(start_paused = true)]
+async fn large_uploads_have_more_patience() {
+    let bench = Bench::new();
+    bench.store.script(Operation::Probe, [Fault::Hang; 99]);
+    bench.store.script(Operation::Put, [Fault::Delay(SECOND * 3), Fault::Hang]);
+    let put = async || {
+        let payload = Bytes::from(vec![0; 3 << 20]).into();
+        let attributes = Attributes::new("text/plain");
+        bench.breaker.put(&ObjectKey::new("a"), payload, attributes, PutMode::Overwrite).await
+    };
+    put().await.unwrap();
+    let started = Instant::now();
+    assert_eq!(put().await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(started.elapsed(), SECOND * 3 + policy().silence * 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_end_with_the_backends_silence_and_break_it() {
+    let pieces = |count: u64, hangs: bool| -> crate::model::BodyStream {
+        let pieces = futures_util::stream::iter(0..count).then(|_| async {
+            tokio::time::sleep(policy().silence * 2 / 3).await;
+            Ok(Bytes::from_static(b"piece"))
+        });
+        if hangs {
+            Box::pin(pieces.chain(futures_util::stream::pending()))
+        } else {
+            Box::pin(pieces)
+        }
+    };
+    let bench = Bench::new();
+    bench.store.script(Operation::Probe, [Fault::Hang; 9]);
+    let body =
+        |count, hangs| GuardedBody::new(pieces(count, hangs), Arc::clone(&bench.breaker.way));
+    let read: Vec<_> = body(20, false).collect().await;
+    assert!(read.len() == 20 && read.iter().all(Result::is_ok));
+    assert_eq!((bench.is(), bench.reached()), (BreakerState::Closed, 0));
+
+    let started = Instant::now();
+    let read: Vec<_> = body(3, true).collect().await;
+    assert_eq!((read.len(), read[3].as_ref().unwrap_err().kind()), (4, ErrorKind::Timeout));
+    assert_eq!(started.elapsed(), policy().silence * 4);
+    assert_eq!(bench.is(), BreakerState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_listens_is_told_of_every_move() {
+    let bench = Bench::new();
+    let news = Arc::new(Notify::new());
+    bench.breaker.handle().tell(Arc::clone(&news));
+    let told = || futures_util::FutureExt::now_or_never(news.notified()).is_some();
+    assert!(!told());
+    bench.open().await;
+    assert!(told() && !told());
+    bench.heal();
+    tokio::time::advance(SECOND).await;
+    bench.breaker.probe().await.unwrap();
+    assert!(told(), "it is closed again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,7 +337,7 @@ async fn callers_that_go_away_count_as_nothing_and_free_the_probe() {
 
     bench.open().await;
     bench.heal();
-    bench.store.script(Operation::Head, [Fault::Hang]);
+    bench.store.script(Operation::Probe, [Fault::Hang]);
     tokio::time::advance(SECOND).await;
     let mut probe = Box::pin(bench.head());
     assert!(futures_util::poll!(&mut probe).is_pending());

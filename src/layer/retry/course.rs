@@ -8,8 +8,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Retry;
+use crate::layer::breaker::is_refusal;
 use crate::model::{Class, ErrorKind, ObjectKey, ObjectMeta, StoreError};
 use crate::telemetry::{Label as _, Operation, Retried};
+
+/// Whether another try may soon end otherwise.
+pub(super) fn may_pass(error: &StoreError) -> bool {
+    match error.kind() {
+        ErrorKind::Contended => true,
+        // Damage does not mend itself.
+        ErrorKind::Corrupt => false,
+        _ => error.class() != Class::Answer && !is_refusal(error),
+    }
+}
 
 /// A look did not come to an answer.
 #[derive(Debug)]
@@ -47,7 +58,8 @@ impl<'a> Course<'a> {
     pub(super) fn note(&mut self, error: Option<&StoreError>) {
         let class = error.map_or(Class::Answer, StoreError::class);
         if self.retries > 0 {
-            let answered = class == Class::Answer;
+            let answered =
+                class == Class::Answer && error.is_none_or(|e| e.kind() != ErrorKind::Contended);
             self.count(if answered { Retried::Answered } else { Retried::Failed });
         }
         if self.is_write() && class == Class::Unknown {
@@ -79,7 +91,7 @@ impl<'a> Course<'a> {
     /// There is none: what to tell the caller.
     pub(super) async fn again(&mut self, error: StoreError) -> Result<(), StoreError> {
         let tries_left = self.retries < self.retry.policy.max_retries;
-        if error.is_passing() && tries_left && self.pause(&error, self.retries).await {
+        if may_pass(&error) && tries_left && self.pause(&error, self.retries).await {
             self.retries += 1;
             return Ok(());
         }
@@ -118,7 +130,7 @@ impl<'a> Course<'a> {
             match self.retry.inner.head(key).await {
                 Ok(meta) => return Ok(Some(meta)),
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(error) if error.class() == Class::Answer => return Err(Unclear),
+                Err(error) if !may_pass(&error) => return Err(Unclear),
                 Err(error) => last = error,
             }
         }

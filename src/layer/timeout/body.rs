@@ -1,4 +1,4 @@
-//! A streamed body that may not pause for too long.
+//! A streamed body that may neither pause for too long nor trickle for ever.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,26 +10,37 @@ use tokio::time::{Instant, Sleep};
 
 use crate::model::{BodyStream, ErrorKind, Provider, StoreError};
 
-/// Ends in a `Timeout` when its reader has waited for the limit without getting a byte.
+/// Ends in a `Timeout` when its reader has waited for `pause` without getting a byte, or for
+/// `whole` in all.
 pub(super) struct TimedBody {
     /// Gone once the body has ended.
     inner: Option<BodyStream>,
-    limit: Duration,
+    pause: Duration,
+    /// What is left of the time that its reader may wait for all of it.
+    left: Duration,
     provider: Provider,
     alarm: Pin<Box<Sleep>>,
-    /// Whether the alarm runs: from when the reader begins to wait until bytes come.
-    waiting: bool,
+    /// Since when the reader waits, if it does: the alarm runs.
+    waiting: Option<Instant>,
 }
 
 impl TimedBody {
-    pub(super) fn new(inner: BodyStream, limit: Duration, provider: Provider) -> Self {
-        let alarm = Box::pin(tokio::time::sleep(limit));
-        Self { inner: Some(inner), limit, provider, alarm, waiting: false }
+    pub(super) fn new(
+        inner: BodyStream,
+        pause: Duration,
+        whole: Duration,
+        provider: Provider,
+    ) -> Self {
+        let alarm = Box::pin(tokio::time::sleep(pause));
+        Self { inner: Some(inner), pause, left: whole, provider, alarm, waiting: None }
     }
 
     fn expired(&self) -> StoreError {
-        let limit = self.limit.as_millis();
-        let detail = format!("the backend sent nothing of the body for {limit} ms");
+        let detail = if self.left < self.pause {
+            "the backend sent the body too slowly".to_owned()
+        } else {
+            format!("the backend sent nothing of the body for {} ms", self.pause.as_millis())
+        };
         StoreError::new(ErrorKind::Timeout, self.provider, detail)
     }
 }
@@ -43,7 +54,9 @@ impl Stream for TimedBody {
         let polled = inner.as_mut().poll_next(context);
         match &polled {
             Poll::Ready(Some(Ok(bytes))) if !bytes.is_empty() => {
-                this.waiting = false;
+                if let Some(since) = this.waiting.take() {
+                    this.left = this.left.saturating_sub(since.elapsed());
+                }
                 return polled;
             }
             Poll::Ready(None | Some(Err(_))) => {
@@ -53,9 +66,10 @@ impl Stream for TimedBody {
             // An empty piece is no progress.
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
-        if !this.waiting {
-            this.waiting = true;
-            this.alarm.as_mut().reset(Instant::now() + this.limit);
+        if this.waiting.is_none() {
+            let now = Instant::now();
+            this.waiting = Some(now);
+            this.alarm.as_mut().reset(now + this.pause.min(this.left));
         }
         if this.alarm.as_mut().poll(context).is_pending() {
             return polled;

@@ -28,12 +28,12 @@ async fn put(backend: &Timeout, bytes: usize) -> Result<Stored, StoreError> {
 #[tokio::test(start_paused = true)]
 async fn hanging_calls_end_in_a_timeout_after_the_limit() {
     let (store, backend) = limited();
-    store.script(Operation::Head, [Fault::Hang, Fault::Delay(LIMIT - SECOND)]);
+    store.script(Operation::Delete, [Fault::Hang, Fault::Delay(LIMIT - SECOND)]);
     let started = Instant::now();
-    let error = backend.head(&key()).await.unwrap_err();
+    let error = backend.delete(&key(), None).await.unwrap_err();
     assert_eq!((error.kind(), error.class()), (ErrorKind::Timeout, Class::Unknown));
     assert_eq!(started.elapsed(), LIMIT);
-    assert_eq!(backend.head(&key()).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(backend.delete(&key(), None).await.unwrap(), Some(false));
     store.script(Operation::DeleteMany, [Fault::HangAfter]);
     let answers = backend.delete_many(&[key(), key()]).await;
     assert!(answers.iter().all(|a| a.as_ref().unwrap_err().kind() == ErrorKind::Timeout));
@@ -75,6 +75,26 @@ async fn many_keys_get_more_time_than_one() {
     assert_eq!(started.elapsed(), LIMIT + SECOND * 50);
 }
 
+/// What is lost with its connection is found out before the whole limit is over.
+#[tokio::test(start_paused = true)]
+async fn reads_must_begin_within_a_quarter_of_the_limit() {
+    for (limit, wanted) in [(40, 10), (8, 2), (4, 2), (1, 1)] {
+        let store = Arc::new(Faulty::new(Memory::new(), 1));
+        let backend = Timeout::new(store.clone(), SECOND * limit);
+        for operation in [Operation::Head, Operation::Get] {
+            store.script(operation, [Fault::Hang]);
+        }
+        for get in [false, true] {
+            let started = Instant::now();
+            let error = match get {
+                true => backend.get(&key(), GetOptions::default()).await.map(drop).unwrap_err(),
+                false => backend.head(&key()).await.map(drop).unwrap_err(),
+            };
+            assert_eq!((error.kind(), started.elapsed()), (ErrorKind::Timeout, SECOND * wanted));
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn large_bodies_get_a_second_for_each_mebibyte() {
     let (store, backend) = limited();
@@ -103,7 +123,7 @@ fn body(pieces: &'static [(u64, &'static str)], hangs: bool) -> TimedBody {
         true => Box::pin(pieces.chain(stream::pending())),
         false => Box::pin(pieces),
     };
-    TimedBody::new(stream, LIMIT, Provider::Memory)
+    TimedBody::new(stream, LIMIT, LIMIT * 3, Provider::Memory)
 }
 
 async fn read(
@@ -132,6 +152,13 @@ async fn body_may_take_its_time_but_not_pause() {
     let stalled = body(&[(1, "a"), (2, "b")], true);
     assert_eq!(read(stalled).await, ("ab".to_owned(), Some(ErrorKind::Timeout)));
     assert_eq!(started.elapsed(), SECOND * 3 + LIMIT);
+
+    // Three times the limit is what all of it may take.
+    let endless: &[(u64, &str)] = &[(2, "x"); 100];
+    let started = Instant::now();
+    let trickling = body(endless, false);
+    assert_eq!(read(trickling).await, ("xxxx".to_owned(), Some(ErrorKind::Timeout)));
+    assert_eq!(started.elapsed(), LIMIT * 3);
 
     let dribbling = body(&[(1, "a"), (2, ""), (2, ""), (2, "b")], false);
     assert_eq!(read(dribbling).await, ("a".to_owned(), Some(ErrorKind::Timeout)));

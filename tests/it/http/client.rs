@@ -161,7 +161,7 @@ impl Client {
 /// Probed once, now.
 async fn member(name: &str, backend: Arc<dyn Backend>, interval: Duration) -> Member {
     let (monitor, _task) =
-        Monitor::start(name.into(), backend, Vec::new(), interval, interval).await;
+        Monitor::start(name.into(), backend, Vec::new(), interval, interval, Arc::default()).await;
     Member { role: Role::ReadWrite, quota_bytes: None, monitor, breaker: None }
 }
 

@@ -83,13 +83,8 @@ async fn damage_at_rest_is_never_served() {
     let client = Client::over(Arc::new(faulty), Config::default()).await;
     for (path, size) in [("/v1/proofs/small", 1000), ("/v1/proofs/large", 12 << 20)] {
         client.put(path, vec![7; size]).await;
-        let got = client.get(path).await;
-        if size < 1 << 20 {
-            got.is_problem(502, "CORRUPT", "damaged");
-        } else {
-            // The status line is out: the connection is cut before the last byte.
-            assert!(got.broken && got.body.len() < size);
-        }
+        // This store gives even the large one in one piece: nothing of it has left.
+        client.get(path).await.is_problem(502, "CORRUPT", "damaged");
     }
     let json = super::client::sample_json(20_000);
     client.put("/v1/proofs/k.json", json).await;

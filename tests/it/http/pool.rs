@@ -110,8 +110,8 @@ fn well() -> PoolState {
 #[tokio::test]
 async fn what_calls_for_a_person_is_told_by_health() {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
-    type Change = fn(&mut PoolState, Duration);
-    let changes: [(Change, Duration, Option<&str>); 8] = [
+    type Change = (fn(&mut PoolState, Duration), Duration, Option<&'static str>);
+    let changes: [Change; 8] = [
         (|_, _| {}, minutes(0), None),
         // Work under way is no reason to wake anybody, a delete's quarter of an hour included.
         (|pool, age| pool.figures.oldest_repair = age, minutes(16), None),

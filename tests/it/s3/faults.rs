@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fake_s3::{Effect, FakeS3, Fault, Personality};
+use fake_s3::{Darkness, Effect, FakeS3, Fault, FaultProxy, Personality, WireEffect, WireFault};
 use proof_storage::backend::Backend as _;
 use proof_storage::backend::s3::{Options, S3};
 use proof_storage::model::{
@@ -40,7 +40,7 @@ async fn a_failed_write_says_whether_it_may_have_happened() {
         (Effect::access_denied(), ErrorKind::AccessDenied, false),
         (Effect::quota_reached(), ErrorKind::QuotaExceeded, false),
         (Effect::InternalErrorAfter, ErrorKind::Indeterminate, true),
-        (Effect::error(409, "ConditionalRequestConflict", ""), ErrorKind::Conflict, false),
+        (Effect::error(409, "ConditionalRequestConflict", ""), ErrorKind::Contended, false),
         (Effect::error(400, "BadDigest", ""), ErrorKind::Failed, false),
         (Effect::error(403, "InvalidAccessKeyId", ""), ErrorKind::Misconfigured, false),
         (Effect::error(404, "NoSuchBucket", ""), ErrorKind::Misconfigured, false),
@@ -79,6 +79,55 @@ async fn many_keys_are_waited_for_longer_than_one() {
     server.fault(slow());
     let alone = backend.delete_many(&keys[..1]).await.remove(0);
     assert_eq!(alone.expect_err("it took too long").kind(), ErrorKind::Timeout);
+}
+
+/// What fails behind the copy has not undone it: the first look at it, its reading back, the delete
+/// of the source. A copy with other bytes is removed, and the source kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_behind_a_copy_may_have_happened() {
+    let (from, to) = (key(), ObjectKey::new("proofs/b.json"));
+    let unknown = ErrorKind::Indeterminate;
+    for (moves, fault, kind, copied) in [
+        (false, Fault::new(Effect::slow_down()).on("HeadObject").after(1), unknown, true),
+        (false, Fault::new(Effect::slow_down()).on("CopyObject"), ErrorKind::Unavailable, false),
+        (true, Fault::new(Effect::slow_down()).on("HeadObject").after(1), unknown, true),
+        (true, Fault::new(Effect::access_denied()).on("GetObject"), unknown, true),
+        (true, Fault::new(Effect::CutBody).on("GetObject"), unknown, true),
+        (true, Fault::new(Effect::slow_down()).on("DeleteObject"), unknown, true),
+        (true, Fault::new(Effect::FlipBit).on("GetObject"), ErrorKind::Corrupt, false),
+    ] {
+        let server = FakeS3::start(Personality::Aws).expect("the server starts");
+        let (backend, _) = examined(&server, Provider::S3).await;
+        store(&backend, &Bytes::from_static(b"{}")).await.expect("it is stored");
+        let label = format!("{fault:?}");
+        server.fault(fault);
+        let answer = match moves {
+            true => backend.rename(&from, &to, PutMode::Create).await,
+            false => backend.copy(&from, &to, PutMode::Create).await,
+        };
+        let error = answer.expect_err("the fault is told");
+        assert_eq!((error.kind(), server.pending_faults()), (kind, 0), "{label}: {error:?}");
+        assert!(server.raw(from.as_str()).is_some(), "{label}: the source is there");
+        assert_eq!(server.raw(to.as_str()).is_some(), copied, "{label}");
+    }
+}
+
+/// A connection that cannot be made carries nothing, however long it took to find out.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_backend_did_nothing() {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let wire = FaultProxy::start(server.address()).expect("the wire starts");
+    wire.go_dark(Darkness::Unreachable).expect("the wire goes dark");
+    let options = Options { timeout: Duration::from_millis(300), ..options(&server, Provider::S3) };
+    let backend = S3::connect(Options { endpoint: Some(wire.endpoint()), ..options }).await;
+    let error = store(&backend, &Bytes::from_static(b"{}")).await.expect_err("nobody answers");
+    assert_eq!(error.kind(), ErrorKind::Failed, "{error:?}");
+    wire.light_up().expect("the wire is lit");
+    // What was sent and is not answered is another matter.
+    wire.fault(WireFault::new(WireEffect::Swallow));
+    let error = store(&backend, &Bytes::from_static(b"{}")).await.expect_err("nobody answers");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    assert!(server.objects().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fake_s3::{Effect, FakeS3, Fault, Personality};
+use fake_s3::{Effect, FakeS3, Fault, FaultProxy, Personality, WireEffect, WireFault};
 use proof_storage::backend::Backend;
+use proof_storage::backend::s3::{Options, S3};
 use proof_storage::layer::{
     Breaker, BreakerPolicy, Limit, LimitPolicy, Pace, PacePolicy, Retry, RetryPolicy, Timeout,
 };
 use proof_storage::model::{
-    Attributes, Digest, ErrorKind, ObjectKey, Provider, PutMode, Representation,
+    Attributes, Body, Class, Digest, ErrorKind, GetOptions, ObjectKey, Provider, PutMode,
+    Representation,
 };
 use proof_storage::telemetry::Metrics;
 
-use super::{examined, paced};
+use super::{examined, options, paced};
 
 const ALL: [(Personality, Provider); 3] = [
     (Personality::Aws, Provider::S3),
@@ -127,6 +129,68 @@ async fn a_second_write_within_a_second_waits_for_its_time() {
     assert_eq!(server.raw("proofs/a").unwrap().bytes, "4");
 }
 
+/// Nothing that fails behind the copy keeps a move from coming to its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_fails_halfway_is_finished() {
+    let struck = ["HeadObject", "CopyObject", "GetObject", "DeleteObject"];
+    let effects = [Effect::slow_down(), Effect::internal_error(), Effect::CloseAfter];
+    for (operation, effect) in struck.iter().flat_map(|name| effects.iter().map(move |e| (name, e)))
+    {
+        let server = FakeS3::start(Personality::Aws).expect("the server starts");
+        let backend = layered(Arc::new(examined(&server, Provider::S3).await.0));
+        let (from, to) = (ObjectKey::new("proofs/a.json"), ObjectKey::new("proofs/b.json"));
+        let (bytes, attributes) = proof("{}");
+        backend.put(&from, bytes.into(), attributes, PutMode::Create).await.expect("it is stored");
+        // Of the looks, the one at the copy.
+        let passes = if *operation == "HeadObject" { 2 } else { 0 };
+        server.fault(Fault::new(effect.clone()).on(operation).after(passes));
+        let moved = backend.rename(&from, &to, PutMode::Create).await;
+        moved.unwrap_or_else(|error| panic!("{operation} {effect:?}: {error:?}"));
+        assert_eq!(server.pending_faults(), 0, "{operation} was struck");
+        let left: Vec<String> = server.objects().into_keys().collect();
+        assert_eq!(left, [to.as_str()], "{operation} {effect:?}");
+    }
+}
+
+/// Faults of the wire, each of which strikes one request of each kind: callers see nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_on_the_wire_is_not_seen() {
+    for effect in [
+        WireEffect::Reset,
+        WireEffect::Close,
+        WireEffect::Stale,
+        WireEffect::CutUpload(1),
+        WireEffect::FlipUpload(1),
+        WireEffect::LoseAnswer,
+        WireEffect::Garble,
+        WireEffect::Truncate(1),
+    ] {
+        let server = FakeS3::start(Personality::Aws).expect("the server starts");
+        let wire = FaultProxy::start(server.address()).expect("the wire starts");
+        let options = Options { endpoint: Some(wire.endpoint()), ..options(&server, Provider::S3) };
+        let store = S3::connect(options).await;
+        store.learn(&examined(&server, Provider::S3).await.1);
+        let backend = layered(Arc::new(store));
+        let key = ObjectKey::new("proofs/a.json");
+        // Something for a stale connection to be idle after.
+        backend.head(&key).await.expect_err("nothing is there");
+        let strike = |method| wire.fault(WireFault::new(effect).on(method));
+        let (bytes, attributes) = proof("{}");
+        strike("PUT");
+        let put = backend.put(&key, bytes.into(), attributes, PutMode::Create).await;
+        put.unwrap_or_else(|error| panic!("{effect:?} put: {error:?}"));
+        strike("GET");
+        let got = backend.get(&key, GetOptions::default()).await;
+        let got = got.unwrap_or_else(|error| panic!("{effect:?} get: {error:?}"));
+        assert!(matches!(got.body, Body::Bytes(bytes) if bytes == "{}"), "{effect:?}");
+        strike("DELETE");
+        let deleted = backend.delete(&key, None).await;
+        deleted.unwrap_or_else(|error| panic!("{effect:?} delete: {error:?}"));
+        assert!(server.objects().is_empty(), "{effect:?}");
+        assert_eq!((wire.struck(), wire.pending_faults()), (3, 0), "{effect:?}");
+    }
+}
+
 /// A short outage is waited for, and a long one is told at once, without another call.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_waited_for_and_then_told_at_once() {
@@ -141,7 +205,7 @@ async fn an_outage_is_waited_for_and_then_told_at_once() {
     for _ in 0..4 {
         let error = backend.head(&key).await.expect_err("nobody answers");
         // The breaker opens among them.
-        assert!(matches!(error.kind(), ErrorKind::Failed | ErrorKind::Unavailable), "{error:?}");
+        assert_eq!(error.class(), Class::Failed, "{error:?}");
     }
     let before = server.requests();
     let error = backend.head(&key).await.expect_err("the breaker is open");

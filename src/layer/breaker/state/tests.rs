@@ -165,14 +165,54 @@ fn half_open_admits_one_call() {
 }
 
 #[test]
-fn success_of_the_probe_closes_it_and_forgets_the_past() {
+fn success_of_the_probe_closes_it_and_success_of_a_call_forgets_the_past() {
     let (mut bench, probe) = Bench::probing();
     bench.state.succeeded(probe, bench.now);
     assert_eq!(bench.state.window.count(bench.now), (0, 0));
+    bench.succeed();
     (0..4).for_each(|_| bench.fail());
     assert_eq!(bench.is(), BreakerState::Closed);
     bench.fail();
     assert_eq!(bench.refused(), SECOND, "the open time starts anew");
+}
+
+#[test]
+fn the_first_failure_behind_the_probe_opens_it_for_twice_as_long() {
+    let (mut bench, probe) = Bench::probing();
+    bench.state.succeeded(probe, bench.now);
+    assert_eq!(bench.is(), BreakerState::Closed);
+    bench.fail();
+    assert_eq!((bench.is(), bench.refused()), (BreakerState::Open, SECOND * 2));
+}
+
+#[test]
+fn silence_opens_it_at_once_and_only_where_it_is_closed() {
+    let mut bench = Bench::new(policy());
+    bench.state.darkened(bench.now);
+    assert_eq!((bench.is(), bench.refused()), (BreakerState::Open, SECOND));
+    bench.wait(SECOND / 2);
+    bench.state.darkened(bench.now);
+    assert_eq!(bench.refused(), SECOND / 2, "an open one stays as it is");
+    let (mut bench, _) = Bench::probing();
+    bench.state.darkened(bench.now);
+    assert_eq!(bench.is(), BreakerState::HalfOpen, "and the probe finds out by itself");
+}
+
+#[test]
+fn requests_to_slow_down_count_by_their_share_only() {
+    let mut bench = Bench::new(policy());
+    let slow = |bench: &mut Bench| {
+        let ticket = bench.admit();
+        bench.state.slowed(ticket, bench.now);
+    };
+    (0..19).for_each(|_| slow(&mut bench));
+    assert_eq!(bench.is(), BreakerState::Closed);
+    slow(&mut bench);
+    assert_eq!(bench.is(), BreakerState::Open, "when nothing else comes of 20 calls");
+
+    let (mut bench, probe) = Bench::probing();
+    bench.state.slowed(probe, bench.now);
+    assert_eq!(bench.refused(), SECOND * 2);
 }
 
 #[test]
@@ -186,7 +226,7 @@ fn failed_probes_double_the_open_time_up_to_the_most() {
         bench.fail();
         assert_eq!(bench.is(), BreakerState::Open);
     }
-    assert_eq!(times, [1, 2, 4, 8, 16, 30, 30, 30]);
+    assert_eq!(times, [1, 2, 4, 5, 5, 5, 5, 5]);
 }
 
 #[test]
@@ -265,7 +305,7 @@ fn chance_only_shortens_and_differs_by_seed() {
     };
     assert_eq!(times(3), times(3));
     assert_ne!(times(3), times(4));
-    for (time, most) in times(5).into_iter().zip([1, 2, 4, 8, 16, 30]) {
+    for (time, most) in times(5).into_iter().zip([1, 2, 4, 5, 5, 5]) {
         let most = SECOND * most;
         assert!(time <= most && time >= most * 4 / 5, "{time:?} of {most:?}");
     }
