@@ -85,6 +85,11 @@ impl S3 {
         *self.shared.capabilities.write().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
+    /// Takes back what a refusal has shown to be wrong.
+    fn unlearn(&self, change: impl FnOnce(&mut Capabilities)) {
+        change(&mut self.shared.capabilities.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn can(&self) -> Capabilities {
         *self.shared.capabilities.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -208,13 +213,17 @@ impl Backend for S3 {
         Err(self.error(ErrorKind::Unsupported, detail))
     }
 
-    /// One HEAD of a record of ours; that there is none is an answer as good as any.
+    /// One HEAD of a record of ours; that there is none is an answer as good as any. A refusal to
+    /// HEAD has no words, so it is asked for again in a way that has.
     async fn probe(&self) -> Result<(), StoreError> {
         let marker = ObjectKey::new(format!("{RESERVED}/probe"));
-        match self.look(&marker).await {
-            Ok(_) => Ok(()),
+        let mut found = self.look(&marker).await.map(drop);
+        if found.as_ref().is_err_and(|error| error.kind() == ErrorKind::AccessDenied) {
+            found = self.read(&marker, GetOptions::default()).await.map(drop);
+        }
+        match found {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+            found => found,
         }
     }
 }

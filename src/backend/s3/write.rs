@@ -177,16 +177,41 @@ impl S3 {
         prepared: Prepared,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        let written = match &prepared.payload {
+        let sent = match &prepared.payload {
             Payload::File(_) if prepared.payload.len() > PART_BYTES => {
-                self.send_parts(key, &prepared, &mode).await?
+                self.send_parts(key, &prepared, &mode).await
             }
             payload => {
                 let bytes = self.in_memory(payload.clone()).await?;
-                self.send_whole(key, &prepared, bytes, &mode).await?
+                self.send_whole(key, &prepared, bytes, &mode).await
             }
         };
-        self.accept(key, prepared, mode, written).await
+        if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
+            self.note_absence(&prepared, &mode);
+        }
+        self.accept(key, prepared, mode, sent?).await
+    }
+
+    /// The backend has not what was asked for, whatever the examination saw. Where it can be told
+    /// what that is, it is not asked for again; conditions are then ours to keep.
+    fn note_absence(&self, prepared: &Prepared, mode: &PutMode) {
+        let asked = [
+            prepared.tagging.is_some(),
+            prepared.storage_class.is_some(),
+            prepared.encryption.is_some(),
+        ];
+        self.unlearn(|can| match (asked, mode) {
+            ([true, false, false], _) => can.tags = Support::No,
+            ([false, true, false], _) => can.storage_class = Support::No,
+            ([false, false, true], _) => match prepared.encryption {
+                Some(ServerSideEncryption::AwsKms) => can.encryption_kms = Support::No,
+                _ => can.encryption_aes256 = Support::No,
+            },
+            ([false, false, false], PutMode::Create) => can.create_only = Support::Gateway,
+            ([false, false, false], PutMode::Replace(_)) => can.replace_if_match = Support::Gateway,
+            _ => {}
+        });
+        tracing::warn!(?asked, ?mode, "the backend has not what the examination found it to have");
     }
 
     async fn in_memory(&self, payload: Payload) -> Result<Bytes, StoreError> {

@@ -8,7 +8,7 @@ use proof_storage::backend::Backend as _;
 use proof_storage::backend::s3::{Options, S3};
 use proof_storage::model::{
     Attributes, Body, Digest, ErrorKind, GetOptions, ObjectKey, Provider, PutMode, Representation,
-    StoreError, Stored,
+    StoreError, Stored, Support,
 };
 
 use super::{examined, options};
@@ -145,6 +145,57 @@ async fn a_cut_body_never_ends_cleanly() {
         let error = outcome.expect_err("a cut body is an error");
         assert_eq!(error.kind(), ErrorKind::Failed, "{size}: {error:?}");
     }
+}
+
+/// What is answered with 501 is marked as absent, and not asked for again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_backend_has_not_is_not_asked_for_twice() {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let (backend, _) = examined(&server, Provider::S3).await;
+    let not_implemented = || {
+        let effect = Effect::error(501, "NotImplemented", "not here");
+        server.fault(Fault::new(effect).on("PutObject"));
+    };
+    not_implemented();
+    let tagged = async || {
+        let mut attributes = Attributes::new("application/json");
+        attributes.tags.insert("type".into(), "proof".into());
+        backend.put(&key(), Bytes::from_static(b"{}").into(), attributes, PutMode::Create).await
+    };
+    let error = tagged().await.expect_err("the fault is told");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(backend.capabilities().tags, Support::No);
+    let before = server.requests();
+    assert_eq!(tagged().await.expect_err("known").kind(), ErrorKind::Unsupported);
+    assert_eq!(server.requests().since(&before).total(), 0);
+
+    not_implemented();
+    let bytes = Bytes::from_static(b"{}");
+    assert_eq!(store(&backend, &bytes).await.expect_err("told").kind(), ErrorKind::Unsupported);
+    assert_eq!(
+        backend.capabilities().create_only,
+        Support::Gateway,
+        "the condition is ours to keep"
+    );
+    store(&backend, &bytes).await.expect("it is stored");
+    assert_eq!(store(&backend, &bytes).await.expect_err("told").kind(), ErrorKind::AlreadyExists);
+}
+
+/// A refusal of the health probe tells our credentials' fault from a missing permission.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_probe_tells_who_is_at_fault() {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let (backend, _) = examined(&server, Provider::S3).await;
+    backend.probe().await.expect("a missing object is an answer");
+    server.fault(Fault::new(Effect::access_denied()).times(2));
+    let denied = backend.probe().await.expect_err("a permission is missing");
+    assert_eq!(denied.kind(), ErrorKind::AccessDenied);
+    let mut options = options(&server);
+    if let Some(credentials) = &mut options.credentials {
+        credentials.secret_access_key = "not the secret".into();
+    }
+    let wrong = S3::connect(options).await.probe().await.expect_err("the secret is wrong");
+    assert_eq!(wrong.kind(), ErrorKind::Misconfigured, "{wrong:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
