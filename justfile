@@ -28,6 +28,10 @@ openapi:
 e2e *arguments:
     .ci/run e2e {{ arguments }}
 
+# Find out what the stores do, and write docs/BACKENDS.md.
+backends:
+    .ci/run backends
+
 # Licences, bans, sources and unused dependencies.
 dependencies:
     .ci/run deny machete

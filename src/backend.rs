@@ -20,6 +20,11 @@ use crate::model::{
     Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError, Stored, Usage,
 };
 
+/// How much longer than another call a delete of many may take, for each of its keys. Some stores go
+/// through them one by one: a Garage of three nodes takes 20 ms for each, and a disk that syncs each
+/// as long.
+pub const TIME_FOR_EACH_DELETE: Duration = Duration::from_millis(50);
+
 /// A store of objects.
 ///
 /// # Contract

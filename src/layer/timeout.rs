@@ -131,9 +131,11 @@ impl Backend for Timeout {
     }
 
     async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
-        match tokio::time::timeout(self.limit, self.inner.delete_many(keys)).await {
+        let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        let limit = self.limit + crate::backend::TIME_FOR_EACH_DELETE * count;
+        match tokio::time::timeout(limit, self.inner.delete_many(keys)).await {
             Ok(results) => results,
-            Err(_) => keys.iter().map(|_| Err(self.expired(self.limit))).collect(),
+            Err(_) => keys.iter().map(|_| Err(self.expired(limit))).collect(),
         }
     }
 

@@ -1,14 +1,38 @@
-"""Fixtures: a service for the whole run, and one for tests that end theirs."""
+"""Fixtures: services for the whole run, over each kind of store, and one for tests that end theirs."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from garage import Cluster
+from motoserver import Moto
+from places import Place, examined
 from service import Service
+
+
+FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = []
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """What was counted: it is worth seeing although the tests passed."""
+    for line in config.stash[FIGURES]:
+        terminalreporter.write_line(f"counted: {line}")
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Keeps a line for the end of the run."""
+    return request.config.stash[FIGURES].append
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +40,36 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Shared by the tests that leave it as it is: each uses keys of its own."""
     with Service(tmp_path_factory.mktemp("service")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def garage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Over one node of Garage; shared like `service`."""
+    folder = tmp_path_factory.mktemp("garage")
+    with Cluster(folder / "cluster", 1) as cluster, Service(folder, cluster.bucket.settings()) as running:
+        yield examined(Place("garage", cluster.bucket, running))
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Over moto, in a bucket with versions; shared like `service`."""
+    folder = tmp_path_factory.mktemp("moto")
+    with Moto(folder) as server:
+        bucket = server.bucket("proofs", versions=True)
+        with Service(folder, bucket.settings()) as running:
+            yield examined(Place("moto", bucket, running, {"tags", "encryption", "versions"}))
+
+
+@pytest.fixture(params=["garage", "moto"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Each of the S3 servers in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def folder() -> str:
+    """Keys of a test's own."""
+    return uuid.uuid4().hex[:8]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ happened inside. Nothing here knows what a test wants of it.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,6 +20,8 @@ import requests
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 20
 STOP_SECONDS = 60
+
+_given: set[int] = set()
 
 
 def binary() -> Path:
@@ -33,10 +36,21 @@ def binary() -> Path:
 
 
 def free_port() -> int:
-    """A port that nobody listens on. Somebody else may take it before it is used: then start fails."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on. Somebody else may take it before it is used: then start fails.
+
+    Below those that the kernel gives to connections, so that none of them takes it while its server
+    is away.
+    """
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 class Service:
@@ -84,7 +98,7 @@ class Service:
                 pass
             time.sleep(0.05)
         self.stop()
-        raise RuntimeError(f"the service did not become ready:\n{self.log_text()}")
+        raise RuntimeError(f"the service did not become ready:\n{self.log_text()[-4000:]}")
 
     def log_text(self) -> str:
         """All it has written so far."""

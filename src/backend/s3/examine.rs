@@ -91,7 +91,7 @@ struct Examination<'a> {
 }
 
 impl S3 {
-    /// Tries everything. Takes some eighty requests, those that clean up included.
+    /// Tries everything. Takes some seventy requests, those that clean up included.
     ///
     /// # Errors
     /// The very first write failed: there is nothing to be examined.

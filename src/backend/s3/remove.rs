@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use aws_sdk_s3::config::Config;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures_util::{StreamExt as _, stream};
 
 use super::error::of_code;
 use super::meta::quoted;
 use super::{Effect, S3, translate};
+use crate::backend::TIME_FOR_EACH_DELETE;
 use crate::model::{ETag, ErrorKind, ObjectKey, PutMode, StoreError, Support};
 
 /// Keys that one call of S3 takes.
@@ -130,7 +133,10 @@ impl S3 {
         let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build();
         let delete = delete.map_err(|error| invalid(&error))?;
         let request = self.client().delete_objects().bucket(self.bucket()).delete(delete);
-        let answer = request.send().await;
+        let limit = self.shared.options.timeout + TIME_FOR_EACH_DELETE * keys.len() as u32;
+        let patient = TimeoutConfig::builder().read_timeout(limit).build();
+        let patient = Config::builder().timeout_config(patient);
+        let answer = request.customize().config_override(patient).send().await;
         let provider = self.shared.options.provider;
         let answer = answer.map_err(|error| translate(provider, Effect::Write, error))?;
         let failures = answer.errors.unwrap_or_default().into_iter().filter_map(|failure| {

@@ -23,7 +23,7 @@ use crate::telemetry::BreakerState;
 /// When to open, and for how long.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BreakerPolicy {
-    /// Failures in a row that open it.
+    /// Failures in a row that open it, each of a call that began after the one before had failed.
     pub failures_in_a_row: u32,
     /// Calls within 10 s from which their share of failures counts.
     pub window_calls: u32,
@@ -66,6 +66,8 @@ impl Default for BreakerPolicy {
 pub(super) struct Ticket {
     /// Number of the transitions before it.
     era: u64,
+    /// Failures in a row before it.
+    seen: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +123,7 @@ impl State {
             Condition::HalfOpen { probing: true } => return Err(self.policy.open_first),
             Condition::HalfOpen { probing } => *probing = true,
         }
-        Ok(Ticket { era: self.era })
+        Ok(self.ticket())
     }
 
     /// The call was answered, whatever the answer.
@@ -145,14 +147,22 @@ impl State {
         }
     }
 
-    /// The call failed by the backend's fault.
+    fn ticket(&self) -> Ticket {
+        Ticket { era: self.era, seen: self.in_a_row }
+    }
+
+    /// The call failed by the backend's fault. What was under way together and fails together goes
+    /// on with a row once only: one node of a cluster that dies cuts off all calls it had, and the
+    /// next ones reach another.
     pub(super) fn failed(&mut self, ticket: Ticket, now: Instant) {
         if ticket.era != self.era {
             return;
         }
         match self.condition {
             Condition::Closed => {
-                self.in_a_row = self.in_a_row.saturating_add(1);
+                if ticket.seen == self.in_a_row {
+                    self.in_a_row = self.in_a_row.saturating_add(1);
+                }
                 self.window.record(now, true);
                 if self.is_bad(now) {
                     self.open(now);
@@ -200,7 +210,7 @@ impl State {
     /// A ticket for what happens to an admitted call after it was answered, such as its body's end.
     /// Never a probe's: the answer has decided that.
     pub(super) fn afterwards(&self) -> Option<Ticket> {
-        matches!(self.condition, Condition::Closed).then_some(Ticket { era: self.era })
+        matches!(self.condition, Condition::Closed).then_some(self.ticket())
     }
 
     pub(super) fn state(&self) -> BreakerState {

@@ -61,6 +61,17 @@ async fn reads_must_begin_within_a_quarter_of_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_keys_get_more_time_than_one() {
+    let (store, backend) = limited();
+    let many = vec![key(); 1000];
+    store.script(Operation::DeleteMany, [Fault::Delay(LIMIT + SECOND * 49), Fault::Hang]);
+    assert!(backend.delete_many(&many).await.iter().all(Result::is_ok));
+    let started = Instant::now();
+    assert!(backend.delete_many(&many).await.iter().all(Result::is_err));
+    assert_eq!(started.elapsed(), LIMIT + SECOND * 50);
+}
+
+#[tokio::test(start_paused = true)]
 async fn large_bodies_get_a_second_for_each_mebibyte() {
     let (store, backend) = limited();
     for (operation, is_copy) in [(Operation::Put, false), (Operation::Copy, true)] {

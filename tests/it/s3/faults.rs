@@ -106,6 +106,21 @@ async fn an_unreachable_backend_did_nothing() {
     assert!(server.objects().is_empty());
 }
 
+/// Some backends go through a batch key by key.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_keys_are_waited_for_longer_than_one() {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let options = Options { timeout: Duration::from_millis(500), ..options(&server) };
+    let backend = S3::connect(options).await;
+    let slow = || Fault::new(Effect::Delay(Duration::from_secs(2))).on("DeleteObjects");
+    server.fault(slow());
+    let keys: Vec<_> = (0..1000).map(|n| ObjectKey::new(format!("proofs/{n}"))).collect();
+    assert!(backend.delete_many(&keys).await.iter().all(Result::is_ok));
+    server.fault(slow());
+    let alone = backend.delete_many(&keys[..1]).await.remove(0);
+    assert_eq!(alone.expect_err("it took too long").kind(), ErrorKind::Timeout);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_is_gone_did_nothing() {
     let server = FakeS3::start(Personality::Aws).expect("the server starts");

@@ -77,6 +77,18 @@ fn five_failures_in_a_row_open_it_and_four_do_not() {
 }
 
 #[test]
+fn what_fails_together_counts_once_in_a_row() {
+    let mut bench = Bench::new(policy());
+    for _ in 0..4 {
+        let together: Vec<_> = (0..3).map(|_| bench.admit()).collect();
+        together.into_iter().for_each(|ticket| bench.state.failed(ticket, bench.now));
+    }
+    assert_eq!(bench.is(), BreakerState::Closed);
+    bench.fail();
+    assert_eq!(bench.is(), BreakerState::Open);
+}
+
+#[test]
 fn half_of_twenty_calls_open_it_and_fewer_do_not() {
     let alternate = |calls: u32| {
         let mut bench = Bench::new(policy());

@@ -1,0 +1,42 @@
+"""A bucket on a real S3 server: how boto3 reaches it, and how the service is told to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Where it is, and as whom."""
+
+    endpoint: str
+    region: str
+    name: str
+    key_id: str
+    secret: str
+
+    def client(self) -> Any:
+        """boto3, the client that everybody else uses."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name=self.region,
+            aws_access_key_id=self.key_id,
+            aws_secret_access_key=self.secret,
+            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
+        )
+
+    def settings(self) -> dict[str, str]:
+        """For a service that keeps its proofs here."""
+        return {
+            "STORAGE_PROVIDER": "s3",
+            "STORAGE_ENDPOINT": self.endpoint,
+            "STORAGE_REGION": self.region,
+            "STORAGE_BUCKET": self.name,
+            "STORAGE_ACCESS_KEY_ID": self.key_id,
+            "STORAGE_SECRET_ACCESS_KEY": self.secret,
+        }

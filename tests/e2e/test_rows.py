@@ -1,0 +1,56 @@
+"""Every row of the HTTP contract, over the embedded store, Garage and moto: the same answers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import contract
+import rows
+from places import Place
+from service import Service
+
+#: Documented, and no matter of the store, or not to be provoked where it is well, or because one store
+#: lacks what another has; `test_problems.py`, the faults of `cargo test` and `test_servers.py` do that.
+ELSEWHERE = {307, 408, 431, 500, 501, 502, 503, 504, 507}
+
+
+def play(service: Service, name: str) -> list[dict[str, Any]]:
+    return rows.play(service.port, rows.ROWS[name], uuid.uuid4().hex)
+
+
+@pytest.mark.parametrize("name", rows.ROWS)
+def test_all_stores_answer_alike(service: Service, garage: Place, moto: Place, name: str) -> None:
+    embedded = play(service, name)
+    for place in (garage, moto):
+        assert play(place.service, name) == embedded, place.name
+
+
+def test_the_table_has_every_operation_and_every_answer() -> None:
+    asked: dict[str, set[int]] = {}
+    for operation, status in rows.requests():
+        asked.setdefault(operation, set()).add(status)
+    for path, method, described in contract.operations(rows.DOCUMENT):
+        documented = {int(status) for status in described["responses"]} - ELSEWHERE
+        answered = asked.get(f"{method.upper()} {path}", set())
+        missing = documented - answered
+        # Nothing can forbid these yet: there is no authentication.
+        if "{token}" not in path:
+            missing -= {403}
+        assert not missing, f"{method.upper()} {path}: {missing}"
+
+
+def test_control_another_status_is_found(start: Callable[..., Service]) -> None:
+    """A store that overwrites."""
+    with pytest.raises(AssertionError, match="PUT .*: 200"):
+        play(start(STORAGE_WRITE_MODE="overwrite"), "PUT: written once")
+
+
+def test_control_another_answer_is_found(service: Service, start: Callable[..., Service]) -> None:
+    """The same statuses, and one header more."""
+    name = "GET: in either form"
+    other = play(start(STORAGE_DEFAULT_CACHE_CONTROL="no-cache"), name)
+    assert other != play(service, name) == play(service, name)
