@@ -99,6 +99,7 @@ impl S3 {
         self.unlearn(|can| *can = found.capabilities);
     }
 
+    /// Takes back what a refusal has shown to be wrong.
     fn unlearn(&self, change: impl FnOnce(&mut Capabilities)) {
         change(&mut self.shared.capabilities.write().unwrap_or_else(PoisonError::into_inner));
     }

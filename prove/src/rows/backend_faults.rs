@@ -18,7 +18,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use self::cells::CELLS;
+use self::cells::{CELLS, Cell};
 use self::play::Played;
 use super::{Context, Outcome};
 use crate::remote::Mode;
@@ -32,27 +32,32 @@ const AT_ONCE: usize = 4;
 /// # Errors
 /// The harness could not come to an end.
 pub(crate) fn run(context: &Context) -> Result<Outcome> {
+    let cells: Vec<(Mode, Cell)> =
+        Mode::ALL.iter().flat_map(|&mode| CELLS.map(|cell| (mode, cell))).collect();
+    // Those that must fail are played among those that must not: they wait as much.
+    let swapped = control::swapped()?.map(|cell| (Mode::Single, cell));
+    let mut played = play_all(context, &[&cells[..], &swapped].concat())?;
+    let swapped = played.split_off(cells.len());
+
     let mut amiss = Vec::new();
     let mut sum = Played::default();
     let mut as_specified = 0;
-    let mut cells = 0;
-    for (name, played) in play_all(context)? {
-        cells += 1;
-        if played.amiss.is_empty() {
-            as_specified += 1;
-        }
+    for ((mode, cell), played) in cells.iter().zip(played) {
+        as_specified += u32::from(played.amiss.is_empty());
+        let name = format!("{} ({})", cell.name, mode.name());
         amiss.extend(played.amiss.iter().map(|what| format!("{name}: {what}")));
         sum.add(played);
     }
     if sum.corrupt > 0 {
         amiss.push(format!("{} bodies with wrong bytes accepted", sum.corrupt));
     }
-    let control = control::run(context)?;
+    let control = control::run(context, &swapped)?;
     let modes: Vec<&str> = Mode::ALL.iter().map(|mode| mode.name()).collect();
     let counts = format!(
-        "{as_specified} of {cells} cells as specified ({}); {} calls, {} requests struck, {} \
+        "{as_specified} of {} cells as specified ({}); {} calls, {} requests struck, {} \
          acknowledged, {} refused {:?}, {} cut, {} in doubt; {} bodies hashed, {} corrupt bytes \
          accepted; slowest call {:.1} s (bound {} s), back {:.1} s after the fault at most; {}",
+        cells.len(),
         modes.join(", "),
         sum.calls,
         sum.struck,
@@ -71,22 +76,18 @@ pub(crate) fn run(context: &Context) -> Result<Outcome> {
     Ok(Outcome::judged(&amiss, counts, control.caught, control.told))
 }
 
-/// Every cell of every mode, some at once, in the order of the table.
-fn play_all(context: &Context) -> Result<Vec<(String, Played)>> {
-    let cells: Vec<_> = Mode::ALL.iter().flat_map(|&mode| CELLS.map(|cell| (mode, cell))).collect();
+/// Plays cells, some at once; in the order in which they were given.
+fn play_all(context: &Context, cells: &[(Mode, Cell)]) -> Result<Vec<Played>> {
     let next = AtomicUsize::new(0);
     let played = Mutex::new(BTreeMap::new());
     let worker = || -> Result<()> {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(&(mode, cell)) = cells.get(number) else { return Ok(()) };
+            let Some((mode, cell)) = cells.get(number) else { return Ok(()) };
             interrupt::check()?;
-            let name = format!("{} ({})", cell.name, mode.name());
-            let folder = format!("fault-{number}");
-            let result = play::play(context, &folder, mode, &cell, cell.column(mode))
-                .map_err(|failure| Failure::from(format!("{name}: {failure}")))?;
-            let mut played = played.lock().map_err(|_| "another cell panicked")?;
-            played.insert(number, (name, result));
+            let result = play::play(context, &format!("fault-{number}"), *mode, cell)
+                .map_err(|failure| Failure::from(format!("{}: {failure}", cell.name)))?;
+            played.lock().map_err(|_| "another cell panicked")?.insert(number, result);
         }
     };
     thread::scope(|scope| {

@@ -199,7 +199,9 @@ impl Gate {
     }
 
     fn refusal(&self, retry_in: Duration) -> StoreError {
-        let detail = format!("backend {} has failed and is not asked for a moment", self.name);
+        let last = self.lock().last_error.as_ref().map(|error| error.detail().to_owned());
+        let last = last.unwrap_or_else(|| "it has failed".to_owned());
+        let detail = format!("backend {} is not asked for a moment: {last}", self.name);
         StoreError::new(ErrorKind::Unavailable, self.provider, detail)
             .with_source(Open)
             .with_retry_after(retry_in)

@@ -171,6 +171,23 @@ async fn a_cut_body_never_ends_cleanly() {
     }
 }
 
+/// A refusal of the health probe tells our credentials' fault from a missing permission.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_probe_tells_who_is_at_fault() {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let (backend, _) = examined(&server, Provider::S3).await;
+    backend.probe().await.expect("a missing object is an answer");
+    server.fault(Fault::new(Effect::access_denied()).times(2));
+    let denied = backend.probe().await.expect_err("a permission is missing");
+    assert_eq!(denied.kind(), ErrorKind::AccessDenied);
+    let mut options = options(&server, Provider::S3);
+    if let Some(credentials) = &mut options.credentials {
+        credentials.secret_access_key = "not the secret".into();
+    }
+    let wrong = S3::connect(options).await.probe().await.expect_err("the secret is wrong");
+    assert_eq!(wrong.kind(), ErrorKind::Misconfigured, "{wrong:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_deletes_are_one_call() {
     let server = FakeS3::start(Personality::Aws).expect("the server starts");

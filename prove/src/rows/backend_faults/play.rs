@@ -107,13 +107,8 @@ impl Played {
 ///
 /// # Errors
 /// The harness could not come to an end.
-pub(super) fn play(
-    context: &Context,
-    name: &str,
-    mode: Mode,
-    cell: &Cell,
-    column: &Column,
-) -> Result<Played> {
+pub(super) fn play(context: &Context, name: &str, mode: Mode, cell: &Cell) -> Result<Played> {
+    let column = cell.column(mode);
     let stage = Stage::start(context, name, mode, &SETTINGS)?;
     let callers = context.count(8, 4);
     let mut ledgers: Vec<Ledger> = (0..callers).map(Ledger::new).collect();
