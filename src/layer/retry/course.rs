@@ -16,8 +16,8 @@ use crate::telemetry::{Label as _, Operation, Retried};
 pub(super) fn may_pass(error: &StoreError) -> bool {
     match error.kind() {
         ErrorKind::Contended => true,
-        // Damage does not mend itself.
-        ErrorKind::Corrupt => false,
+        // Damage does not mend itself, and what an operator has to mend takes longer.
+        ErrorKind::Corrupt | ErrorKind::Misconfigured => false,
         _ => error.class() != Class::Answer && !is_refusal(error),
     }
 }
