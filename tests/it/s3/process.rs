@@ -224,6 +224,27 @@ fn health_and_backends_tell_how_the_backend_fares() {
     assert_eq!(well["backends"][0]["error"], Value::Null);
 }
 
+/// R2 refuses the second write of a key within a second: the service has it wait, and never sees that.
+#[test]
+fn writes_of_one_key_are_paced_on_r2() {
+    let server = FakeS3::start(Personality::R2).unwrap();
+    let settings = [
+        ("STORAGE_PROVIDER", "r2".to_owned()),
+        ("R2_ENDPOINT", server.endpoint()),
+        ("R2_BUCKET", FakeS3::BUCKET.to_owned()),
+        ("R2_ACCESS_KEY_ID", FakeS3::ACCESS_KEY.to_owned()),
+        ("R2_SECRET_ACCESS_KEY", FakeS3::SECRET_KEY.to_owned()),
+        ("STORAGE_WRITE_MODE", "overwrite".to_owned()),
+        // What is refused once is refused for good.
+        ("STORAGE_MAX_RETRIES", "0".to_owned()),
+    ];
+    let service = Service::start(&settings);
+    for _ in 0..2 {
+        let (head, body) = service.call("PUT /v1/proofs/a\r\nContent-Length: 0");
+        assert!(head.starts_with("HTTP/1.1 20"), "{head} {body}");
+    }
+}
+
 /// Figures are there when the first walk is done; until then the answer says when to come back.
 #[test]
 fn stats_before_the_first_inventory_say_when_to_come_back() {
