@@ -136,6 +136,7 @@ fn the_doctor_prints_a_table_and_a_document() {
     }
     let output = doctor(&reaching(&server), &["--json"]);
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = &document["backends"][0]["report"];
     assert_eq!(document["capabilities"]["create_only"], "gateway");
     assert_eq!(document["conclusive"], true);
     assert_eq!(document["problems"], Value::Array(Vec::new()));
@@ -158,14 +159,15 @@ fn the_doctor_says_what_is_wrong_and_fails() {
         let settings = with(reaching(&server), &changes);
         let output = doctor(&settings, &[]);
         let (out, err) = texts(&output);
-        assert_eq!((output.status.code(), out.as_str()), (Some(1), ""), "{wanted}");
-        assert!(err.contains(wanted) && err.contains("cannot be examined"), "{wanted}: {err}");
-        assert!(!err.contains("canary"), "{err}");
+        assert_eq!((output.status.code(), err.as_str()), (Some(1), ""), "{wanted}");
+        assert!(out.contains(wanted) && out.contains("cannot be examined"), "{wanted}: {out}");
+        assert!(!out.contains("canary"), "{out}");
         let output = doctor(&settings, &["--json"]);
         let (out, err) = texts(&output);
         assert_eq!((output.status.code(), err.as_str()), (Some(1), ""), "{wanted}");
         let document: Value = serde_json::from_str(&out).unwrap();
-        assert!(document["error"].as_str().unwrap().contains(wanted), "{document}");
+        let error = document["backends"][0]["error"].as_str().unwrap();
+        assert!(error.contains(wanted), "{document}");
         assert!(!out.contains("canary"), "{out}");
     }
     // It can be written and read, and yet not all is well.
@@ -183,8 +185,8 @@ fn without_credentials_it_is_said() {
     let server = FakeS3::start(Personality::Aws).unwrap();
     let mut settings = reaching(&server);
     settings.retain(|(name, _)| !name.contains("ACCESS_KEY"));
-    let (_, err) = texts(&doctor(&settings, &[]));
-    assert!(err.contains("no credentials"), "{err}");
+    let (out, _) = texts(&doctor(&settings, &[]));
+    assert!(out.contains("no credentials"), "{out}");
     assert_eq!(server.requests().total(), 0);
 }
 
