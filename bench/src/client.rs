@@ -51,10 +51,21 @@ impl Client {
         self.answer()
     }
 
-    /// Sends a body and reads the answer.
+    /// Puts a body and reads the answer.
     pub(crate) fn put(&mut self, path: &str, content_type: &str, body: &[u8]) -> Result<Answer> {
+        self.send("PUT", path, content_type, body)
+    }
+
+    /// Sends a body and reads the answer.
+    pub(crate) fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<Answer> {
         let headers = [("Content-Type", content_type)];
-        let mut request = head("PUT", path, &headers, Some(body.len()));
+        let mut request = head(method, path, &headers, Some(body.len()));
         // a small one in a single packet with its head, a large one without a copy
         if body.len() <= 64 << 10 {
             request.extend_from_slice(body);
@@ -164,7 +175,10 @@ impl Client {
 }
 
 fn head(method: &str, path: &str, headers: &[(&str, &str)], length: Option<usize>) -> Vec<u8> {
-    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
+    let mut text = format!("{method} {path} HTTP/1.1\r\n");
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        text.push_str("Host: localhost\r\n");
+    }
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }

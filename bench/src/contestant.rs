@@ -3,6 +3,7 @@
 pub(crate) mod bare;
 pub(crate) mod engine;
 pub(crate) mod nginx;
+pub(crate) mod sdk;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -10,9 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Result;
 use crate::client::Client;
 use crate::process::{Cost, Process, free_address};
+use crate::upstream::{self, Bucket, Upstream};
 
 /// Below this path every contestant keeps its objects.
 pub(crate) const OBJECTS: &str = "/v1/proofs/";
@@ -23,7 +27,7 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 /// What to start.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    /// A release build of the service, on the embedded store.
+    /// A release build of the service; on the embedded store where it has no upstream.
     Service {
         binary: PathBuf,
         /// One line per request, as the service logs by default, into a file.
@@ -37,6 +41,8 @@ pub(crate) enum Kind {
         /// It claims to keep what it is given: a lie that must be found out.
         claims_to_keep: bool,
     },
+    /// The bare AWS SDK behind an axum handler.
+    Sdk,
 }
 
 /// A contestant that can be started, again and again.
@@ -45,40 +51,55 @@ pub(crate) struct Contestant {
     /// Its row in the tables.
     pub(crate) label: String,
     pub(crate) kind: Kind,
+    /// The S3 that it keeps its objects in: one of its own, started with it.
+    upstream: Option<upstream::Kind>,
 }
 
 impl Contestant {
     /// The service as it is compared: its request log off, as nginx's.
     pub(crate) fn service(label: impl Into<String>, binary: &Path) -> Self {
-        let kind = Kind::Service { binary: binary.to_owned(), request_log: false };
-        Self { label: label.into(), kind }
+        Self::of(label, Kind::Service { binary: binary.to_owned(), request_log: false })
     }
 
     /// The service with the log that it writes by default.
     pub(crate) fn service_with_log(binary: &Path) -> Self {
         let kind = Kind::Service { binary: binary.to_owned(), request_log: true };
-        Self { label: "proof-storage, request log on".into(), kind }
+        Self::of("proof-storage, request log on", kind)
     }
 
     /// Debian's nginx.
     pub(crate) fn nginx(label: &str) -> Self {
-        Self { label: label.into(), kind: Kind::Nginx }
+        Self::of(label, Kind::Nginx)
     }
 
     /// A bare axum handler.
     pub(crate) fn bare(label: &str, answers: bare::Answers) -> Self {
-        Self { label: label.into(), kind: Kind::Bare { answers, claims_to_keep: false } }
+        Self::of(label, Kind::Bare { answers, claims_to_keep: false })
+    }
+
+    /// The bare AWS SDK behind an axum handler.
+    pub(crate) fn sdk(label: &str, upstream: upstream::Kind) -> Self {
+        Self::of(label, Kind::Sdk).over(upstream)
     }
 
     /// The negative control: says that it keeps what is put, and keeps nothing.
     pub(crate) fn forgetful(label: &str, answers: bare::Answers) -> Self {
-        Self { label: label.into(), kind: Kind::Bare { answers, claims_to_keep: true } }
+        Self::of(label, Kind::Bare { answers, claims_to_keep: true })
+    }
+
+    /// The same, with its objects in an S3.
+    pub(crate) fn over(self, upstream: upstream::Kind) -> Self {
+        Self { upstream: Some(upstream), ..self }
+    }
+
+    fn of(label: impl Into<String>, kind: Kind) -> Self {
+        Self { label: label.into(), kind, upstream: None }
     }
 
     /// Whether what it acknowledged must be there to read. The limits only drop it.
     pub(crate) fn keeps(&self) -> bool {
         match self.kind {
-            Kind::Service { .. } | Kind::Nginx => true,
+            Kind::Service { .. } | Kind::Nginx | Kind::Sdk => true,
             Kind::Bare { claims_to_keep, .. } => claims_to_keep,
         }
     }
@@ -86,17 +107,37 @@ impl Contestant {
     /// Starts it on a folder of its own, which may hold what an earlier start left.
     pub(crate) fn start(&self, folder: &Path) -> Result<Running> {
         fs::create_dir_all(folder)?;
-        let address = free_address()?;
-        let mut process = Process::start(&mut self.command(folder, address)?)?;
-        let started = match self.kind {
-            Kind::Service { .. } => process.wait_until(START_LIMIT, || is_ready(address)),
-            Kind::Nginx | Kind::Bare { .. } => process.wait_listening(address, START_LIMIT),
-        };
-        started.map_err(|error| format!("{}: {error}", self.label))?;
-        Ok(Running { process, address })
+        let upstream = self.upstream.as_ref();
+        let upstream = upstream.map(|kind| Upstream::start(kind, &folder.join("upstream")));
+        let upstream = upstream.transpose()?;
+        let bucket = upstream.as_ref().map(|upstream| &upstream.bucket);
+        self.start_on(folder, bucket).map(|running| Running { upstream, ..running })
     }
 
-    fn command(&self, folder: &Path, address: SocketAddr) -> Result<Command> {
+    /// Starts it on a folder and a bucket.
+    pub(crate) fn start_on(&self, folder: &Path, bucket: Option<&Bucket>) -> Result<Running> {
+        fs::create_dir_all(folder)?;
+        let address = free_address()?;
+        let mut process = Process::start(&mut self.command(folder, address, bucket)?)?;
+        let started = match self.kind {
+            Kind::Service { .. } if bucket.is_some_and(|bucket| bucket.compares) => {
+                process.wait_until(START_LIMIT, || is_ready(address) && knows_its_store(address))
+            }
+            Kind::Service { .. } => process.wait_until(START_LIMIT, || is_ready(address)),
+            Kind::Nginx | Kind::Bare { .. } | Kind::Sdk => {
+                process.wait_listening(address, START_LIMIT)
+            }
+        };
+        started.map_err(|error| format!("{}: {error}", self.label))?;
+        Ok(Running { process, address, upstream: None })
+    }
+
+    fn command(
+        &self,
+        folder: &Path,
+        address: SocketAddr,
+        bucket: Option<&Bucket>,
+    ) -> Result<Command> {
         match &self.kind {
             Kind::Service { binary, request_log } => {
                 let mut command = Command::new(binary);
@@ -106,6 +147,9 @@ impl Contestant {
                     .env("STORAGE_DATA_DIR", folder.join("data"))
                     .env("STORAGE_MAX_OBJECT_BYTES", (2_u64 << 30).to_string())
                     .env("STORAGE_LOG", if *request_log { "info" } else { "warn" });
+                if let Some(bucket) = bucket {
+                    command.envs(remote(bucket));
+                }
                 if *request_log {
                     let log = fs::File::create(folder.join("log"))?;
                     command.stderr(Stdio::from(log.try_clone()?));
@@ -118,6 +162,7 @@ impl Contestant {
                 command.args(["bare", "--listen", &address.to_string()]).args(answers.arguments());
                 Ok(command)
             }
+            Kind::Sdk => sdk::command(address, bucket.ok_or("the SDK needs a bucket")?),
         }
     }
 }
@@ -126,12 +171,21 @@ impl Contestant {
 pub(crate) struct Running {
     process: Process,
     pub(crate) address: SocketAddr,
+    /// Ends after it.
+    upstream: Option<Upstream>,
 }
 
 impl Running {
     /// A new connection to it.
     pub(crate) fn client(&self) -> Result<Client> {
         Client::connect(self.address)
+    }
+
+    /// A new connection to its own S3.
+    pub(crate) fn upstream_client(&self) -> Result<Client> {
+        let upstream = self.upstream.as_ref().ok_or("it has no S3 of its own")?;
+        let authority = upstream.bucket.endpoint.trim_start_matches("http://");
+        Client::connect(authority.parse()?)
     }
 
     /// What it used so far.
@@ -141,7 +195,9 @@ impl Running {
 
     /// A clean end.
     pub(crate) fn stop(self) -> Result<()> {
-        self.process.stop()
+        let stopped = self.process.stop();
+        drop(self.upstream);
+        stopped
     }
 
     /// SIGKILL.
@@ -150,7 +206,59 @@ impl Running {
     }
 }
 
+/// What a limit that is no server tells of itself, as one line of JSON.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Told {
+    pub(crate) per_second: f64,
+    /// Microseconds.
+    pub(crate) p50: f64,
+    /// Microseconds.
+    pub(crate) p99: f64,
+    /// Of the process, by all calls.
+    pub(crate) cpu_micros: f64,
+    /// Bytes.
+    pub(crate) peak_resident: u64,
+}
+
+impl Told {
+    fn tell(&self) -> Result<()> {
+        println!("{}", serde_json::to_string(self)?);
+        Ok(())
+    }
+
+    /// Runs a process to its end and hears what it tells.
+    fn hear(command: &mut Command) -> Result<Self> {
+        let output = command.output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).trim().into());
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+}
+
 fn is_ready(address: SocketAddr) -> bool {
     let answer = Client::connect(address).and_then(|mut client| client.get("/health/ready", &[]));
     answer.is_ok_and(|answer| answer.status == 200)
+}
+
+/// The service's settings for a bucket.
+fn remote(bucket: &Bucket) -> [(&'static str, &str); 6] {
+    [
+        ("STORAGE_PROVIDER", "s3"),
+        ("STORAGE_ENDPOINT", &bucket.endpoint),
+        ("STORAGE_BUCKET", &bucket.name),
+        ("STORAGE_REGION", &bucket.region),
+        ("STORAGE_ACCESS_KEY_ID", &bucket.access_key),
+        ("STORAGE_SECRET_ACCESS_KEY", &bucket.secret_key),
+    ]
+}
+
+/// Whether the service has found out what its store can do: before that it assumes the least, and
+/// each write costs a call more.
+fn knows_its_store(address: SocketAddr) -> bool {
+    let answer = Client::connect(address).and_then(|mut client| client.get("/v1/backends", &[]));
+    let Ok(answer) = answer else { return false };
+    let found: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    // seen by trying, and never assumed of an endpoint that may be anybody's
+    found["backends"][0]["capabilities"]["create_only"] == "native"
 }

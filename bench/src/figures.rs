@@ -24,6 +24,11 @@ impl Series {
         }
     }
 
+    /// The mean: of what is only known in coarse steps.
+    pub(crate) fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len() as f64
+    }
+
     /// The figure below which a part of the runs lies (nearest rank).
     pub(crate) fn percentile(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();

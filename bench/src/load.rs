@@ -24,6 +24,8 @@ pub(crate) enum Script {
     Get { prefix: String, count: u64 },
     /// New objects `{prefix}1`, `{prefix}2` … of `size` bytes.
     Put { prefix: String, size: usize },
+    /// Signed URLs for keys `{prefix}1` to `{prefix}{count}` in turn, of the store's own.
+    Sign { prefix: String, count: u64 },
 }
 
 /// How hard to ask.
@@ -110,6 +112,9 @@ fn write_script(folder: &Path, script: &Script) -> Result<(PathBuf, Vec<String>)
     let (name, text, arguments) = match script {
         Script::Get { prefix, count } => {
             ("get.lua", include_str!("load/get.lua"), vec![prefix.clone(), count.to_string()])
+        }
+        Script::Sign { prefix, count } => {
+            ("sign.lua", include_str!("load/sign.lua"), vec![prefix.clone(), count.to_string()])
         }
         Script::Put { prefix, size } => {
             let tail = folder.join(format!("tail-{size}"));

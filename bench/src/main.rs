@@ -23,14 +23,16 @@ mod process;
 mod report;
 mod scenario;
 mod self_test;
+mod upstream;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::contestant::{bare, engine};
+use crate::contestant::{bare, engine, sdk};
 use crate::scenario::Context;
+use crate::upstream::instant;
 
 /// What went wrong, in words: every failure ends the run.
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -72,6 +74,14 @@ enum Command {
     Startup,
     /// One large object up and down.
     Bulk,
+    /// GET over S3 against the bare AWS SDK.
+    S3Get,
+    /// PUT over S3 against the bare AWS SDK.
+    S3Put,
+    /// Batch delete and signed URLs over S3.
+    S3Calls,
+    /// GET and PUT over a Garage node.
+    S3Garage,
     /// Shows that contestants that cheat are refused.
     SelfTest,
     /// The limit: a bare axum handler (a contestant of its own).
@@ -80,6 +90,18 @@ enum Command {
     /// The limit of a durable PUT: the engine's bare group commit (a contestant of its own).
     #[command(hide = true)]
     Engine(engine::Options),
+    /// The limit of the S3 path: the bare AWS SDK behind axum (a contestant of its own).
+    #[command(hide = true)]
+    Sdk(sdk::ServerOptions),
+    /// The same without HTTP in front.
+    #[command(hide = true)]
+    SdkLoop(sdk::LoopOptions),
+    /// An S3 that answers at once and verifies nothing.
+    #[command(hide = true)]
+    InstantS3(instant::Options),
+    /// An S3 that checks signatures, in memory.
+    #[command(hide = true)]
+    FakeS3(upstream::Options),
 }
 
 fn main() -> ExitCode {
@@ -103,6 +125,10 @@ fn run(arguments: Arguments) -> Result<()> {
     let scenarios: &[scenario::Name] = match arguments.command {
         Command::Bare(options) => return bare::serve(&options),
         Command::Engine(options) => return engine::run(&options),
+        Command::Sdk(options) => return sdk::serve(&options),
+        Command::SdkLoop(options) => return sdk::run_loop(&options),
+        Command::InstantS3(options) => return instant::serve(&options),
+        Command::FakeS3(options) => return upstream::serve_fake(&options),
         Command::SelfTest => return self_test::run(),
         Command::All => &scenario::ALL,
         Command::Get => &[scenario::Name::Get],
@@ -111,6 +137,10 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::List => &[scenario::Name::List],
         Command::Startup => &[scenario::Name::Startup],
         Command::Bulk => &[scenario::Name::Bulk],
+        Command::S3Get => &[scenario::Name::S3Get],
+        Command::S3Put => &[scenario::Name::S3Put],
+        Command::S3Calls => &[scenario::Name::S3Calls],
+        Command::S3Garage => &[scenario::Name::S3Garage],
     };
     let context = Context::new(arguments.quick, arguments.binary, arguments.scratch)?;
     let report = scenario::run(&context, scenarios)?;

@@ -5,6 +5,7 @@ pub(crate) mod get;
 mod gzip;
 pub(crate) mod put;
 pub(crate) mod rounds;
+pub(crate) mod s3;
 mod scale;
 
 use std::fs;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::contestant::Contestant;
+use crate::contestant::sdk::Call;
 use crate::load::Pressure;
 use crate::report::{Report, Section};
 use crate::{Result, machine};
@@ -31,11 +33,25 @@ pub(crate) enum Name {
     List,
     Startup,
     Bulk,
+    S3Get,
+    S3Put,
+    S3Calls,
+    S3Garage,
 }
 
 /// In the order of the report.
-pub(crate) const ALL: [Name; 6] =
-    [Name::Get, Name::Put, Name::Gzip, Name::List, Name::Startup, Name::Bulk];
+pub(crate) const ALL: [Name; 10] = [
+    Name::Get,
+    Name::Put,
+    Name::Gzip,
+    Name::List,
+    Name::Startup,
+    Name::Bulk,
+    Name::S3Get,
+    Name::S3Put,
+    Name::S3Calls,
+    Name::S3Garage,
+];
 
 /// What every scenario needs to know.
 pub(crate) struct Context {
@@ -94,7 +110,7 @@ impl Context {
     }
 
     /// A measured run at so many connections.
-    fn pressure(&self, connections: u32) -> Pressure {
+    pub(crate) fn pressure(&self, connections: u32) -> Pressure {
         Pressure { connections, duration: self.run_time, headers: Vec::new() }
     }
 
@@ -125,6 +141,17 @@ pub(crate) fn run(context: &Context, names: &[Name]) -> Result<Report> {
     }
     if wants(Name::Bulk) {
         report.sections.push(bulk::run(context)?);
+    }
+    for (name, call) in [(Name::S3Get, Call::Get), (Name::S3Put, Call::Put)] {
+        if wants(name) {
+            report.sections.push(s3::run(context, call)?);
+        }
+    }
+    if wants(Name::S3Calls) {
+        report.sections.push(s3::run_calls(context)?);
+    }
+    if wants(Name::S3Garage) {
+        report.sections.extend(s3::run_garage(context)?);
     }
     Ok(report)
 }

@@ -44,7 +44,7 @@ region = "{bucket.region}"
 bucket = "{bucket.name}"
 access_key_id = "{bucket.key_id}"
 secret_access_key = "{bucket.secret}"
-timeout = 2000
+timeout = 8000
 """
 
 
@@ -75,7 +75,10 @@ def shown(service: Service) -> dict[str, object]:
 
 
 def settled(service: Service) -> bool:
-    return shown(service)["repairs_pending"] == 0
+    """Whether nothing waits, and both stores are known to be well again."""
+    state = shown(service)
+    are_well = all(state[name]["status"] == "ok" for name in ("first", "second"))  # type: ignore[index]
+    return are_well and state["repairs_pending"] == 0
 
 
 def complete(service: Service) -> bool:

@@ -4,7 +4,7 @@
 //! all of them once it is synced; the design that `proof_storage`'s embedded store follows.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
-use serde::{Deserialize, Serialize};
 
+use super::Told;
 use crate::Result;
 use crate::figures::Series;
 use crate::load::put_body;
@@ -34,20 +34,6 @@ pub(crate) struct Options {
     /// Threads that each wait for their own write.
     #[arg(long, default_value_t = 64)]
     writers: usize,
-}
-
-/// What it printed.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Written {
-    pub(crate) per_second: f64,
-    /// Microseconds.
-    pub(crate) p50: f64,
-    /// Microseconds.
-    pub(crate) p99: f64,
-    /// Of the process, by all writes.
-    pub(crate) cpu_micros_per_write: f64,
-    /// Bytes.
-    pub(crate) peak_resident: u64,
 }
 
 /// A commit that takes longer has failed.
@@ -93,15 +79,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let cost = cost_of(std::process::id()).ok_or("no figures of the process")?;
     let writes = latencies.len() as f64;
     let latencies: Series = latencies.into_iter().collect();
-    let written = Written {
+    let told = Told {
         per_second: writes / seconds,
         p50: latencies.percentile(50.0),
         p99: latencies.percentile(99.0),
-        cpu_micros_per_write: cost.cpu_seconds * 1e6 / writes,
+        cpu_micros: cost.cpu_seconds * 1e6 / writes,
         peak_resident: cost.peak_resident,
     };
-    println!("{}", serde_json::to_string(&written)?);
-    Ok(())
+    told.tell()
 }
 
 /// One writer: the next write only after the last is durable. Answers microseconds of each.
@@ -142,17 +127,14 @@ fn commit(database: &Database, values: &Keyspace, queued: Receiver<Write>) -> Re
 }
 
 /// Runs it as a process of its own, on a folder that it removes.
-pub(crate) fn measure(folder: &Path, size: usize, duration: Duration) -> Result<Written> {
-    let output = Command::new(std::env::current_exe()?)
+pub(crate) fn measure(folder: &Path, size: usize, duration: Duration) -> Result<Told> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
         .args(["engine", "--size", &size.to_string()])
         .args(["--seconds", &duration.as_secs().to_string()])
         .arg("--folder")
-        .arg(folder)
-        .stderr(Stdio::inherit())
-        .output()?;
+        .arg(folder);
+    let told = Told::hear(&mut command);
     std::fs::remove_dir_all(folder)?;
-    if !output.status.success() {
-        return Err(format!("the bare engine failed: {}", output.status).into());
-    }
-    Ok(serde_json::from_slice(&output.stdout)?)
+    told
 }

@@ -1,13 +1,13 @@
 //! GET of objects of 4 KiB and 64 KiB at 64 connections.
 
-use super::rounds::{Entrant, alternated, compare};
+use super::rounds::{Entrant, Limit, Row, alternated, compare};
 use super::{Context, RUNS};
 use crate::Result;
 use crate::client::Client;
 use crate::contestant::bare::Answers;
 use crate::contestant::{Contestant, OBJECTS, Running};
 use crate::corpus::noise;
-use crate::load::Script;
+use crate::load::{Pressure, Script};
 use crate::report::Section;
 
 /// Distinct objects that are asked for in turn.
@@ -20,7 +20,9 @@ pub(super) fn run(context: &Context) -> Result<Section> {
         contestants.push(Contestant::service_with_log(&context.services[0]));
         contestants.push(Contestant::nginx("nginx"));
         contestants.push(Contestant::bare("bare axum", Answers::objects(size, OBJECT_COUNT)));
-        let table = table(context, &format!("get-{size}"), contestants, size)?;
+        let rows =
+            rows(context, &format!("get-{size}"), contestants, size, &context.pressure(64), None)?;
+        let table = compare(&rows, "GET/s", &["nginx", "bare axum"]);
         body.push_str(&format!("### {} KiB\n\n{table}\n", size >> 10));
     }
     let how = format!(
@@ -34,12 +36,14 @@ pub(super) fn run(context: &Context) -> Result<Section> {
 }
 
 /// Measures these contestants at one size, in folders of that name.
-pub(crate) fn table(
+pub(crate) fn rows(
     context: &Context,
     name: &str,
     contestants: Vec<Contestant>,
     size: usize,
-) -> Result<String> {
+    pressure: &Pressure,
+    limit: Option<Limit<'_>>,
+) -> Result<Vec<Row>> {
     let mut entrants = Vec::new();
     for (place, contestant) in contestants.into_iter().enumerate() {
         let folder = format!("{name}-{place}");
@@ -47,8 +51,7 @@ pub(crate) fn table(
     }
     let script = Script::Get { prefix: path(""), count: OBJECT_COUNT };
     let check = |server: &Running| check(server, size);
-    let rows = alternated(context, entrants, &script, &context.pressure(64), size, check)?;
-    Ok(compare(&rows, "GET/s", &["nginx", "bare axum"]))
+    alternated(context, entrants, &script, pressure, size, check, limit)
 }
 
 fn path(name: &str) -> String {

@@ -83,7 +83,7 @@ fn rows(context: &Context, proof: &Proof, accepts: bool) -> Result<Vec<Row>> {
     }
     let script = Script::Get { prefix: JSON.into(), count: 1 };
     let check = |server: &Running| check(server, proof, accepts);
-    alternated(context, entrants, &script, &pressure, wanted.len(), check)
+    alternated(context, entrants, &script, &pressure, wanted.len(), check, None)
 }
 
 fn path() -> String {

@@ -6,8 +6,8 @@
 use std::fs;
 use std::time::Duration;
 
-use super::rounds::{Measured, Row, compare, measure};
-use super::{Context, RUNS, mib, progress};
+use super::rounds::{Limit, Measured, Row, compare, measure};
+use super::{Context, RUNS, progress};
 use crate::Result;
 use crate::contestant::bare::Answers;
 use crate::contestant::{Contestant, OBJECTS, Running, engine};
@@ -27,7 +27,14 @@ pub(super) fn run(context: &Context) -> Result<Section> {
         let mut contestants = context.services();
         contestants.push(Contestant::nginx("nginx DAV, not synced"));
         contestants.push(Contestant::bare("bare axum, drops the body", Answers::objects(size, 1)));
-        let table = table(context, &contestants, size)?;
+        let engine = |run| {
+            settle();
+            engine::measure(&context.folder(format!("engine-{run}")), size, context.run_time)
+        };
+        let limit = Limit { label: "bare engine", measure: &engine };
+        let rows = rows(context, &contestants, size, &context.pressure(CONNECTIONS), limit)?;
+        let references = ["nginx DAV, not synced", "bare axum, drops the body", "bare engine"];
+        let table = compare(&rows, "PUT/s", &references);
         body.push_str(&format!("### {} KiB\n\n{table}\n", size >> 10));
     }
     let how = format!(
@@ -42,35 +49,38 @@ pub(super) fn run(context: &Context) -> Result<Section> {
     context.section("put", "Durable PUT", &how, body)
 }
 
-/// Measures these contestants, and the bare engine, at one size.
-fn table(context: &Context, contestants: &[Contestant], size: usize) -> Result<String> {
+/// Measures these contestants at one size, and in turn with them a limit that is no server.
+pub(super) fn rows(
+    context: &Context,
+    contestants: &[Contestant],
+    size: usize,
+    pressure: &Pressure,
+    limit: Limit<'_>,
+) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = contestants.iter().map(|c| Row::new(&c.label)).collect();
-    let mut engine = Row::new("bare engine");
+    let mut limit_row = Row::new(limit.label);
     for run in 1..=RUNS {
         for (contestant, row) in contestants.iter().zip(&mut rows) {
             progress(&format!("put {size}, run {run}: {}", contestant.label));
-            row.push(one_run(context, contestant, size)?);
+            row.push(one_run(context, contestant, size, pressure)?);
         }
-        progress(&format!("put {size}, run {run}: {}", engine.label));
-        settle();
-        let folder = context.folder("engine");
-        let written = engine::measure(&folder, size, context.run_time)?;
-        engine.per_second.push(written.per_second);
-        engine.p50.push(written.p50);
-        engine.p99.push(written.p99);
-        engine.cpu.push(written.cpu_micros_per_write);
-        engine.peak.push(mib(written.peak_resident));
+        progress(&format!("put {size}, run {run}: {}", limit.label));
+        limit_row.push_told(&(limit.measure)(run)?);
     }
-    rows.push(engine);
-    let references = ["nginx DAV, not synced", "bare axum, drops the body", "bare engine"];
-    Ok(compare(&rows, "PUT/s", &references))
+    rows.push(limit_row);
+    Ok(rows)
 }
 
 /// One run of one contestant on a store of its own, which is removed.
-pub(crate) fn one_run(context: &Context, contestant: &Contestant, size: usize) -> Result<Measured> {
+pub(crate) fn one_run(
+    context: &Context,
+    contestant: &Contestant,
+    size: usize,
+    pressure: &Pressure,
+) -> Result<Measured> {
     let folder = context.folder("put");
     let server = contestant.start(&folder)?;
-    let measured = load_and_read_back(context, contestant, &server, size)
+    let measured = load_and_read_back(context, contestant, &server, size, pressure)
         .map_err(|error| format!("{} is refused: {error}", contestant.label))?;
     server.stop()?;
     fs::remove_dir_all(&folder)?;
@@ -82,15 +92,16 @@ fn load_and_read_back(
     contestant: &Contestant,
     server: &Running,
     size: usize,
+    pressure: &Pressure,
 ) -> Result<Measured> {
     let scratch = context.scratch.path();
     let script = |name: &str| Script::Put { prefix: format!("{OBJECTS}{name}/"), size };
-    let warm_up = Pressure { duration: Duration::from_secs(1), ..context.pressure(CONNECTIONS) };
+    let warm_up = Pressure { duration: Duration::from_secs(1), ..pressure.clone() };
     measure(scratch, server, &script("warm-up"), &warm_up)?;
     settle();
-    let measured = measure(scratch, server, &script("put"), &context.pressure(CONNECTIONS))?;
+    let measured = measure(scratch, server, &script("put"), pressure)?;
     if contestant.keeps() {
-        read_back(server, measured.seen.requests, size)?;
+        read_back(server, measured.seen.requests, size, pressure.connections)?;
     }
     Ok(measured)
 }
@@ -99,7 +110,7 @@ fn load_and_read_back(
 ///
 /// Which requests were under way when the load ended is not known: a missing object may be one of
 /// those. Then all are read, and there must be as many as there were acknowledgements.
-fn read_back(server: &Running, answers: u64, size: usize) -> Result<()> {
+fn read_back(server: &Running, answers: u64, size: usize, connections: u32) -> Result<()> {
     let mut client = server.client()?;
     let mut is_there = |number: u64| -> Result<bool> {
         let path = format!("{OBJECTS}put/{number}");
@@ -117,7 +128,7 @@ fn read_back(server: &Running, answers: u64, size: usize) -> Result<()> {
         return Ok(());
     }
     let mut found = 0;
-    for number in FIRST_SENT..FIRST_SENT + answers + u64::from(CONNECTIONS) {
+    for number in FIRST_SENT..FIRST_SENT + answers + u64::from(connections) {
         found += u64::from(is_there(number)?);
     }
     if found < answers {

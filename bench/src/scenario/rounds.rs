@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Context, RUNS, mib, progress};
 use crate::Result;
-use crate::contestant::{Contestant, Running};
+use crate::contestant::{Contestant, Running, Told};
 use crate::figures::{Series, number, ratio};
 use crate::load::{self, Pressure, Script, Seen};
 use crate::report::table;
@@ -32,6 +32,14 @@ impl Entrant {
     }
 }
 
+/// A limit that is no server: measured in turn with those that are.
+pub(crate) struct Limit<'a> {
+    /// Its row in the tables.
+    pub(crate) label: &'a str,
+    /// Measures it for the run of this number.
+    pub(crate) measure: &'a dyn Fn(usize) -> Result<Told>,
+}
+
 /// Loads each in turn and ends them. One wrong answer of one of them is an error of the whole.
 pub(crate) fn alternated(
     context: &Context,
@@ -40,8 +48,10 @@ pub(crate) fn alternated(
     pressure: &Pressure,
     body_size: usize,
     check: impl Fn(&Running) -> Result<()>,
+    limit: Option<Limit<'_>>,
 ) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = entrants.iter().map(|e| Row::new(&e.contestant.label)).collect();
+    let mut limit = limit.map(|limit| (Row::new(limit.label), limit));
     for run in 1..=RUNS {
         for (entrant, row) in entrants.iter().zip(&mut rows) {
             progress(&format!("{script:?}, run {run}: {}", row.label));
@@ -58,10 +68,15 @@ pub(crate) fn alternated(
             };
             row.push(one_run().map_err(|error| format!("{} is refused: {error}", row.label))?);
         }
+        if let Some((row, limit)) = &mut limit {
+            progress(&format!("{script:?}, run {run}: {}", row.label));
+            row.push_told(&(limit.measure)(run)?);
+        }
     }
     for entrant in entrants {
         entrant.server.stop()?;
     }
+    rows.extend(limit.map(|(row, _)| row));
     Ok(rows)
 }
 
@@ -91,6 +106,15 @@ impl Row {
         self.cpu.push(cpu_micros);
         self.peak.push(peak_mib);
     }
+
+    /// Adds what a limit that is no server told of itself.
+    pub(super) fn push_told(&mut self, told: &Told) {
+        self.per_second.push(told.per_second);
+        self.p50.push(told.p50);
+        self.p99.push(told.p99);
+        self.cpu.push(told.cpu_micros);
+        self.peak.push(mib(told.peak_resident));
+    }
 }
 
 /// One run.
@@ -117,9 +141,21 @@ pub(crate) fn measure(
 
 /// Rows as Markdown, with the ratio of each to the rows named.
 pub(super) fn compare(rows: &[Row], unit: &str, references: &[&str]) -> String {
+    compare_and_add(rows, unit, references, None)
+}
+
+/// The same, with what the latency has more than that of the row named.
+pub(super) fn compare_and_add(
+    rows: &[Row],
+    unit: &str,
+    references: &[&str],
+    added_to: Option<&str>,
+) -> String {
     let mut head = vec![String::new(), unit.to_owned()];
     head.extend(references.iter().map(|label| format!("of {label}")));
-    head.extend(["p50 µs", "p99 µs", "CPU µs", "peak RSS MiB"].map(String::from));
+    head.extend(["p50 µs", "p99 µs"].map(String::from));
+    head.extend(added_to.into_iter().flat_map(|_| ["added p50", "added p99"]).map(String::from));
+    head.extend(["CPU µs", "peak RSS MiB"].map(String::from));
     let mut lines = vec![head];
     for row in rows {
         let mut line = vec![row.label.clone(), row.per_second.spread()];
@@ -127,7 +163,12 @@ pub(super) fn compare(rows: &[Row], unit: &str, references: &[&str]) -> String {
             let reference = rows.iter().find(|row| row.label == *label);
             line.push(reference.map_or("-".into(), |r| ratio(&row.per_second, &r.per_second)));
         }
-        line.extend([&row.p50, &row.p99, &row.cpu, &row.peak].map(|s| number(s.median())));
+        line.extend([&row.p50, &row.p99].map(|s| number(s.median())));
+        if let Some(base) = added_to.and_then(|label| rows.iter().find(|r| r.label == label)) {
+            let added = |a: &Series, b: &Series| number(a.median() - b.median());
+            line.extend([added(&row.p50, &base.p50), added(&row.p99, &base.p99)]);
+        }
+        line.extend([&row.cpu, &row.peak].map(|s| number(s.median())));
         lines.push(line);
     }
     table(&lines)

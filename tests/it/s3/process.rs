@@ -136,6 +136,7 @@ fn the_doctor_prints_a_table_and_a_document() {
     }
     let output = doctor(&reaching(&server), &["--json"]);
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = &document["backends"][0]["report"];
     assert_eq!(document["capabilities"]["create_only"], "gateway");
     assert_eq!(document["conclusive"], true);
     assert_eq!(document["problems"], Value::Array(Vec::new()));
@@ -158,14 +159,15 @@ fn the_doctor_says_what_is_wrong_and_fails() {
         let settings = with(reaching(&server), &changes);
         let output = doctor(&settings, &[]);
         let (out, err) = texts(&output);
-        assert_eq!((output.status.code(), out.as_str()), (Some(1), ""), "{wanted}");
-        assert!(err.contains(wanted) && err.contains("cannot be examined"), "{wanted}: {err}");
-        assert!(!err.contains("canary"), "{err}");
+        assert_eq!((output.status.code(), err.as_str()), (Some(1), ""), "{wanted}");
+        assert!(out.contains(wanted) && out.contains("cannot be examined"), "{wanted}: {out}");
+        assert!(!out.contains("canary"), "{out}");
         let output = doctor(&settings, &["--json"]);
         let (out, err) = texts(&output);
         assert_eq!((output.status.code(), err.as_str()), (Some(1), ""), "{wanted}");
         let document: Value = serde_json::from_str(&out).unwrap();
-        assert!(document["error"].as_str().unwrap().contains(wanted), "{document}");
+        let error = document["backends"][0]["error"].as_str().unwrap();
+        assert!(error.contains(wanted), "{document}");
         assert!(!out.contains("canary"), "{out}");
     }
     // It can be written and read, and yet not all is well.
@@ -183,8 +185,8 @@ fn without_credentials_it_is_said() {
     let server = FakeS3::start(Personality::Aws).unwrap();
     let mut settings = reaching(&server);
     settings.retain(|(name, _)| !name.contains("ACCESS_KEY"));
-    let (_, err) = texts(&doctor(&settings, &[]));
-    assert!(err.contains("no credentials"), "{err}");
+    let (out, _) = texts(&doctor(&settings, &[]));
+    assert!(out.contains("no credentials"), "{out}");
     assert_eq!(server.requests().total(), 0);
 }
 
@@ -222,6 +224,27 @@ fn health_and_backends_tell_how_the_backend_fares() {
     let well = service.until("/health", |said| said["status"] == "ok");
     assert_eq!(well["errors"], Value::Array(Vec::new()));
     assert_eq!(well["backends"][0]["error"], Value::Null);
+}
+
+/// R2 refuses the second write of a key within a second: the service has it wait, and never sees that.
+#[test]
+fn writes_of_one_key_are_paced_on_r2() {
+    let server = FakeS3::start(Personality::R2).unwrap();
+    let settings = [
+        ("STORAGE_PROVIDER", "r2".to_owned()),
+        ("R2_ENDPOINT", server.endpoint()),
+        ("R2_BUCKET", FakeS3::BUCKET.to_owned()),
+        ("R2_ACCESS_KEY_ID", FakeS3::ACCESS_KEY.to_owned()),
+        ("R2_SECRET_ACCESS_KEY", FakeS3::SECRET_KEY.to_owned()),
+        ("STORAGE_WRITE_MODE", "overwrite".to_owned()),
+        // What is refused once is refused for good.
+        ("STORAGE_MAX_RETRIES", "0".to_owned()),
+    ];
+    let service = Service::start(&settings);
+    for _ in 0..2 {
+        let (head, body) = service.call("PUT /v1/proofs/a\r\nContent-Length: 0");
+        assert!(head.starts_with("HTTP/1.1 20"), "{head} {body}");
+    }
 }
 
 /// Figures are there when the first walk is done; until then the answer says when to come back.
