@@ -28,7 +28,8 @@ const SETTINGS: [(&str, &str); 3] = [
     ("STORAGE_DARK_AFTER", "2400"),
     ("STORAGE_PROBE_INTERVAL", "1000"),
 ];
-/// Requests struck by a fault that does not last: fewer in a row than open a breaker.
+/// Requests struck by a fault that does not last: fewer in a row than open a breaker, and so few of
+/// all that the service's budget for further tries, a tenth of its calls, suffices.
 const FEW: usize = 3;
 /// How long a wire is out as a whole where it is so for a moment.
 const MOMENT: Duration = Duration::from_millis(300);
@@ -90,6 +91,33 @@ impl Played {
         self.amiss.extend(unexpected.into_iter().map(|(text, times)| format!("{text} ({times}×)")));
     }
 
+    /// The same of calls of which a few were struck: no more may be refused, and exactly those where
+    /// the table knows no success.
+    fn judge_few(
+        &mut self,
+        stage: &Stage,
+        cell: &Cell,
+        ask: Ask,
+        seen: &[&str],
+        few: &Few,
+    ) -> Result<()> {
+        let expected: Vec<&str> = seen.iter().copied().chain([DONE]).collect();
+        self.judge("while a few are struck", &few.told, &[(ask, &expected)]);
+        self.struck += struck(cell, few.by_wire, FEW as u64);
+        let member = stage.struck();
+        if member.wire.pending_faults() + member.store.pending_faults() > 0 {
+            self.amiss.push(format!("the fault was not met by every {ask:?}"));
+            member.heal()?;
+        }
+        let refused = few.told.iter().filter(|call| call.outcome != DONE).count();
+        let exactly = !seen.contains(&DONE);
+        if refused > FEW || (exactly && refused != FEW) {
+            let told = format!("{FEW} of them were struck, and {refused} callers were told");
+            self.amiss.push(format!("{ask:?}: {told}"));
+        }
+        Ok(())
+    }
+
     fn count(&mut self, call: &Told) {
         self.calls += 1;
         self.slowest = self.slowest.max(call.took);
@@ -118,9 +146,10 @@ pub(super) fn play(context: &Context, name: &str, mode: Mode, cell: &Cell) -> Re
     let stock = stock_up(&stage, &mut ledgers, seed)?;
     played.judge("before the fault", &stock, &[]);
     for &(ask, seen) in column.once {
-        for round in 0..context.count(3, 1) {
+        for round in 0..context.count(2, 1) {
             let seed = seed.wrapping_add(round * 64 + ask as u64);
-            strike_a_few(&stage, cell, ask, seen, &mut ledgers, seed, &mut played)?;
+            let told = strike_a_few(&stage, cell, ask, &mut ledgers, seed, context.count(3, 1))?;
+            played.judge_few(&stage, cell, ask, seen, &told)?;
         }
     }
     let time = context.count(Duration::from_secs(4), Duration::from_millis(1200));
@@ -141,21 +170,26 @@ pub(super) fn play(context: &Context, name: &str, mode: Mode, cell: &Cell) -> Re
 /// Stores what there is to read and to delete.
 pub(super) fn stock_up(stage: &Stage, ledgers: &mut [Ledger], seed: u64) -> Result<Vec<Told>> {
     at_once(stage, ledgers, seed ^ 0xabc, |caller| {
-        // Each of three asks takes a few.
         (0..2).flat_map(|_| Kind::ALL).map(|kind| caller.write(kind)).collect()
     })
 }
 
-/// Lets the fault strike a few requests of one kind, under calls of that kind.
+/// What was told while a few requests were to be struck, and how many the wire struck.
+struct Few {
+    told: Vec<Told>,
+    by_wire: u64,
+}
+
+/// Lets the fault strike a few requests of one kind, under calls of that kind: so many times each
+/// kind of proof for each caller.
 fn strike_a_few(
     stage: &Stage,
     cell: &Cell,
     ask: Ask,
-    seen: &[&str],
     ledgers: &mut [Ledger],
     seed: u64,
-    played: &mut Played,
-) -> Result<()> {
+    times: usize,
+) -> Result<Few> {
     let (member, before) = (stage.struck(), stage.struck().wire.struck());
     match cell.fault {
         Fault::Wire(effect) => {
@@ -171,7 +205,8 @@ fn strike_a_few(
     let told = thread::scope(|scope| -> Result<Vec<Told>> {
         let calling = scope.spawn(|| {
             at_once(stage, ledgers, seed, |caller| {
-                Kind::ALL.into_iter().map(|kind| caller.call(ask, kind)).collect()
+                let kinds = (0..times).flat_map(|_| Kind::ALL);
+                kinds.map(|kind| caller.call(ask, kind)).collect()
             })
         });
         let lit = match cell.fault {
@@ -185,22 +220,7 @@ fn strike_a_few(
         lit?;
         told
     })?;
-    let expected: Vec<&str> = seen.iter().copied().chain([DONE]).collect();
-    played.judge("while a few are struck", &told, &[(ask, &expected)]);
-
-    let left = member.wire.pending_faults() + member.store.pending_faults();
-    if left > 0 {
-        played.amiss.push(format!("the fault was not met by every {ask:?}"));
-        member.heal()?;
-    }
-    played.struck += struck(cell, member.wire.struck() - before, FEW as u64);
-    let refused = told.iter().filter(|call| call.outcome != DONE).count();
-    let exactly = !seen.contains(&DONE);
-    if refused > FEW || (exactly && refused != FEW) {
-        let told = format!("{FEW} of them were struck, and {refused} callers were told");
-        played.amiss.push(format!("{ask:?}: {told}"));
-    }
-    Ok(())
+    Ok(Few { told, by_wire: member.wire.struck() - before })
 }
 
 /// Lets the fault strike every request for a while, under calls of all kinds.
