@@ -108,13 +108,14 @@ impl Service {
 
     /// Waits until what it says is so.
     fn until(&self, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-        loop {
+        for _ in 0..3000 {
             let said = self.json(path);
             if is_so(&said) {
                 return said;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        panic!("it never says so: {}", self.json(path));
     }
 }
 
@@ -224,6 +225,24 @@ fn health_and_backends_tell_how_the_backend_fares() {
     let well = service.until("/health", |said| said["status"] == "ok");
     assert_eq!(well["errors"], Value::Array(Vec::new()));
     assert_eq!(well["backends"][0]["error"], Value::Null);
+}
+
+/// A backend that ails while it is examined is examined again, and not taken for less than it is.
+#[test]
+fn what_could_not_be_tried_is_tried_again() {
+    let server = FakeS3::start(Personality::Aws).unwrap();
+    let ails = || Fault::new(Effect::internal_error()).on("PutObject").key("/kms");
+    server.fault(ails());
+    let output = doctor(&reaching(&server), &["--json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["conclusive"], false);
+    assert_eq!(document["capabilities"]["encryption_kms"], "no");
+    server.fault(ails());
+    let service = Service::start(&reaching(&server));
+    service.until("/v1/backends", |said| {
+        said["backends"][0]["capabilities"]["encryption_kms"] == "native"
+    });
+    assert_eq!(server.pending_faults(), 0, "it did ail");
 }
 
 /// R2 refuses the second write of a key within a second: the service has it wait, and never sees that.

@@ -46,10 +46,19 @@ async fn put(store: &S3, parts: usize) -> Result<Stored, StoreError> {
     store.put(&key(), payload, attributes, PutMode::Create).await
 }
 
-/// Waits for what comes some time.
-async fn until(mut is_so: impl FnMut() -> bool) {
-    while !is_so() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
+/// Waits for what comes some time, and not for ever.
+#[track_caller]
+fn until(mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    let place = std::panic::Location::caller();
+    async move {
+        // By count and not by a clock, which some tests stop.
+        for _ in 0..30_000 {
+            if is_so() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        panic!("it never came: {place}");
     }
 }
 
