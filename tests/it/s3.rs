@@ -1,5 +1,6 @@
 //! The S3 backend over an S3 in this process, in each of its personalities.
 
+mod encryption;
 mod faults;
 mod names;
 mod permissions;
