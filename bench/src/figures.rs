@@ -67,6 +67,9 @@ pub(crate) fn number(figure: f64) -> String {
     if !figure.is_finite() {
         return "-".into();
     }
+    if figure < 0.0 {
+        return format!("-{}", number(-figure));
+    }
     match figure.abs() {
         f if f >= 999.5 => thousands(three_digits(figure)),
         f if f >= 99.95 => format!("{figure:.0}"),
@@ -118,5 +121,6 @@ mod tests {
         let texts = [0.0, 1.234, 56.78, 999.4, 1234.0, 81_234.0, 1_234_567.0].map(number);
         assert_eq!(texts, ["0.00", "1.23", "56.8", "999", "1 230", "81 200", "1 230 000"]);
         assert_eq!(number(f64::NAN), "-");
+        assert_eq!(number(-16_070.0), "-16 100");
     }
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::App;
-use crate::config::{Config, Loaded, Problems, Sources};
+use crate::config::{BackendKind, Config, Loaded, Problems, Sources};
 use crate::serve::Drained;
 use crate::telemetry::{self, LogGuard};
 
-/// Small reads from the store run on the worker threads themselves. With more threads than cores,
-/// one that waits for the disk does not keep requests from being served.
+/// Small reads from the embedded store run on the worker threads themselves. With more threads than
+/// cores, one that waits for the disk does not keep requests from being served. Over remote stores no
+/// thread waits, and more of them would only take turns.
 const WORKERS_PER_CORE: usize = 2;
 
 /// Serves until SIGTERM or SIGINT, then drains and stops.
@@ -26,7 +27,9 @@ pub fn serve(sources: Sources) -> Result<ExitCode, Problems> {
     }
     // What is kept is nobody else's business, whatever the engine asks for when it makes a file.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let workers = std::thread::available_parallelism().map_or(2, usize::from) * WORKERS_PER_CORE;
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let waits = config.backends.iter().any(|b| matches!(b.kind, BackendKind::Local(_)));
+    let workers = if waits { cores * WORKERS_PER_CORE } else { cores };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let code = match runtime {

@@ -4,6 +4,9 @@
 //! clients of one region share, is a backend's own all the same. Checksums are ours (sha-256 in a
 //! header), which also keeps the SDK from chunked uploads with trailers that many stores refuse.
 
+mod endpoint;
+mod frugal;
+
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
@@ -22,6 +25,9 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls;
 use secrecy::ExposeSecret as _;
 
+use self::endpoint::OneBucket;
+use self::frugal::Frugal;
+pub(super) use self::frugal::HashedAnew;
 use super::S3;
 use super::credentials::Lives;
 use super::error::{Effect, late, translate};
@@ -112,16 +118,19 @@ pub(super) fn clients(
             .connect_timeout(CONNECT.min(options.timeout))
             .read_timeout(read);
         let builder = base.clone().timeout_config(limits.build());
-        Client::from_conf(match endpoint {
-            Some(url) => builder.endpoint_url(url).build(),
-            None => builder.build(),
-        })
+        let builder = builder.endpoint_resolver(OneBucket::default());
+        match endpoint {
+            Some(url) => builder.endpoint_url(url),
+            None => builder,
+        }
     };
+    let frugal = |builder: Builder| Client::from_conf(builder.interceptor(Frugal).build());
     let (own, seen) = (options.endpoint.as_ref(), options.presign_endpoint.as_ref());
     Clients {
-        calls: with(options.timeout, own),
-        transfers: with(options.timeout + allowance(LARGEST), own),
-        presigning: with(options.timeout, seen.or(own)),
+        calls: frugal(with(options.timeout, own)),
+        transfers: frugal(with(options.timeout + allowance(LARGEST), own)),
+        // Not frugal: a header that is signed is one that callers must send.
+        presigning: Client::from_conf(with(options.timeout, seen.or(own)).build()),
         lives,
     }
 }

@@ -91,13 +91,17 @@ impl S3 {
     }
 
     /// Runs something to its end, whether its caller waits or not.
-    pub(super) async fn finish<T: Send + 'static>(
+    pub(super) fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        match tokio::spawn(work).await {
-            Ok(result) => result,
-            Err(_) => Err(self.error(ErrorKind::Indeterminate, "the write was cut off")),
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        // Boxed: a call of the SDK is ten kilobytes, which would be moved on the way to a thread.
+        let task = tokio::spawn(Box::pin(work));
+        async move {
+            match task.await {
+                Ok(result) => result,
+                Err(_) => Err(self.error(ErrorKind::Indeterminate, "the write was cut off")),
+            }
         }
     }
 

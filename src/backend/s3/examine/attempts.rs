@@ -15,6 +15,7 @@ use aws_sdk_s3::types::{
 use bytes::Bytes;
 
 use super::super::conditions::conditions;
+use super::super::client::HashedAnew;
 use super::super::error::{Effect, chain, translate};
 use super::{Examination, Verdict};
 use crate::model::{Digest, ListRequest, PutMode, StoreError};
@@ -156,7 +157,8 @@ impl Examination<'_> {
 
     pub(super) async fn checksums(&mut self) {
         let wrong = Digest::of(b"other bytes").to_base64();
-        match self.put("checksum", b"these bytes").checksum_sha256(wrong).send().await {
+        let request = self.put("checksum", b"these bytes").checksum_sha256(wrong);
+        match request.customize().interceptor(HashedAnew).send().await {
             Err(error) => {
                 let detail = format!("a wrong sha-256 is refused ({})", self.why(&error));
                 self.note("checksum-sha256", Verdict::Native, detail);
