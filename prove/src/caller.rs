@@ -6,6 +6,7 @@
 //! that comes whole is hashed: bytes that are not those that were stored have been *accepted*, and
 //! nothing else counts as that.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -87,8 +88,10 @@ pub(crate) struct Told {
     pub(crate) began: Instant,
     /// Until its whole answer was there, or none was to be had.
     pub(crate) took: Duration,
-    /// Key and digest of the body that a read got whole.
+    /// A read got the body whole, and hashed it.
     pub(crate) hashed: bool,
+    /// When this caller was told that the proof is stored that it reads.
+    pub(crate) stored: Option<Instant>,
     /// A refusal is a problem with a code, and says when to come again where it must.
     pub(crate) is_clean: bool,
 }
@@ -99,6 +102,7 @@ pub(crate) struct Caller<'a> {
     client: Client,
     ledger: &'a mut Ledger,
     rng: Rng,
+    stored: HashMap<String, Instant>,
 }
 
 /// Whether a refusal says for certain that nothing was done.
@@ -109,7 +113,7 @@ pub(crate) fn is_certain(status: u16) -> bool {
 impl<'a> Caller<'a> {
     /// A caller that waits for `patience` for each byte.
     pub(crate) fn new(client: Client, ledger: &'a mut Ledger, seed: u64) -> Self {
-        Self { client, ledger, rng: Rng::with_seed(seed) }
+        Self { client, ledger, rng: Rng::with_seed(seed), stored: HashMap::new() }
     }
 
     /// How many of its proofs are there for certain.
@@ -145,6 +149,7 @@ impl<'a> Caller<'a> {
         let began = Instant::now();
         let answer = self.client.get(key);
         let mut told = tell(Ask::Read, began, &answer);
+        told.stored = self.stored.get(key).copied();
         if let Ok(answer) = answer
             && answer.status() == 200
         {
@@ -180,6 +185,7 @@ impl<'a> Caller<'a> {
         let told = tell(ask, began, &answer);
         match &answer {
             Ok(answer) if answer.is_success() => {
+                self.stored.insert(change.key().to_owned(), Instant::now());
                 self.ledger.acknowledge(ask.name(), vec![change]);
             }
             Ok(answer) if is_certain(answer.status()) => {
@@ -209,7 +215,7 @@ fn tell(ask: Ask, began: Instant, answer: &Result<Answer, CallError>) -> Told {
         Err(CallError::Cut(_)) => (CUT.to_owned(), true),
         Err(error) => (error.to_string(), true),
     };
-    Told { ask, outcome, began, took, hashed: false, is_clean }
+    Told { ask, outcome, began, took, hashed: false, stored: None, is_clean }
 }
 
 /// What only has to be waited for says how long.

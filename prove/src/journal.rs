@@ -39,6 +39,11 @@ impl Change {
         Self { key: key.to_owned(), after: Value::Present(sha) }
     }
 
+    /// The key.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// The key is gone once the call is done.
     pub(crate) fn delete(key: &str) -> Self {
         Self { key: key.to_owned(), after: Value::Absent }
@@ -223,6 +228,11 @@ impl Ledger {
     /// Notes a call that was refused: nothing changed. Kept for the evidence only.
     pub(crate) fn refused(&mut self, what: &'static str, answer: &str) {
         self.note(what, answer, Vec::new());
+    }
+
+    /// What each key holds, once everything was looked at.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&str, Value)> {
+        self.entries.iter().map(|(key, entry)| (key.as_str(), entry.value))
     }
 
     /// Keys that certainly hold something and may be used in calls.

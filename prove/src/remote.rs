@@ -5,14 +5,15 @@
 //! release build. Each member of a pool has a wire of its own, so that one can be dark alone.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use fake_s3::{FakeS3, FaultProxy, Personality};
+use fake_s3::{FakeS3, FaultProxy, Headers, Personality};
 use proof_storage::codec::gzip;
 
 use crate::Result;
 use crate::client::{Client, Sha};
 use crate::interrupt::poll;
+use crate::journal::{Ledger, Value};
 use crate::rows::Context;
 use crate::server::Server;
 
@@ -24,29 +25,37 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// No body of the harness is larger.
 const LARGEST: u64 = 64 << 20;
 
-/// How members stand together: a column of the tables of rows 6 and 7. The modes of pools come here
-/// with the pools: their variables in [`Stage::start`], their expectations beside those of `Single`.
+/// How members stand together: a column of the tables of rows 6 and 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// One backend.
     Single,
+    /// Two, of which the second takes what the first does not.
+    Fallback,
+    /// Two, each of which has everything.
+    Mirror,
 }
 
 impl Mode {
     /// Those that there are.
-    pub(crate) const ALL: [Self; 1] = [Self::Single];
+    pub(crate) const ALL: [Self; 3] = [Self::Single, Self::Fallback, Self::Mirror];
 
-    /// As in a table.
+    /// As in a table, and as in the configuration of a pool.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Single => "single",
+            Self::Fallback => "fallback",
+            Self::Mirror => "mirror",
         }
     }
 
+    /// Whether there is somebody to stand in.
+    pub(crate) fn is_pool(self) -> bool {
+        self != Self::Single
+    }
+
     fn members(self) -> usize {
-        match self {
-            Self::Single => 1,
-        }
+        if self.is_pool() { 2 } else { 1 }
     }
 }
 
@@ -79,6 +88,16 @@ impl Member {
         Ok(Some(Sha::of(&inflated.map_err(|error| format!("{key} in the bucket: {error}"))?)))
     }
 
+    /// Takes a key of the service away, past the wire and behind the service's back.
+    pub(crate) fn lose(&self, key: &str) {
+        self.store.remove_raw(&format!("{PREFIX}{key}"));
+    }
+
+    /// Puts other bytes under a key of the service, in the same way.
+    pub(crate) fn bring(&self, key: &str) {
+        self.store.put_raw(&format!("{PREFIX}{key}"), b"a stranger's".to_vec(), Headers::default());
+    }
+
     /// Mends the wire and the backend.
     ///
     /// # Errors
@@ -95,6 +114,7 @@ impl Member {
 pub(crate) struct Stage {
     /// In the order of the configuration.
     pub(crate) members: Vec<Member>,
+    mode: Mode,
     server: Server,
 }
 
@@ -112,20 +132,24 @@ impl Stage {
         let members = (0..mode.members()).map(|_| Member::start());
         let members: Vec<Member> = members.collect::<Result<_>>()?;
         let mut launch = context.service(&context.work().join(name), name);
-        launch = match mode {
-            Mode::Single => launch
+        if mode.is_pool() {
+            let file = context.work().join(format!("{name}.toml"));
+            std::fs::write(&file, pool(mode, &members))?;
+            launch = launch.with("STORAGE_CONFIG", file);
+        } else {
+            launch = launch
                 .with("STORAGE_PROVIDER", "s3")
                 .with("STORAGE_ENDPOINT", members[0].wire.endpoint())
                 .with("STORAGE_BUCKET", FakeS3::BUCKET)
                 .with("STORAGE_REGION", FakeS3::REGION)
                 .with("STORAGE_ACCESS_KEY_ID", FakeS3::ACCESS_KEY)
-                .with("STORAGE_SECRET_ACCESS_KEY", FakeS3::SECRET_KEY),
-        };
+                .with("STORAGE_SECRET_ACCESS_KEY", FakeS3::SECRET_KEY);
+        }
         for (name, value) in settings {
             launch = launch.with(name, *value);
         }
         let (server, _) = launch.start_ready(START_LIMIT)?;
-        let stage = Self { members, server };
+        let stage = Self { members, mode, server };
         let examined = poll(START_LIMIT, || stage.is_examined().then_some(()))?;
         examined.ok_or("the service does not find out what its backend can do")?;
         Ok(stage)
@@ -136,9 +160,60 @@ impl Stage {
         &self.members[0]
     }
 
+    /// Whether there is somebody to stand in.
+    pub(crate) fn is_pool(&self) -> bool {
+        self.mode.is_pool()
+    }
+
+    /// Whether each member has everything.
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.mode == Mode::Mirror
+    }
+
     /// Where the service listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// Keys that some member of a pool does not have as it should; none where nobody says so.
+    pub(crate) fn repairs_pending(&self) -> Option<u64> {
+        let answer = Client::new(self.address()).call("GET", "/v1/backends", &[], b"").ok()?;
+        answer.json()["pool"]["repairs_pending"].as_u64()
+    }
+
+    /// Waits until a pool has repaired everything; the time since an instant, none where it has not.
+    ///
+    /// # Errors
+    /// The harness was interrupted.
+    pub(crate) fn drained(&self, since: Instant, limit: Duration) -> Result<Option<Duration>> {
+        if !self.mode.is_pool() {
+            return Ok(Some(Duration::ZERO));
+        }
+        let left = limit.saturating_sub(since.elapsed());
+        poll(left, || (self.repairs_pending() == Some(0)).then(|| since.elapsed()))
+    }
+
+    /// What the buckets of a pool, past every wire, have otherwise than the settled ledgers say: each
+    /// proof is where it belongs, and nowhere else.
+    ///
+    /// # Errors
+    /// What is kept as gzip is none.
+    pub(crate) fn misplaced(&self, ledgers: &[Ledger]) -> Result<Vec<String>> {
+        let mut misplaced = Vec::new();
+        for ledger in ledgers.iter().filter(|_| self.mode.is_pool()) {
+            for (key, value) in ledger.values() {
+                for (number, member) in self.members.iter().enumerate() {
+                    let belongs = number == 0 || self.mode == Mode::Mirror;
+                    let wanted = if belongs { value } else { Value::Absent };
+                    let found = member.holds(key)?.map_or(Value::Absent, Value::Present);
+                    if found != wanted {
+                        misplaced
+                            .push(format!("{key} at member {number}: {found:?}, not {wanted:?}"));
+                    }
+                }
+            }
+        }
+        Ok(misplaced)
     }
 
     /// Before it was examined, an endpoint that may be anybody's is trusted with no condition.
@@ -148,7 +223,23 @@ impl Stage {
             let backends = answer.json()["backends"].clone();
             let native =
                 |backend: &serde_json::Value| backend["capabilities"]["create_only"] == "native";
-            backends.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(native))
+            let members = self.members.len();
+            backends.as_array().is_some_and(|all| all.len() == members && all.iter().all(native))
         })
     }
+}
+
+/// Configuration of a pool, in the order of its members.
+fn pool(mode: Mode, members: &[Member]) -> String {
+    let mut text = format!("[pool]\nmode = \"{}\"\n", mode.name());
+    for (number, member) in members.iter().enumerate() {
+        let (endpoint, bucket, region) = (member.wire.endpoint(), FakeS3::BUCKET, FakeS3::REGION);
+        let (id, secret) = (FakeS3::ACCESS_KEY, FakeS3::SECRET_KEY);
+        text += &format!(
+            "[[backend]]\nname = \"m{number}\"\nprovider = \"s3\"\nendpoint = \"{endpoint}\"\n\
+             bucket = \"{bucket}\"\nregion = \"{region}\"\naccess_key_id = \"{id}\"\n\
+             secret_access_key = \"{secret}\"\n"
+        );
+    }
+    text
 }

@@ -89,12 +89,12 @@ impl Row {
                  within 50 seeds"
             }
             Self::BackendFaults => {
-                "24 backend faults × {single; fallback and mirror with the pool} as specified; 0 \
-                 corrupt bytes accepted"
+                "24 backend faults × {single, fallback, mirror} = 72 cells as specified; 0 corrupt \
+                 bytes accepted"
             }
             Self::DarkBackend => {
-                "backend blackholed: breaker open ≤ 2 s, clean 503 / 504 meanwhile, served again \
-                 ≤ 10 s after it heals, 0 lost"
+                "primary blackholed: 0 client errors in a pool; breaker opens ≤ 2 s; served again and \
+                 repairs drained ≤ 10 s after it heals"
             }
             Self::Memory => {
                 "64 PUTs of 256 MiB at once under a 256 MiB cap: right digests, RSS ≤ 192 MiB \

@@ -12,6 +12,7 @@
 mod cells;
 mod control;
 mod play;
+mod played;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use self::cells::{CELLS, Cell};
-use self::play::Played;
+use self::played::{BOUND, Played};
 use super::{Context, Outcome};
 use crate::remote::Mode;
 use crate::{Failure, Result, interrupt};
@@ -56,7 +57,8 @@ pub(crate) fn run(context: &Context) -> Result<Outcome> {
     let counts = format!(
         "{as_specified} of {} cells as specified ({}); {} calls, {} requests struck, {} \
          acknowledged, {} refused {:?}, {} cut, {} in doubt; {} bodies hashed, {} corrupt bytes \
-         accepted; slowest call {:.1} s (bound {} s), back {:.1} s after the fault at most; {}",
+         accepted; slowest call {:.1} s (bound {} s), back {:.1} s and repaired {:.1} s after the fault \
+         at most; {}",
         cells.len(),
         modes.join(", "),
         sum.calls,
@@ -69,8 +71,9 @@ pub(crate) fn run(context: &Context) -> Result<Outcome> {
         sum.hashed,
         sum.corrupt,
         sum.slowest.as_secs_f32(),
-        play::BOUND.as_secs(),
+        BOUND.as_secs(),
         sum.slowest_recovery.as_secs_f32(),
+        sum.slowest_drain.as_secs_f32(),
         sum.findings,
     );
     Ok(Outcome::judged(&amiss, counts, control.caught, control.told))
@@ -111,9 +114,10 @@ mod tests {
         let names: BTreeSet<&str> = CELLS.iter().map(|cell| cell.name).collect();
         assert_eq!(names.len(), CELLS.len());
         for cell in &CELLS {
-            let column = cell.column(Mode::Single);
-            let all = column.once.iter().chain(column.lasting);
-            assert!(all.clone().count() > 0 && all.clone().all(|(_, seen)| !seen.is_empty()));
+            for column in Mode::ALL.map(|mode| cell.column(mode)) {
+                let all = column.once.iter().chain(column.lasting);
+                assert!(all.clone().count() > 0 && all.clone().all(|(_, seen)| !seen.is_empty()));
+            }
         }
     }
 }

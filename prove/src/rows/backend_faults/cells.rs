@@ -2,7 +2,10 @@
 //!
 //! A cell says it twice: for a fault that strikes a few requests, and for one that lasts. Outcomes
 //! are `done`, `cut` (an answer that was begun and did not end) and refusals, as status and code.
-//! What is not named is a failure of the row. The columns of pools will stand beside `single`.
+//! What is not named is a failure of the row.
+//!
+//! In a pool the fault strikes the first of two members. A `mirror` has no excuse. A `fallback` has one:
+//! what only the struck member has cannot be read, which is `503`, and a large proof may be cut.
 
 use std::time::Duration;
 
@@ -19,6 +22,8 @@ pub(super) struct Cell {
     /// Requests that a lasting fault strikes, by S3's name or HTTP's; none: every request.
     pub(super) only: Option<&'static str>,
     single: Column,
+    fallback: Column,
+    mirror: Column,
 }
 
 /// What breaks.
@@ -32,15 +37,27 @@ pub(super) enum Fault {
     Unreachable,
 }
 
+/// What calls may end in, by what they ask for.
+type Expected = &'static [(Ask, &'static [&'static str])];
+
 /// What is to be seen with members that stand together in one way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     /// While a few requests are struck, by what they ask for.
-    pub(super) once: &'static [(Ask, &'static [&'static str])],
+    pub(super) once: Expected,
     /// While all are.
-    pub(super) lasting: &'static [(Ask, &'static [&'static str])],
+    pub(super) lasting: Expected,
     /// What became of writes and deletes that ended in doubt while the fault lasted.
     pub(super) doubts: Doubts,
+    /// Whether requests of the kind that the fault strikes are sent at all.
+    pub(super) is_met: bool,
+}
+
+impl Column {
+    const fn of_pool(once: Expected, lasting: Expected) -> Self {
+        // What a pool knows of a change in doubt is in its records.
+        Self { once, lasting, doubts: Doubts::Either, is_met: true }
+    }
 }
 
 /// What the bucket shows of changes that nobody knew the outcome of.
@@ -63,6 +80,8 @@ impl Cell {
     pub(super) fn column(&self, mode: Mode) -> &Column {
         match mode {
             Mode::Single => &self.single,
+            Mode::Fallback => &self.fallback,
+            Mode::Mirror => &self.mirror,
         }
     }
 }
@@ -89,58 +108,92 @@ const SILENT_OR_CUT: &[&str] = &["504 BACKEND_TIMEOUT", "503 UNAVAILABLE", CUT];
 
 use Ask::{Copy, Delete, Read, Write};
 
-const ALL_OK: &[(Ask, &[&str])] = &[(Write, OK), (Read, OK), (Delete, OK)];
-const READS_BREAK: &[(Ask, &[&str])] = &[(Write, OK), (Read, DONE_OR_BROKEN), (Delete, OK)];
-const READS_STALL: &[(Ask, &[&str])] = &[(Write, OK), (Read, DONE_OR_STALLED), (Delete, OK)];
-const ALL_FAIL: &[(Ask, &[&str])] = &[(Write, FAILS), (Read, FAILS), (Delete, FAILS)];
-const ALL_SILENT: &[(Ask, &[&str])] = &[(Write, SILENT), (Read, SILENT), (Delete, SILENT)];
-const ALL_SLOW: &[(Ask, &[&str])] = &[(Write, SLOW), (Read, SLOW), (Delete, SLOW)];
-const ALL_DENIED: &[(Ask, &[&str])] = &[(Write, DENIED), (Read, DENIED), (Delete, DENIED)];
-const TRICKLE: &[(Ask, &[&str])] = &[(Write, SILENT), (Read, SILENT_OR_CUT), (Delete, SILENT)];
+const ALL_OK: Expected = &[(Write, OK), (Read, OK), (Delete, OK)];
+const READS_BREAK: Expected = &[(Write, OK), (Read, DONE_OR_BROKEN), (Delete, OK)];
+const READS_STALL: Expected = &[(Write, OK), (Read, DONE_OR_STALLED), (Delete, OK)];
+const ALL_FAIL: Expected = &[(Write, FAILS), (Read, FAILS), (Delete, FAILS)];
+const ALL_SILENT: Expected = &[(Write, SILENT), (Read, SILENT), (Delete, SILENT)];
+const ALL_SLOW: Expected = &[(Write, SLOW), (Read, SLOW), (Delete, SLOW)];
+const ALL_DENIED: Expected = &[(Write, DENIED), (Read, DENIED), (Delete, DENIED)];
+const TRICKLE: Expected = &[(Write, SILENT), (Read, SILENT_OR_CUT), (Delete, SILENT)];
+
+/// What only the struck member of a fallback has.
+const AT_HOME: &[&str] = &[DONE, "503 UNAVAILABLE"];
+/// The same of answers that begin and do not end.
+const CUT_AT_HOME: &[&str] = &[DONE, "503 UNAVAILABLE", CUT];
+const DAMAGED_AT_HOME: &[&str] = &["502 CORRUPT", CUT];
+
+/// The second member of a fallback takes what the first does not.
+const STANDS_IN: Expected = &[(Write, OK), (Read, AT_HOME), (Delete, OK)];
+const STANDS_IN_BUT_CUT: Expected = &[(Write, OK), (Read, CUT_AT_HOME), (Delete, OK)];
 
 /// Into the body of every proof: the smallest is longer.
 const WITHIN: u64 = 1000;
 
+const fn cell(
+    name: &'static str,
+    fault: Fault,
+    once: Expected,
+    lasting: Expected,
+    doubts: Doubts,
+) -> Cell {
+    let single = Column { once, lasting, doubts, is_met: true };
+    let fallback = Column::of_pool(once, STANDS_IN);
+    let mirror = Column::of_pool(ALL_OK, ALL_OK);
+    Cell { name, fault, only: None, single, fallback, mirror }
+}
+
 const fn wire(
     name: &'static str,
     effect: WireEffect,
-    once: &'static [(Ask, &'static [&'static str])],
-    lasting: &'static [(Ask, &'static [&'static str])],
+    once: Expected,
+    lasting: Expected,
     doubts: Doubts,
 ) -> Cell {
-    let single = Column { once, lasting, doubts };
-    Cell { name, fault: Fault::Wire(effect), only: None, single }
+    cell(name, Fault::Wire(effect), once, lasting, doubts)
 }
 
 const fn store(
     name: &'static str,
     effect: fn() -> Effect,
-    once: &'static [(Ask, &'static [&'static str])],
-    lasting: &'static [(Ask, &'static [&'static str])],
+    once: Expected,
+    lasting: Expected,
     doubts: Doubts,
 ) -> Cell {
-    let single = Column { once, lasting, doubts };
-    Cell { name, fault: Fault::Store(effect), only: None, single }
+    cell(name, Fault::Store(effect), once, lasting, doubts)
 }
 
 impl Cell {
     const fn only(self, requests: &'static str) -> Self {
         Self { only: Some(requests), ..self }
     }
+
+    /// What is to be seen of a fallback, where it is not the usual.
+    const fn fallback(self, once: Expected, lasting: Expected) -> Self {
+        Self { fallback: Column::of_pool(once, lasting), ..self }
+    }
+
+    /// The same of a mirror.
+    const fn mirror(self, once: Expected, lasting: Expected) -> Self {
+        Self { mirror: Column::of_pool(once, lasting), ..self }
+    }
+
+    /// A pool sends no such request: its calls end well because of that.
+    const fn unmet_by_pools(self, lasting: Expected) -> Self {
+        let column = Column { is_met: false, ..Column::of_pool(&[], lasting) };
+        Self { fallback: column, mirror: column, ..self }
+    }
 }
 
 /// The faults. Those first that take the longest, because calls hang.
 pub(super) const CELLS: [Cell; 24] = [
     wire("blackhole", WireEffect::Swallow, ALL_OK, ALL_SILENT, Doubts::Undone),
-    wire("slow drip", WireEffect::Drip(WITHIN), READS_STALL, TRICKLE, Doubts::Done),
-    wire("stall", WireEffect::Stall(WITHIN), READS_STALL, TRICKLE, Doubts::Done),
-    Cell {
-        name: "connect blackhole",
-        fault: Fault::Unreachable,
-        only: None,
-        // What the wire held back arrives when it is lit: also after its sender has given it up.
-        single: Column { once: ALL_OK, lasting: ALL_SILENT, doubts: Doubts::Either },
-    },
+    wire("slow drip", WireEffect::Drip(WITHIN), READS_STALL, TRICKLE, Doubts::Done)
+        .fallback(READS_STALL, STANDS_IN_BUT_CUT),
+    wire("stall", WireEffect::Stall(WITHIN), READS_STALL, TRICKLE, Doubts::Done)
+        .fallback(READS_STALL, STANDS_IN_BUT_CUT),
+    // What the wire held back arrives when it is lit: also after its sender has given it up.
+    cell("connect blackhole", Fault::Unreachable, ALL_OK, ALL_SILENT, Doubts::Either),
     // Nothing of the request arrives.
     wire("reset", WireEffect::Reset, ALL_OK, ALL_FAIL, Doubts::Undone),
     wire("fin", WireEffect::Close, ALL_OK, ALL_FAIL, Doubts::Undone),
@@ -159,7 +212,8 @@ pub(super) const CELLS: [Cell; 24] = [
         &[(Write, OK)],
         &[(Write, FAILS), (Read, FLAKY), (Delete, FLAKY)],
         Doubts::Undone,
-    ),
+    )
+    .mirror(&[(Write, OK)], ALL_OK),
     // The request arrives, and its answer does not, or not as it was.
     wire("lost answer", WireEffect::LoseAnswer, ALL_OK, ALL_FAIL, Doubts::Done),
     wire("garbled answer", WireEffect::Garble, ALL_OK, ALL_FAIL, Doubts::Done),
@@ -170,7 +224,8 @@ pub(super) const CELLS: [Cell; 24] = [
         READS_BREAK,
         &[(Write, FAILS), (Read, FAILS_OR_CUT), (Delete, FAILS)],
         Doubts::Done,
-    ),
+    )
+    .fallback(READS_BREAK, STANDS_IN_BUT_CUT),
     wire(
         "bit flip",
         WireEffect::Flip(WITHIN),
@@ -178,6 +233,8 @@ pub(super) const CELLS: [Cell; 24] = [
         &[(Write, OK), (Read, DAMAGED), (Delete, OK)],
         Doubts::Done,
     )
+    .fallback(&[(Read, DAMAGED_AT_HOME)], &[(Write, OK), (Read, DAMAGED_AT_HOME), (Delete, OK)])
+    .mirror(&[(Read, OK)], ALL_OK)
     .only("GET"),
     wire(
         "wrong length",
@@ -186,13 +243,16 @@ pub(super) const CELLS: [Cell; 24] = [
         &[(Write, FLAKY), (Read, FAILS_OR_CUT), (Delete, FLAKY)],
         Doubts::Done,
     )
+    .fallback(&[(Read, DONE_OR_BROKEN)], STANDS_IN_BUT_CUT)
+    .mirror(&[(Read, OK)], ALL_OK)
     .only("GET"),
     // The backend answers, and badly.
     store("503 SlowDown", Effect::slow_down, ALL_OK, ALL_SLOW, Doubts::Undone),
     store("429", Effect::too_many_requests, ALL_OK, ALL_SLOW, Doubts::Undone),
     store("500", Effect::internal_error, ALL_OK, ALL_FAIL, Doubts::Undone),
     store("500 after commit", || Effect::InternalErrorAfter, ALL_OK, ALL_FAIL, Doubts::Done),
-    store("403", Effect::access_denied, ALL_DENIED, ALL_DENIED, Doubts::Undone),
+    store("403", Effect::access_denied, ALL_DENIED, ALL_DENIED, Doubts::Undone)
+        .fallback(&[(Write, OK), (Read, SLOW), (Delete, OK)], STANDS_IN),
     store(
         "403 quota is reached",
         Effect::quota_reached,
@@ -200,6 +260,8 @@ pub(super) const CELLS: [Cell; 24] = [
         &[(Write, FULL), (Read, OK), (Delete, OK)],
         Doubts::Undone,
     )
+    .fallback(&[(Write, OK)], ALL_OK)
+    .mirror(&[(Write, OK)], ALL_OK)
     .only("PutObject"),
     store(
         "409 conflict",
@@ -208,6 +270,9 @@ pub(super) const CELLS: [Cell; 24] = [
         &[(Write, CONTENDED), (Read, OK), (Delete, OK)],
         Doubts::Undone,
     )
+    // Another write of the key may come first: no other member can know.
+    .fallback(&[(Write, OK)], &[(Write, CONTENDED), (Read, OK), (Delete, OK)])
+    .mirror(&[(Write, OK)], &[(Write, CONTENDED), (Read, OK), (Delete, OK)])
     .only("PutObject"),
     store(
         "200 with an error",
@@ -217,6 +282,8 @@ pub(super) const CELLS: [Cell; 24] = [
         &[(Copy, FLAKY), (Read, FLAKY)],
         Doubts::Done,
     )
+    // A copy on a pool passes through the service: no member is asked for one.
+    .unmet_by_pools(&[(Copy, OK), (Read, OK)])
     .only("CopyObject"),
     store(
         "200 without ETag",
@@ -225,5 +292,7 @@ pub(super) const CELLS: [Cell; 24] = [
         &[(Write, FLAKY), (Read, FLAKY), (Delete, FLAKY)],
         Doubts::Done,
     )
+    .fallback(&[(Write, OK)], STANDS_IN)
+    .mirror(&[(Write, OK)], ALL_OK)
     .only("PutObject"),
 ];

@@ -11,7 +11,8 @@ use fastrand::Rng;
 
 use super::super::Context;
 use super::cells::{Cell, Fault};
-use super::play::{Played, stock_up};
+use super::play::stock_up;
+use super::played::Played;
 use crate::Result;
 use crate::caller::{CORRUPT, Caller};
 use crate::client::{Client, Sha};

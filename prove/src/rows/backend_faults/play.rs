@@ -1,24 +1,21 @@
 //! One cell: its fault under load, a few times and then lasting, and what is left of it.
 
-use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fake_s3::{Darkness, Fault as StoreFault, WireFault};
+use fake_s3::{Darkness, Fault as StoreFault, WireEffect, WireFault};
 
 use super::super::Context;
 use super::cells::{Cell, Column, Doubts, Fault};
+use super::played::{BOUND, FEW, Few, Played, struck};
 use crate::Result;
-use crate::caller::{Ask, CORRUPT, CUT, Caller, DONE, Kind, Told};
+use crate::caller::{Ask, Caller, DONE, Kind, Told};
 use crate::client::Client;
 use crate::interrupt::poll;
-use crate::journal::{Findings, Ledger, Value};
+use crate::journal::{Ledger, Value};
 use crate::remote::{Mode, PROOFS, Stage};
 use crate::verify::{Scope, verify};
 
-/// Longest that a call may take: 4 attempts of 3 s, a second more for the largest body, up to 3
-/// looks of 2 s behind each that is in doubt, and what is slept in between.
-pub(super) const BOUND: Duration = Duration::from_secs(40);
 /// Longest until requests succeed again.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(10);
 /// Short attempts, because the default of 30 s would only make the row longer; and patience with
@@ -28,108 +25,12 @@ const SETTINGS: [(&str, &str); 3] = [
     ("STORAGE_DARK_AFTER", "2400"),
     ("STORAGE_PROBE_INTERVAL", "1000"),
 ];
-/// Requests struck by a fault that does not last: fewer in a row than open a breaker, and so few of
-/// all that the service's budget for further tries, a tenth of its calls, suffices.
-const FEW: usize = 3;
 /// How long a wire is out as a whole where it is so for a moment.
 const MOMENT: Duration = Duration::from_millis(300);
-
-/// What came of cells.
-#[derive(Debug, Default)]
-pub(super) struct Played {
-    pub(super) amiss: Vec<String>,
-    pub(super) calls: u64,
-    pub(super) struck: u64,
-    pub(super) acknowledged: u64,
-    pub(super) refusals: BTreeMap<String, u64>,
-    pub(super) cut: u64,
-    pub(super) doubts: u64,
-    pub(super) hashed: u64,
-    pub(super) corrupt: u64,
-    pub(super) slowest: Duration,
-    pub(super) slowest_recovery: Duration,
-    pub(super) findings: Findings,
-}
-
-impl Played {
-    pub(super) fn add(&mut self, other: Self) {
-        self.calls += other.calls;
-        self.struck += other.struck;
-        self.acknowledged += other.acknowledged;
-        for (refusal, count) in other.refusals {
-            *self.refusals.entry(refusal).or_default() += count;
-        }
-        self.cut += other.cut;
-        self.doubts += other.doubts;
-        self.hashed += other.hashed;
-        self.corrupt += other.corrupt;
-        self.slowest = self.slowest.max(other.slowest);
-        self.slowest_recovery = self.slowest_recovery.max(other.slowest_recovery);
-        self.findings.merge(other.findings);
-    }
-
-    /// Counts calls, and notes those that ended in a way that is not among the expected.
-    pub(super) fn judge(&mut self, when: &str, told: &[Told], expected: &[(Ask, &[&str])]) {
-        let mut unexpected: BTreeMap<String, u64> = BTreeMap::new();
-        for call in told {
-            self.count(call);
-            let allowed = expected.iter().find(|(ask, _)| *ask == call.ask);
-            let allowed = allowed.map_or(&[DONE][..], |(_, allowed)| allowed);
-            if !allowed.contains(&call.outcome.as_str()) {
-                let text = format!("{when} a {:?} ended in {}", call.ask, call.outcome);
-                *unexpected.entry(text).or_default() += 1;
-            }
-            if !call.is_clean {
-                let text = format!("{when} {} is no problem with Retry-After", call.outcome);
-                *unexpected.entry(text).or_default() += 1;
-            }
-            if call.took > BOUND {
-                let text = format!("{when} a {:?} took longer than its bound", call.ask);
-                *unexpected.entry(text).or_default() += 1;
-            }
-        }
-        self.amiss.extend(unexpected.into_iter().map(|(text, times)| format!("{text} ({times}×)")));
-    }
-
-    /// The same of calls of which a few were struck: no more may be refused, and exactly those where
-    /// the table knows no success.
-    fn judge_few(
-        &mut self,
-        stage: &Stage,
-        cell: &Cell,
-        ask: Ask,
-        seen: &[&str],
-        few: &Few,
-    ) -> Result<()> {
-        let expected: Vec<&str> = seen.iter().copied().chain([DONE]).collect();
-        self.judge("while a few are struck", &few.told, &[(ask, &expected)]);
-        self.struck += struck(cell, few.by_wire, FEW as u64);
-        let member = stage.struck();
-        if member.wire.pending_faults() + member.store.pending_faults() > 0 {
-            self.amiss.push(format!("the fault was not met by every {ask:?}"));
-            member.heal()?;
-        }
-        let refused = few.told.iter().filter(|call| call.outcome != DONE).count();
-        let exactly = !seen.contains(&DONE);
-        if refused > FEW || (exactly && refused != FEW) {
-            let told = format!("{FEW} of them were struck, and {refused} callers were told");
-            self.amiss.push(format!("{ask:?}: {told}"));
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, call: &Told) {
-        self.calls += 1;
-        self.slowest = self.slowest.max(call.took);
-        self.hashed += u64::from(call.hashed);
-        match call.outcome.as_str() {
-            DONE => self.acknowledged += u64::from(call.ask != Ask::Read),
-            CUT => self.cut += 1,
-            CORRUPT => self.corrupt += 1,
-            other => *self.refusals.entry(other.to_owned()).or_default() += 1,
-        }
-    }
-}
+/// Longest until a pool has nothing to repair any more.
+const DRAINS_WITHIN: Duration = Duration::from_secs(20);
+/// A mirror reads from its fastest member: the one that is not struck is held back by so much.
+const HELD_BACK: Duration = Duration::from_millis(15);
 
 /// Plays a cell.
 ///
@@ -142,6 +43,10 @@ pub(super) fn play(context: &Context, name: &str, mode: Mode, cell: &Cell) -> Re
     let mut ledgers: Vec<Ledger> = (0..callers).map(Ledger::new).collect();
     let mut played = Played::default();
     let seed = context.seed() ^ 6;
+    if stage.is_mirror() {
+        let slow = WireFault::new(WireEffect::Delay(HELD_BACK)).on("GET").times(usize::MAX);
+        stage.members[1].wire.fault(slow);
+    }
 
     let stock = stock_up(&stage, &mut ledgers, seed)?;
     played.judge("before the fault", &stock, &[]);
@@ -157,6 +62,7 @@ pub(super) fn play(context: &Context, name: &str, mode: Mode, cell: &Cell) -> Re
     recover(&stage, &mut played)?;
     look_up_doubts(&stage, column.doubts, &ledgers, &mut played)?;
     played.findings.merge(verify(stage.address(), &mut ledgers, Scope::Uncounted)?);
+    compare_members(&stage, &ledgers, &mut played)?;
     if played.findings.total() > 0 {
         let examples = played.findings.examples().join("; ");
         played.amiss.push(format!("broken promises: {examples}"));
@@ -172,12 +78,6 @@ pub(super) fn stock_up(stage: &Stage, ledgers: &mut [Ledger], seed: u64) -> Resu
     at_once(stage, ledgers, seed ^ 0xabc, |caller| {
         (0..2).flat_map(|_| Kind::ALL).map(|kind| caller.write(kind)).collect()
     })
-}
-
-/// What was told while a few requests were to be struck, and how many the wire struck.
-struct Few {
-    told: Vec<Told>,
-    by_wire: u64,
 }
 
 /// Lets the fault strike a few requests of one kind, under calls of that kind: so many times each
@@ -274,8 +174,8 @@ fn strike_all(
         None => member.store.requests().since(&requests).total(),
     };
     let struck = struck(cell, member.wire.struck() - before, came);
-    if struck == 0 {
-        played.amiss.push("the lasting fault struck nothing".to_owned());
+    if (struck > 0) != column.is_met {
+        played.amiss.push(format!("the lasting fault struck {struck} requests"));
     }
     played.struck += struck;
     played.judge("while it lasts", &told, column.lasting);
@@ -294,6 +194,13 @@ fn recover(stage: &Stage, played: &mut Played) -> Result<()> {
     played.slowest_recovery = played.slowest_recovery.max(began.elapsed());
     if back.is_none() {
         played.amiss.push(format!("not back {} s after the fault", RECOVERS_WITHIN.as_secs()));
+    }
+    match stage.drained(began, DRAINS_WITHIN)? {
+        Some(time) => played.slowest_drain = played.slowest_drain.max(time),
+        None => {
+            let (left, seconds) = (stage.repairs_pending(), DRAINS_WITHIN.as_secs());
+            played.amiss.push(format!("{left:?} repairs are left {seconds} s after the fault"));
+        }
     }
     // What is in doubt must not be among what the listing shows and no journal knows.
     let doubtful: Vec<String> = ledger.keys(false);
@@ -328,6 +235,15 @@ fn look_up_doubts(
     Ok(())
 }
 
+/// Each member of a pool has what belongs there, and nothing else.
+fn compare_members(stage: &Stage, ledgers: &[Ledger], played: &mut Played) -> Result<()> {
+    let misplaced = stage.misplaced(ledgers)?;
+    if let Some(first) = misplaced.first() {
+        played.amiss.push(format!("{} copies are not as they should: {first}", misplaced.len()));
+    }
+    Ok(())
+}
+
 /// Runs one thread for each ledger.
 fn at_once(
     stage: &Stage,
@@ -353,16 +269,6 @@ fn at_once(
         }
         Ok(told)
     })
-}
-
-/// The wire counts what it strikes; the store strikes what comes.
-fn struck(cell: &Cell, by_wire: u64, by_store: u64) -> u64 {
-    match cell.fault {
-        Fault::Wire(_) => by_wire,
-        Fault::Store(_) => by_store,
-        // As a whole.
-        Fault::Unreachable => 1,
-    }
 }
 
 fn method(ask: Ask) -> &'static str {

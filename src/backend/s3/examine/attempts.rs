@@ -14,8 +14,8 @@ use aws_sdk_s3::types::{
 };
 use bytes::Bytes;
 
-use super::super::conditions::conditions;
 use super::super::client::HashedAnew;
+use super::super::conditions::conditions;
 use super::super::error::{Effect, chain, translate};
 use super::{Examination, Verdict};
 use crate::model::{Digest, ListRequest, PutMode, StoreError};
