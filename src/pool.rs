@@ -12,6 +12,7 @@
 //! a key are ordered by the version that each carries, never by a wall clock. docs/POOL.md says what
 //! is promised with one replica, with several, and on members without conditional writes.
 
+mod aside;
 mod begin;
 mod body;
 mod clock;
@@ -29,6 +30,7 @@ mod list;
 mod marks;
 mod member;
 mod parts;
+mod pending;
 mod policy;
 mod read;
 mod reconcile;

@@ -161,6 +161,7 @@ pub fn pool_view(pool: Arc<Pool>) -> PoolView {
             figures: PoolFigures {
                 members: members.collect(),
                 oldest_repair: status.oldest_repair.unwrap_or_default(),
+                divergent: status.divergent,
                 conflicts: status.conflicts,
                 quarantined: status.quarantined,
                 hedges_sent: status.hedges_sent,

@@ -204,6 +204,10 @@ impl Backend for S3 {
         self.duplicate(source, destination, mode).await
     }
 
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        self.copy_as_it_is(source, aside).await
+    }
+
     async fn rename(
         &self,
         source: &ObjectKey,

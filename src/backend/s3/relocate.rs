@@ -282,6 +282,23 @@ impl S3 {
         Ok(Stored { meta, replaced })
     }
 
+    /// Copies whatever is there, also where what is said of it cannot be read.
+    pub(super) async fn copy_as_it_is(
+        &self,
+        source: &ObjectKey,
+        aside: &ObjectKey,
+    ) -> Result<(), StoreError> {
+        let path = format!("{}/{source}", self.bucket());
+        let request = (self.shared.clients.transfers)
+            .copy_object()
+            .bucket(self.bucket())
+            .key(aside.as_str())
+            .copy_source(utf8_percent_encode(&path, SOURCE).to_string())
+            .metadata_directive(MetadataDirective::Copy);
+        let sent = Box::pin(request.send());
+        self.in_time(allowance(MOST_BYTES), Effect::Write, sent).await.map(drop)
+    }
+
     /// 412 says neither whether source or destination was meant.
     async fn of_copy(&self, before: &ObjectMeta, mode: &PutMode, error: StoreError) -> StoreError {
         match error.kind() {
