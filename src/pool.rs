@@ -9,8 +9,9 @@
 //! ```
 //! A pool is a [`Backend`] over backends; nobody above knows how many there are. What must survive a
 //! crash is kept in the members, so that replicas need no disk and any of them can finish. Copies of
-//! a key are ordered by the version that each carries, never by a wall clock. docs/POOL.md says what
-//! is promised with one replica, with several, and on members without conditional writes.
+//! a key are ordered by the version that each carries, never by a wall clock. ARCHITECTURE.md says
+//! what is promised with one replica, with several, and on members without conditional writes,
+//! docs/POOL.md how it is done and where it ends.
 
 mod aside;
 mod begin;

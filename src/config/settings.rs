@@ -100,6 +100,8 @@ settings! {
         "how several backends work together: `fallback` or `mirror`; else `fallback`";
     POOL_MIN_COPIES = "STORAGE_POOL_MIN_COPIES", Some("pool.min_copies"), None, Text,
         "copies before a `mirror` acknowledges a write; else one less than its backends, but 1";
+    POOL_HEDGE = "STORAGE_POOL_HEDGE_PERCENT", Some("pool.hedge_percent"), None, Text,
+        "reads of a `mirror`, in percent, that may ask a second backend when one is slow; else 5";
     DATA_DIR = "STORAGE_DATA_DIR", Some("storage.data_dir"), Some("./data"), Text,
         "folder of the embedded store and of temporary files, made where it is missing";
     KEY_PREFIX = "STORAGE_KEY_PREFIX", Some("storage.key_prefix"), Some("proofs/"), Text,

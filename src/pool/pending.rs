@@ -31,8 +31,9 @@ impl Parts {
             let Some(winner) = picture.winner().map(version_of) else {
                 return Err(self.miss_pending(&picture, key));
             };
-            let holders = picture.resolved.holders.iter();
-            for &place in holders.filter(|place| !self.errands.is_suspect(key, **place)) {
+            let mut holders = picture.resolved.holders.clone();
+            holders.sort_by_key(|&place| self.errands.is_suspect(key, place));
+            for place in holders {
                 match ask(place).await {
                     Ok(found) if version_of(found.meta()) == winner => return Ok((place, found)),
                     // Another write came in between.

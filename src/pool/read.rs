@@ -136,15 +136,14 @@ impl Parts {
         let is_racing = self.racing.contains(key);
         let mut misses = Misses::default();
         let mut order = self.reading_order(is_racing);
-        order.retain(|&place| {
-            let is_suspect = self.errands.is_suspect(key, place);
-            if is_suspect {
-                misses.corrupt = Some(self.wrong_bytes(place));
-            }
-            !is_suspect
-        });
+        // Wrong bytes once seen may have been the wire's: where nobody else has it, they are read again.
+        order.sort_by_key(|&place| self.errands.is_suspect(key, place));
         let mut first = 0;
-        if !is_racing && self.policy.mode == PoolMode::Mirror && order.len() > 1 {
+        let may_hedge = !is_racing
+            && self.policy.mode == PoolMode::Mirror
+            && order.len() > 1
+            && !self.errands.is_suspect(key, order[1]);
+        if may_hedge {
             let (place, result) = self.hedged(&order, &ask).await;
             match self.judge(key, place, result, &mut misses)? {
                 Some(found) => return self.settled_only(key, place, found, ask).await,

@@ -235,8 +235,9 @@ fn what_could_not_be_tried_is_tried_again() {
     server.fault(ails());
     let output = doctor(&reaching(&server), &["--json"]);
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(document["conclusive"], false);
-    assert_eq!(document["capabilities"]["encryption_kms"], "no");
+    let report = &document["backends"][0]["report"];
+    assert_eq!(report["conclusive"], false, "{document}");
+    assert_eq!(report["capabilities"]["encryption_kms"], "no", "{document}");
     server.fault(ails());
     let service = Service::start(&reaching(&server));
     service.until("/v1/backends", |said| {
