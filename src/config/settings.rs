@@ -141,7 +141,7 @@ settings! {
     SECRET_ACCESS_KEY = "STORAGE_SECRET_ACCESS_KEY", Some("storage.secret_access_key"), None,
         Secret, "its secret";
     ENCRYPTION = "STORAGE_ENCRYPTION", Some("storage.encryption"), Some("none"), Text,
-        "of proofs that ask for none: `none`, `AES256` or `aws:kms`";
+        "of proofs that ask for none: `none`, `AES256` or `aws:kms`; not where `local` takes writes";
     KMS_KEY_ID = "STORAGE_KMS_KEY_ID", Some("storage.kms_key_id"), None, Text,
         "key for `aws:kms`; else the account's own";
     MAX_IN_FLIGHT = "STORAGE_MAX_IN_FLIGHT", Some("storage.max_in_flight"), Some("256"), Text,
