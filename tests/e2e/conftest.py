@@ -60,6 +60,14 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             yield examined(Place("moto", bucket, running, {"tags", "encryption", "versions"}))
 
 
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Cluster]]:
+    """Two Garage servers that know nothing of each other, for the tests of one file, which stop and start them."""
+    folder = tmp_path_factory.mktemp("stores")
+    with Cluster(folder / "first", 1) as first, Cluster(folder / "second", 1) as second:
+        yield first, second
+
+
 @pytest.fixture(params=["garage", "moto"])
 def place(request: pytest.FixtureRequest) -> Place:
     """Each of the S3 servers in turn."""

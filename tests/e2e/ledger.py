@@ -59,6 +59,18 @@ class Ledger:
         """Keys that something is known of."""
         return len(self._promised)
 
+    @property
+    def kept(self) -> set[str]:
+        """Keys that must be there, unless they are in doubt."""
+        with self._lock:
+            return {key for key, promised in self._promised.items() if promised is not None}
+
+    @property
+    def doubted(self) -> set[str]:
+        """Keys of which it is not certain what is right."""
+        with self._lock:
+            return set(self._maybe)
+
     def check(self, read: Read, readers: int = 1) -> Findings:
         """Reads every key back, with so many threads."""
         findings = Findings()

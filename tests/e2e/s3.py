@@ -30,6 +30,21 @@ class Bucket:
             config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
         )
 
+    def names(self, prefix: str) -> set[str]:
+        """Of all objects below it."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        return {item["Key"] for page in pages for item in page.get("Contents", [])}
+
+    def taken(self, name: str) -> dict[str, Any]:
+        """An object as `put` puts it back: its bytes, and what is kept beside them."""
+        found = self.client().get_object(Bucket=self.name, Key=name)
+        beside = ("Metadata", "ContentType", "ContentEncoding", "CacheControl")
+        return {"Body": found["Body"].read()} | {field: found[field] for field in beside if field in found}
+
+    def put(self, name: str, taken: dict[str, Any]) -> None:
+        """Past every service."""
+        self.client().put_object(Bucket=self.name, Key=name, **taken)
+
     def settings(self) -> dict[str, str]:
         """For a service that keeps its proofs here."""
         return {

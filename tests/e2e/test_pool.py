@@ -2,212 +2,168 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 import signal
-import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-import requests
 
+from faultproxy import FaultProxy
 from garage import Cluster
-from ledger import Findings, Ledger
+from ledger import Ledger
+from load import CLIENTS, READERS, Load, Readers, calls, failures, methods
 from places import poll
+from pools import Pool, check_twice, complete, settled, shown
 from s3 import Bucket
-from service import Service, binary
-from test_cluster import CLIENTS, READERS, Load, Readers
+from sabotage import sabotage
+from signing import manifests
 
 PROOFS = 2_400
 
 Stores = tuple[Cluster, Cluster]
 
 
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
-    folder = tmp_path_factory.mktemp("stores")
-    with ExitStack() as stack:
-        first = stack.enter_context(Cluster(folder / "first", 1))
-        yield first, stack.enter_context(Cluster(folder / "second", 1))
+@dataclass(frozen=True)
+class Outage:
+    """How the first store goes away and returns, and the way to it."""
+
+    what: str
+    begin: Callable[[], None]
+    end: Callable[[], None]
+    bucket: Bucket
 
 
-def member(name: str, bucket: Bucket) -> str:
-    return f"""
-[[backend]]
-name = "{name}"
-provider = "s3"
-endpoint = "{bucket.endpoint}"
-region = "{bucket.region}"
-bucket = "{bucket.name}"
-access_key_id = "{bucket.key_id}"
-secret_access_key = "{bucket.secret}"
-timeout = 8000
-"""
+@pytest.fixture(params=["killed", "dark silent", "dark unreachable"])
+def outage(request: pytest.FixtureRequest, stores: Stores) -> Iterator[Outage]:
+    """Its process is killed; or it is well, and the wire takes connections and lets nothing through until
+    the end, when also requests arrive that were given up long ago; or not even those.
+    """
+    bucket, node = stores[0].bucket, stores[0].nodes[0]
+    if request.param == "killed":
+        yield Outage("killed and started again", node.kill, node.start, bucket)
+        return
+    with FaultProxy(node.s3_port) as wire:
+        yield Outage(
+            f"behind a wire that goes {request.param}",
+            lambda: wire.tell(request.param),
+            lambda: wire.tell("light"),
+            replace(bucket, endpoint=wire.endpoint),
+        )
 
 
-def pool(folder: Path, mode: str, stores: Stores) -> Service:
-    """A service over both; its prefix is the mode and the folder, so that tests do not meet."""
-    config = folder / "pool.toml"
-    members = member("first", stores[0].bucket) + member("second", stores[1].bucket)
-    config.write_text(f'[pool]\nmode = "{mode}"\n{members}', encoding="utf-8")
-    return Service(folder, {"STORAGE_CONFIG": str(config), "STORAGE_KEY_PREFIX": prefix(folder)})
-
-
-def prefix(folder: Path) -> str:
-    return f"{folder.name}/"
-
-
-def names(store: Cluster, folder: Path) -> set[str]:
-    """Proofs that a store itself has."""
-    pages = store.bucket.client().get_paginator("list_objects_v2")
-    found = pages.paginate(Bucket=store.bucket.name, Prefix=prefix(folder))
-    return {item["Key"] for page in found for item in page.get("Contents", [])}
-
-
-def shown(service: Service) -> dict[str, object]:
-    """The pool of `/v1/backends`."""
-    state = requests.get(f"{service.url}/v1/backends", timeout=30).json()
-    assert isinstance(state["pool"], dict)
-    return state["pool"] | {one["name"]: one for one in state["backends"]}
-
-
-def settled(service: Service) -> bool:
-    """Whether nothing waits, and both stores are known to be well again."""
-    state = shown(service)
-    are_well = all(state[name]["status"] == "ok" for name in ("first", "second"))  # type: ignore[index]
-    return are_well and state["repairs_pending"] == 0
-
-
-def complete(service: Service) -> bool:
-    """Whether the members were compared when the service was new."""
-    return shown(service)["first"]["complete"] is True  # type: ignore[index]
-
-
-def failures(statuses: Counter[str]) -> dict[str, int]:
-    fine = ("PUT 201", "GET 200", "DELETE 204")
-    return {answer: count for answer, count in statuses.items() if answer not in fine}
-
-
-def test_fallback_a_store_is_killed_and_started_again(
-    stores: Stores, tmp_path: Path, figures: Callable[[str], None]
+def test_fallback_a_store_goes_away_and_returns(
+    stores: Stores, outage: Outage, tmp_path: Path, figures: Callable[[str], None]
 ) -> None:
-    ledger, node = Ledger(), stores[0].nodes[0]
-    with pool(tmp_path, "fallback", stores) as service:
+    ledger, second = Ledger(), stores[1].bucket
+    pool = Pool(tmp_path, "fallback", (outage.bucket, second))
+    with pool.replica() as service:
         poll(lambda: complete(service))
-        load = Load(service, ledger, PROOFS)
+        load = Load(service, ledger, PROOFS, manifests())
         load.wait_for(PROOFS // 3)
-        node.kill()
+        outage.begin()
+        load.stage = 1
         load.wait_for(2 * PROOFS // 3)
-        state = shown(service)
-        assert state["repairs_pending"], "nothing was taken over"
-        node.start()
+        waiting = shown(service)["repairs_pending"]
+        assert waiting, "nothing was taken over"
+        load.stage = 2
+        outage.end()
         statuses = load.finish()
-        # Stored at home, and read back while it was away: what a fallback cannot serve.
+        # Of what was stored or deleted before it went away, nobody else knows; all else goes on.
         assert set(failures(statuses)) <= {"GET 503"}, statuses
+        assert load.refused[0, 1] > 0, "nobody read what only the dark store has"
+        assert {written for written, _ in load.refused} == {0}, load.refused
+        assert all(answered > 0 for _, answered in load.refused), load.refused
         began = time.monotonic()
         poll(lambda: settled(service))
         drained = time.monotonic() - began
-        assert not ledger.check(Readers(service), READERS)
-        assert not names(stores[1], tmp_path), "what was taken over has moved home"
+        assert not check_twice(service, ledger)
+        assert not pool.names(second), "what was taken over has moved home"
+        assert pool.names(stores[0].bucket) == ledger.kept
         figures(
-            f"fallback, the first of two stores killed and started again under {CLIENTS} clients: "
-            f"{dict(statuses)}; {state['repairs_pending']} repairs when it came back, done {drained:.0f} s after "
-            "the load; 0 lost, 0 altered, 0 resurrected"
+            f"fallback, the first of two stores {outage.what} under {CLIENTS} clients: {dict(statuses)}; "
+            f"{waiting} repairs when it came back, done {drained:.0f} s after the load; 0 lost, 0 altered, "
+            "0 resurrected, also after a restart"
         )
 
         # Negative control: what is done behind the service's back is found.
-        s3, bucket = stores[0].bucket.client(), stores[0].bucket.name
-        s3.delete_object(Bucket=bucket, Key=f"{prefix(tmp_path)}w00/0.c2pa")
-        assert ledger.check(Readers(service), READERS) == Findings(["w00/0.c2pa"])
+        expected = sabotage(service, ledger, [stores[0].bucket], pool.prefix)
+        assert ledger.check(Readers(service), READERS) == expected
 
 
 def test_fallback_a_store_is_silent_and_the_service_is_killed_meanwhile(
     stores: Stores, tmp_path: Path, figures: Callable[[str], None]
 ) -> None:
     ledger, node = Ledger(), stores[0].nodes[0]
+    pool = Pool(tmp_path, "fallback", (stores[0].bucket, stores[1].bucket))
     assert node.process is not None
-    with pool(tmp_path, "fallback", stores) as service:
+    with pool.replica() as service:
         poll(lambda: complete(service))
-        load = Load(service, ledger, PROOFS)
+        load = Load(service, ledger, PROOFS, manifests())
         load.wait_for(PROOFS // 4)
         # It takes connections and says nothing.
         node.process.send_signal(signal.SIGSTOP)
+        load.stage = 1
         try:
             load.wait_for(PROOFS // 2)
             assert service.process is not None
             service.process.kill()
             service.process.wait()
-            subprocess.run(["rm", "-r", str(tmp_path / "data")], check=True)
+            load.stage = 2
+            shutil.rmtree(service.directory / "data")
             service.start()
             load.wait_for(3 * PROOFS // 4)
         finally:
             node.process.send_signal(signal.SIGCONT)
         statuses = load.finish()
-        # Cut off with the service itself, or read back from a home that is away.
+        # What only the silent store knows, or what was cut off with the service itself.
         assert set(failures(statuses)) <= {"GET 503", "PUT 0", "GET 0", "DELETE 0"}, statuses
-        poll(lambda: settled(service))
-        assert not ledger.check(Readers(service), READERS)
+        assert set(load.cut) == {1}, load.cut
+        assert {written for written, _ in load.refused} == {0}, load.refused
+        assert not check_twice(service, ledger)
+        assert ledger.kept - ledger.doubted <= pool.names(stores[0].bucket) <= ledger.kept | ledger.doubted
+        assert not pool.names(stores[1].bucket)
         figures(
             f"fallback, the first of two stores silent, the service killed and started on an empty disk "
             f"meanwhile: {dict(statuses)}; 0 lost, 0 altered, 0 resurrected"
         )
 
 
-def test_mirror_either_store_is_killed_and_nobody_notices(
-    stores: Stores, tmp_path: Path, figures: Callable[[str], None]
+def test_mirror_either_store_goes_away_and_nobody_notices(
+    stores: Stores, outage: Outage, tmp_path: Path, figures: Callable[[str], None]
 ) -> None:
-    ledger = Ledger()
-    with pool(tmp_path, "mirror", stores) as service:
+    ledger, (first, second) = Ledger(), stores
+    pool = Pool(tmp_path, "mirror", (outage.bucket, second.bucket))
+    with pool.replica() as service:
         poll(lambda: complete(service))
-        load = Load(service, ledger, PROOFS)
+        load = Load(service, ledger, PROOFS, manifests())
         load.wait_for(PROOFS // 3)
-        stores[0].nodes[0].kill()
+        outage.begin()
         load.wait_for(2 * PROOFS // 3)
-        stores[0].nodes[0].start()
+        waiting = shown(service)["repairs_pending"]
+        assert waiting, "nothing was missed by the store that is away"
+        outage.end()
         statuses = load.finish()
         assert not failures(statuses), statuses
+        assert methods(statuses) == calls(PROOFS)
         poll(lambda: settled(service))
-        assert names(stores[0], tmp_path) == names(stores[1], tmp_path) != set()
+        assert pool.names(first.bucket) == pool.names(second.bucket) == ledger.kept
         # The one that was away has everything.
-        stores[1].nodes[0].kill()
+        second.nodes[0].kill()
         try:
             assert not ledger.check(Readers(service), READERS)
         finally:
-            stores[1].nodes[0].start()
+            second.nodes[0].start()
+        assert not check_twice(service, ledger)
         figures(
-            f"mirror, the first of two stores killed and started again under {CLIENTS} clients, then the "
-            f"second one while all is read back: {dict(statuses)}; 0 lost, 0 altered, 0 resurrected"
+            f"mirror, the first of two stores {outage.what} under {CLIENTS} clients, then the second one killed "
+            f"while all is read back: {dict(statuses)}; {waiting} repairs when it came back; 0 lost, 0 altered, "
+            "0 resurrected, also after a restart"
         )
 
-
-def test_mirror_wrong_and_missing_copies_are_never_served_and_mended(
-    stores: Stores, tmp_path: Path, figures: Callable[[str], None]
-) -> None:
-    ledger = Ledger()
-    with pool(tmp_path, "mirror", stores) as service:
-        poll(lambda: complete(service))
-        Load(service, ledger, PROOFS // 4).finish()
-        s3, bucket = stores[0].bucket.client(), stores[0].bucket.name
-        damaged = sorted(names(stores[0], tmp_path))[::50]
-        for number, name in enumerate(damaged):
-            if number % 3 == 0:
-                s3.delete_object(Bucket=bucket, Key=name)
-                continue
-            head = s3.head_object(Bucket=bucket, Key=name)
-            right = s3.get_object(Bucket=bucket, Key=name)["Body"].read()
-            wrong = right[:-1] if number % 3 == 1 else bytes([right[0] ^ 1]) + right[1:]
-            kept = {"Metadata": head["Metadata"], "ContentType": head["ContentType"]}
-            s3.put_object(Bucket=bucket, Key=name, Body=wrong, **kept)
-        assert not ledger.check(Readers(service), READERS), "none is bad, none fails"
-        command = [binary(), "reconcile", "--verify", "--json"]
-        done = subprocess.run(command, env=service.environment(), capture_output=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        report = json.loads(done.stdout)
-        assert report["failed"] == 0 and not report["unreachable"], report
-        for name in damaged:
-            bodies = [one.bucket.client().get_object(Bucket=one.bucket.name, Key=name)["Body"].read() for one in stores]
-            assert bodies[0] == bodies[1], name
-        figures(f"mirror, {len(damaged)} of {report['compared']} copies wrong, cut or gone: all mended, none served")
+        # Negative control: what is done behind the service's back is found.
+        poll(lambda: settled(service))
+        expected = sabotage(service, ledger, [first.bucket, second.bucket], pool.prefix)
+        assert ledger.check(Readers(service), READERS) == expected
