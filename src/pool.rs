@@ -138,9 +138,10 @@ impl Backend for Pool {
             ..one
         });
         let all = all.unwrap_or_else(|| unreachable!("a pool has members"));
-        // A move is a copy and a delete; versions have names at one member only, and listings may
-        // come from another member than the write went to.
+        // What is stored past a pool has no version. A move is a copy and a delete; versions have
+        // names at one member only, and listings may come from another member than the write went to.
         Capabilities {
+            presign_put: Support::No,
             atomic_move: Support::No,
             versions: Support::No,
             exact_times: Support::No,

@@ -268,6 +268,8 @@ impl Vault {
         let create_only = writes && self.policy.write_mode == WriteMode::WriteOnce;
         let missing = if !capabilities.presign.is_available() {
             "has no URLs of its own"
+        } else if writes && !capabilities.presign_put.is_available() {
+            "cannot place what is stored past it"
         } else if create_only && capabilities.create_only != Support::Native {
             // A turn among our own writers says nothing to somebody who writes past us.
             "cannot refuse by itself to overwrite, so a URL of its own would not be write-once"

@@ -146,6 +146,7 @@ fn assumed(options: &Options) -> Capabilities {
         encryption_kms: of_aws,
         versions: Support::No,
         presign: Support::Native,
+        presign_put: Support::Native,
         unique_etags: Support::No,
         exact_times: Support::No,
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::aside::Asides;
@@ -51,6 +51,8 @@ pub(super) struct Core {
     pub(super) readings: Readings,
     pub(super) beginning: Beginning,
     pub(super) marks: Marks,
+    /// Room for what repairs move, in MiB.
+    pub(super) moving: Semaphore,
     /// Wakes the repairer.
     pub(super) work: Notify,
     stripes: Vec<Mutex<()>>,
@@ -107,6 +109,7 @@ impl Core {
             readings: Readings::default(),
             beginning: Beginning::default(),
             marks: Marks::default(),
+            moving: Semaphore::new(policy.repair_mib.max(1) as usize),
             work: Notify::new(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             members,

@@ -233,6 +233,8 @@ impl Parts {
         if self.members[to].is_full() {
             return Err(Stop::Refused);
         }
+        let mib = u32::try_from(winner.stored_size >> 20).unwrap_or(u32::MAX).saturating_add(1);
+        let _room = self.moving.acquire_many(mib.min(self.policy.repair_mib.max(1))).await;
         let mut failed = Stop::Silent(to);
         for &from in &picture.resolved.holders {
             let (meta, payload) = match self.take(from, key).await {

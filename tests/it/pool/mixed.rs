@@ -9,8 +9,8 @@ use fake_s3::{FakeS3, Personality};
 use proof_storage::backend::Backend;
 use proof_storage::backend::faulty::{Chance, Fault, Faulty, Operation};
 use proof_storage::model::{
-    Attributes, Encryption, ErrorKind, GetOptions, ListRequest, ObjectMeta, PoolMode, Provider,
-    PutMode, Role,
+    Attributes, Encryption, ErrorKind, GetOptions, ListRequest, ObjectMeta, PoolMode,
+    PresignMethod, Provider, PutMode, Role, Support,
 };
 use proof_storage::pool::{MemberSetup, Pool, PoolPolicy, Reconcile};
 
@@ -130,6 +130,21 @@ async fn what_a_caller_asked_for_travels() {
             assert_eq!(meta.attributes.encryption, Encryption::Kms, "{name} at {place}");
         }
     }
+}
+
+/// What is stored past a pool would have no version: the service signs such URLs itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn urls_of_a_members_own_are_for_reading() {
+    let members = Kinds::start(PoolMode::Mirror, &[Personality::Aws, Personality::Aws]).await;
+    let pool = members.pool();
+    create(&*pool, "a", "proof").await;
+    let can = pool.capabilities();
+    assert_eq!((can.presign, can.presign_put), (Support::Native, Support::No));
+    let hour = Duration::from_secs(3600);
+    pool.presign(&key("a"), &PresignMethod::Get, hour).await.expect("a URL for reading");
+    let put = PresignMethod::Put { create_only: false, content_type: None };
+    let refused = pool.presign(&key("a"), &put, hour).await.expect_err("none for storing");
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
 }
 
 /// Where what is said of the bytes is damaged, nobody can tell whether they are right: they are kept.
