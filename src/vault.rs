@@ -100,7 +100,7 @@ impl Vault {
     /// Refuses what the backend cannot keep, before a byte of the body is read.
     ///
     /// # Errors
-    /// `Unsupported`, naming the backend and the capability.
+    /// `Unsupported`, naming the backend and the capability; `Unavailable` while it is not known.
     pub fn check_supported(&self, attributes: &Attributes) -> Result<(), VaultError> {
         let capabilities = self.backend.capabilities();
         let wanted = [
@@ -120,11 +120,8 @@ impl Vault {
             ("tags", !attributes.tags.is_empty(), capabilities.tags),
         ];
         for (feature, asked, support) in wanted {
-            if asked && !support.is_available() {
-                let provider = self.backend.provider();
-                let detail =
-                    format!("the '{provider}' backend has no {feature}; nothing was stored");
-                return Err(StoreError::new(ErrorKind::Unsupported, provider, detail).into());
+            if asked {
+                support.require(self.backend.provider(), feature)?;
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ use crate::layer::{
     Pace, PacePolicy, Retry, RetryPolicy, Timeout,
 };
 use crate::model::{Provider, StoreError};
-use crate::telemetry::Metrics;
+use crate::telemetry::{BreakerState, Metrics};
 
 /// Until a store that did not answer is examined again; doubles up to the second.
 const FIRST_EXAMINATION_AGAIN: Duration = Duration::from_secs(1);
@@ -86,11 +86,14 @@ impl Member {
     }
 
     /// Finds out what a remote store can do, and goes on trying until it answers: a store that is
-    /// down at start-up comes back some time.
+    /// down at start-up comes back some time, and when it does, this is the first to know.
     pub(super) fn learn(&self) -> impl Future<Output = ()> + Send + use<> {
-        let (name, store) = (Arc::clone(&self.config.name), self.store.clone());
+        let name = Arc::clone(&self.config.name);
+        let (store, breaker) = (self.store.clone(), self.breaker.clone());
         async move {
-            let Store::Remote(store) = store else { return };
+            let (Store::Remote(store), Some(breaker)) = (store, breaker) else { return };
+            let news = Arc::new(Notify::new());
+            breaker.tell(Arc::clone(&news));
             let mut wait = FIRST_EXAMINATION_AGAIN;
             loop {
                 match examine(&name, &store).await {
@@ -103,8 +106,10 @@ impl Member {
                         tracing::warn!(backend = %name, ?error, "the backend cannot be examined yet");
                     }
                 }
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(EXAMINATION_AGAIN);
+                wait = match tokio::time::timeout(wait, closes(&breaker, &news)).await {
+                    Ok(()) => FIRST_EXAMINATION_AGAIN,
+                    Err(_) => (wait * 2).min(EXAMINATION_AGAIN),
+                };
             }
         }
     }
@@ -207,6 +212,16 @@ fn layered(
     (Arc::new(Metered::new(backend, metrics)), handle)
 }
 
+/// Ends when the breaker has moved and lets calls through.
+async fn closes(breaker: &BreakerHandle, news: &Notify) {
+    loop {
+        news.notified().await;
+        if breaker.status().state == BreakerState::Closed {
+            return;
+        }
+    }
+}
+
 /// Examines a bucket once, and takes over what was found; answers whether that is the last word.
 async fn examine(name: &str, store: &S3) -> Result<bool, StoreError> {
     let report = store.examine().await?;
@@ -248,5 +263,38 @@ struct CommitMetrics(Metrics);
 impl CommitObserver for CommitMetrics {
     fn committed(&self, group: CommitGroup) {
         self.0.commit_group(group.operations, group.bytes, group.elapsed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::faulty::{Chance, Fault, Faulty, Operation};
+    use crate::backend::memory::Memory;
+    use crate::model::ErrorKind;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_back_is_noticed() {
+        let store = Arc::new(Faulty::new(Memory::new(), 1));
+        let fault = Fault::Refuse(ErrorKind::Failed);
+        let chance = |operation| Chance { operation, fault, probability: 1.0 };
+        store.set_chances([chance(Operation::Probe)]);
+        let metrics = Metrics::new().backend("far", Provider::S3);
+        let breaker = Breaker::new(store.clone(), "far", BreakerPolicy::default(), &metrics);
+        let (handle, news) = (breaker.handle(), Arc::new(Notify::new()));
+        handle.tell(Arc::clone(&news));
+        let probing = tokio::spawn(async move {
+            loop {
+                let _ = breaker.probe().await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let noticed = closes(&handle, &news);
+        let early = tokio::time::timeout(EXAMINATION_AGAIN, noticed).await;
+        assert!(early.is_err(), "it opened and was tried, and is not back");
+        store.set_chances([]);
+        let noticed = closes(&handle, &news);
+        tokio::time::timeout(EXAMINATION_AGAIN, noticed).await.expect("it is back");
+        probing.abort();
     }
 }

@@ -126,12 +126,12 @@ impl S3 {
     }
 }
 
-/// Before anything was tried: of an endpoint that may be anybody's the least that can be. A
+/// Before anything was tried: of an endpoint that may be anybody's no more than is certain. A
 /// condition of ours is sent all the same, so that a backend that knows it decides.
 fn assumed(options: &Options) -> Capabilities {
     let provider = options.provider;
     let is_aws = provider == Provider::S3 && options.endpoint.is_none();
-    let of_aws = if is_aws { Support::Native } else { Support::No };
+    let of_aws = if is_aws { Support::Native } else { Support::Unknown };
     let conditions =
         if is_aws || provider == Provider::R2 { Support::Native } else { Support::Gateway };
     Capabilities {

@@ -103,7 +103,8 @@ fn want(level: Support) -> u8 {
     match level {
         Support::Native => 0,
         Support::Gateway => 1,
-        Support::No => 2,
+        Support::Unknown => 2,
+        Support::No => 3,
     }
 }
 

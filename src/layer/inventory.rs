@@ -9,17 +9,18 @@
 mod record;
 mod since;
 mod walk;
+mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use tokio::time::Instant;
 
 use self::record::{Record, Sums, Taken, Version, Walking};
 use self::since::Since;
 use self::walk::{Range, Walker};
+use self::watch::Watch;
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Capabilities, Digest, ETag, ErrorKind, GetOptions, ListPage, ListRequest,
@@ -82,15 +83,6 @@ pub struct Inventory {
     since: Mutex<Since>,
 }
 
-/// What was seen in the record, and when by our own clock: nobody's wall clock decides.
-#[derive(Default)]
-struct Watch {
-    /// A walk of somebody else, and when it was last seen to go on.
-    walk: Option<(Walking, Instant)>,
-    /// The last finished one, and when the next is due.
-    taken: Option<(Taken, Instant)>,
-}
-
 impl Inventory {
     /// Wraps a backend. Nothing is counted until [`Self::keep`] or [`Self::take`].
     pub fn new(inner: Arc<dyn Backend>, policy: InventoryPolicy) -> Self {
@@ -127,6 +119,11 @@ impl Inventory {
         loop {
             let wait = match self.round(&mut watch).await {
                 Ok(wait) => wait,
+                // As of a store of which it is not known yet whether it can do what is asked of it.
+                Err(error) if error.is_unasked() => {
+                    tracing::debug!(%error, "the store cannot be counted yet");
+                    error.retry_after().unwrap_or(self.policy.patience)
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the store cannot be counted");
                     self.policy.patience
@@ -144,12 +141,15 @@ impl Inventory {
             self.publish(taken);
         }
         let walking = match record.walking.clone() {
-            Some(walk) if walk.owner != self.owner && !self.is_abandoned(&walk, watch) => {
+            Some(walk)
+                if walk.owner != self.owner && !watch.is_abandoned(&walk, self.policy.patience) =>
+            {
                 return Ok(self.policy.save_every);
             }
             Some(walk) => walk.taken_over_by(&self.owner),
             None => {
-                let left = record.taken.map_or(Duration::ZERO, |taken| self.due_in(taken, watch));
+                let due_in = |taken| watch.due_in(taken, self.policy.interval);
+                let left = record.taken.map_or(Duration::ZERO, due_in);
                 if !left.is_zero() {
                     return Ok(left.min(REFRESH));
                 }
@@ -162,31 +162,6 @@ impl Inventory {
             Err(error) if is_refusal(&error) => Ok(self.policy.save_every),
             Err(error) => Err(error),
         }
-    }
-
-    /// Whether a walk of another replica has not gone on for too long.
-    fn is_abandoned(&self, walk: &Walking, watch: &mut Watch) -> bool {
-        match &watch.walk {
-            Some((last, seen)) if last == walk => seen.elapsed() >= self.policy.patience,
-            _ => {
-                watch.walk = Some((walk.clone(), Instant::now()));
-                false
-            }
-        }
-    }
-
-    /// How long until the walk after this one is to begin.
-    fn due_in(&self, taken: Taken, watch: &mut Watch) -> Duration {
-        let now = Instant::now();
-        let due = match watch.taken {
-            Some((last, due)) if last == taken => due,
-            _ => {
-                let age = taken.age(SystemTime::now());
-                now + self.policy.interval.saturating_sub(age)
-            }
-        };
-        watch.taken = Some((taken, due));
-        due.saturating_duration_since(now)
     }
 
     /// Walks on from where the record says, and notes on the way how far it came.

@@ -1,5 +1,13 @@
 //! What a backend can do, as found by trying it, not by reading about it.
 
+use std::time::Duration;
+
+use super::error::{ErrorKind, StoreError};
+use super::object::Provider;
+
+/// When to ask again for what is not known yet.
+const KNOWN_BY_THEN: Duration = Duration::from_secs(1);
+
 /// How a feature is provided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -8,6 +16,8 @@ pub enum Support {
     Native,
     /// By this process on the backend's behalf: holds among the writers of one process only.
     Gateway,
+    /// Nobody has tried yet, or nothing came of it: a request that needs it is told to come later.
+    Unknown,
     /// Not at all: a request that needs it is refused.
     No,
 }
@@ -18,6 +28,7 @@ impl Support {
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
             (Self::Gateway, _) | (_, Self::Gateway) => Self::Gateway,
             (Self::Native, Self::Native) => Self::Native,
         }
@@ -25,7 +36,30 @@ impl Support {
 
     /// Whether a request that needs the feature can be served.
     pub fn is_available(self) -> bool {
-        self != Self::No
+        matches!(self, Self::Native | Self::Gateway)
+    }
+
+    /// Refuses what needs a feature that `provider` has not; `feature` is its name for callers.
+    ///
+    /// # Errors
+    /// `Unsupported`, or `Unavailable` while it is not known.
+    pub fn require(self, provider: Provider, feature: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Native | Self::Gateway => Ok(()),
+            Self::Unknown => {
+                let detail = format!(
+                    "whether the '{provider}' backend has {feature} is found out when it answers; \
+                     nothing was stored"
+                );
+                let error = StoreError::new(ErrorKind::Unavailable, provider, detail);
+                Err(error.with_retry_after(KNOWN_BY_THEN).unasked())
+            }
+            Self::No => {
+                let detail =
+                    format!("the '{provider}' backend has no {feature}; nothing was stored");
+                Err(StoreError::new(ErrorKind::Unsupported, provider, detail))
+            }
+        }
     }
 }
 

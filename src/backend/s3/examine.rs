@@ -8,6 +8,7 @@
 
 mod attempts;
 mod conditions;
+mod reading;
 mod urls;
 
 use std::collections::BTreeSet;
@@ -118,33 +119,17 @@ impl S3 {
     /// # Errors
     /// The very first write failed: there is nothing to be examined.
     pub async fn examine(&self) -> Result<Report, StoreError> {
-        let folder = format!("{RESERVED}/doctor/{}", Uuid::new_v4());
-        let mut examination = Examination {
-            s3: self,
-            folder,
-            named: Mutex::default(),
-            doubts: AtomicBool::new(false),
-            findings: Vec::new(),
-            clock_skew: None,
-        };
+        let mut examination = Examination::new(self);
         let tried = examination.run().await;
         examination.clean_up().await;
         tried?;
-        let Examination { findings, clock_skew, doubts, .. } = examination;
-        let mut report = Report {
-            provider: self.shared.options.provider,
-            endpoint: self.shared.options.endpoint.clone(),
-            bucket: self.shared.options.bucket.clone(),
-            findings,
-            capabilities: self.can(),
-            notes: Vec::new(),
-            problems: Vec::new(),
-            conclusive: !doubts.into_inner(),
-            clock_skew,
+        let mut report = examination.report();
+        // What could not be tried is not relied on, nor is it said to be missing.
+        let support = |feature| match report.verdict(feature) {
+            Verdict::Unknown if !report.conclusive => Support::Unknown,
+            verdict => verdict.support(),
         };
-        let support = |feature| report.verdict(feature).support();
-        // A condition has to hold for every way in which an object can come to be. What could not
-        // be tried is not relied on.
+        // A condition has to hold for every way in which an object can come to be.
         let everywhere = |feature| {
             let others = ["copy-conditions", "multipart-conditions"].map(support);
             others.into_iter().map(at_least_gateway).fold(support(feature), Support::and)
@@ -166,8 +151,6 @@ impl S3 {
             exact_times: Support::No,
         };
         report.notes = report.capabilities.notes();
-        let is_missing = |feature: &&str| report.verdict(feature) == Verdict::No;
-        report.problems = NEEDED.into_iter().filter(is_missing).collect();
         Ok(report)
     }
 }
@@ -177,7 +160,36 @@ fn at_least_gateway(support: Support) -> Support {
     if support == Support::No { Support::Gateway } else { support }
 }
 
-impl Examination<'_> {
+impl<'a> Examination<'a> {
+    fn new(s3: &'a S3) -> Self {
+        Self {
+            s3,
+            folder: format!("{RESERVED}/doctor/{}", Uuid::new_v4()),
+            named: Mutex::default(),
+            doubts: AtomicBool::new(false),
+            findings: Vec::new(),
+            clock_skew: None,
+        }
+    }
+
+    /// What was found, with the capabilities that are assumed so far.
+    fn report(self) -> Report {
+        let mut report = Report {
+            provider: self.s3.shared.options.provider,
+            endpoint: self.s3.shared.options.endpoint.clone(),
+            bucket: self.s3.shared.options.bucket.clone(),
+            findings: self.findings,
+            capabilities: self.s3.can(),
+            notes: Vec::new(),
+            problems: Vec::new(),
+            conclusive: !self.doubts.into_inner(),
+            clock_skew: self.clock_skew,
+        };
+        let is_missing = |feature: &&str| report.verdict(feature) == Verdict::No;
+        report.problems = NEEDED.into_iter().filter(is_missing).collect();
+        report
+    }
+
     async fn run(&mut self) -> Result<(), StoreError> {
         self.write().await?;
         self.versions().await;

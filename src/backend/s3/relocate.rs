@@ -210,6 +210,22 @@ impl S3 {
         }
     }
 
+    /// What a copy asks for: the original's encryption, else the configured one.
+    fn encryption_of_copy(
+        &self,
+        original: Encryption,
+    ) -> Result<Option<ServerSideEncryption>, StoreError> {
+        match self.encryption_for(original) {
+            // Some encrypt without being asked, and refuse to be: what comes of it is looked at.
+            Err(error)
+                if error.kind() == ErrorKind::Unsupported && original != Encryption::None =>
+            {
+                Ok(None)
+            }
+            asked => asked,
+        }
+    }
+
     /// Copies exactly the version in `before`. Storage class and encryption do not travel by
     /// themselves: they are asked for again.
     async fn copy_pinned(
@@ -242,15 +258,7 @@ impl S3 {
         if let Some(class) = &before.attributes.storage_class {
             request = request.storage_class(StorageClass::from(class.as_str()));
         }
-        let encryption = match before.attributes.encryption {
-            Encryption::Aes256 if can.encryption_aes256 == Support::Native => {
-                Some(ServerSideEncryption::Aes256)
-            }
-            Encryption::Kms if can.encryption_kms == Support::Native => {
-                Some(ServerSideEncryption::AwsKms)
-            }
-            _ => None,
-        };
+        let encryption = self.encryption_of_copy(before.attributes.encryption)?;
         request = request
             .set_server_side_encryption(encryption.clone())
             .set_ssekms_key_id(self.kms_key(encryption.as_ref()));
@@ -276,8 +284,8 @@ impl S3 {
             return Err(self.of_copy(before, mode, error).await);
         }
         let meta = self.look(destination).await.map_err(|error| self.behind_copy(error))?;
-        let lost = before.attributes.encryption != Encryption::None
-            && meta.attributes.encryption == Encryption::None;
+        let wanted = encryption.is_some() || before.attributes.encryption != Encryption::None;
+        let lost = wanted && meta.attributes.encryption == Encryption::None;
         if lost {
             return Err(self.drop_plaintext(destination, &meta.etag).await);
         }

@@ -110,30 +110,31 @@ impl S3 {
         &self,
         asked: Encryption,
     ) -> Result<Option<ServerSideEncryption>, StoreError> {
-        let (can, configured) = (self.can(), self.shared.options.encryption);
-        match if asked == Encryption::None { configured } else { asked } {
-            Encryption::None => Ok(None),
-            Encryption::Aes256 if can.encryption_aes256.is_available() => {
-                Ok(Some(ServerSideEncryption::Aes256))
-            }
-            Encryption::Aes256 => {
-                Err(self.unsupported("encryption_aes256: encryption at rest with AES256"))
-            }
-            Encryption::Kms if can.encryption_kms.is_available() => {
-                Ok(Some(ServerSideEncryption::AwsKms))
-            }
-            Encryption::Kms => {
-                Err(self.unsupported("encryption_kms: encryption at rest with aws:kms"))
-            }
-            Encryption::Envelope => Err(self.unsupported("envelope encryption")),
-        }
+        let (can, options) = (self.can(), &self.shared.options);
+        let (support, kind, feature) = match asked {
+            Encryption::None if options.encryption == Encryption::None => return Ok(None),
+            Encryption::None => return self.encryption_for(options.encryption),
+            Encryption::Aes256 => (
+                can.encryption_aes256,
+                ServerSideEncryption::Aes256,
+                "encryption_aes256: encryption at rest with AES256",
+            ),
+            Encryption::Kms => (
+                can.encryption_kms,
+                ServerSideEncryption::AwsKms,
+                "encryption_kms: encryption at rest with aws:kms",
+            ),
+            Encryption::Envelope => return Err(self.unsupported("envelope encryption")),
+        };
+        support.require(options.provider, feature)?;
+        Ok(Some(kind))
     }
 
     fn prepare(&self, payload: Payload, attributes: Attributes) -> Result<Prepared, StoreError> {
         let can = self.can();
         let encryption = self.encryption_for(attributes.encryption)?;
-        if attributes.storage_class.is_some() && !can.storage_class.is_available() {
-            return Err(self.unsupported("storage classes"));
+        if attributes.storage_class.is_some() {
+            can.storage_class.require(self.shared.options.provider, "storage classes")?;
         }
         if !attributes.tags.is_empty() && !can.tags.is_available() {
             return Err(self.unsupported("tags"));

@@ -1,3 +1,5 @@
+use tokio::time::Instant;
+
 use super::*;
 use crate::backend::conformance;
 use crate::backend::faulty::{Fault, Faulty, Operation};

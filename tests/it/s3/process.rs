@@ -237,13 +237,64 @@ fn what_could_not_be_tried_is_tried_again() {
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     let report = &document["backends"][0]["report"];
     assert_eq!(report["conclusive"], false, "{document}");
-    assert_eq!(report["capabilities"]["encryption_kms"], "no", "{document}");
+    assert_eq!(report["capabilities"]["encryption_kms"], "unknown", "{document}");
     server.fault(ails());
     let service = Service::start(&reaching(&server));
     service.until("/v1/backends", |said| {
         said["backends"][0]["capabilities"]["encryption_kms"] == "native"
     });
     assert_eq!(server.pending_faults(), 0, "it did ail");
+}
+
+/// What is not known yet is no reason to send callers away for good: before a backend that is away at
+/// the start has answered, they are told to come later, and then they are served.
+#[test]
+fn what_is_not_known_yet_is_not_refused() {
+    let server = FakeS3::start(Personality::Aws).unwrap();
+    server.pause().unwrap();
+    let service = Service::start(&with(reaching(&server), &[("STORAGE_ENCRYPTION", "AES256")]));
+    let put = |name: &str, header: &str| {
+        let (head, body) =
+            service.call(&format!("PUT /v1/proofs/{name}\r\nContent-Length: 0{header}"));
+        (head[9..12].to_owned(), head, body)
+    };
+    let headers = ["\r\nProof-Encryption: aws:kms", "\r\nProof-Storage-Class: STANDARD_IA"];
+    for header in headers {
+        let (status, head, body) = put("away", header);
+        assert!(status == "503" && head.contains("retry-after: "), "{head} {body}");
+        assert!(body.contains("is found out when it answers"), "{body}");
+    }
+    service.until("/health", |said| said["backends"][0]["breaker"] == "open");
+    server.resume().unwrap();
+    for (name, header) in ["a", "b", "c"].iter().zip(["", headers[0], headers[1]]) {
+        for tries_left in (0..3000).rev() {
+            let (status, _, body) = put(name, header);
+            if status == "201" {
+                break;
+            }
+            assert!(matches!(&*status, "502" | "503" | "504"), "{name}: {status} {body}");
+            assert!(tries_left > 0, "{name} is never stored: {body}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let encryption =
+        |name: &str| server.raw(&format!("proofs/{name}")).unwrap().headers.encryption.clone();
+    assert_eq!(
+        ["a", "b", "c"].map(encryption),
+        ["AES256", "aws:kms", "AES256"].map(|kind| Some(kind.to_owned()))
+    );
+}
+
+/// Nor does the counting give up on it.
+#[test]
+fn stats_come_though_the_examination_comes_late() {
+    let server = FakeS3::start(Personality::Aws).unwrap();
+    server.fault(Fault::new(Effect::internal_error()).on("PutObject").key("/first").times(2));
+    let service = Service::start(&with(reaching(&server), &[("STORAGE_ENCRYPTION", "AES256")]));
+    service.until("/v1/stats", |said| said["total_objects"] == 0);
+    assert_eq!(server.pending_faults(), 0, "it was late");
+    let log = service.log.lock().unwrap();
+    assert!(!log.contains("WARN proof_storage::layer::inventory"), "{log}");
 }
 
 /// R2 refuses the second write of a key within a second: the service has it wait, and never sees that.

@@ -54,6 +54,11 @@ pub(super) fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
     error.raw_response().map(|answer| answer.status().as_u16())
 }
 
+/// Whether a backend that fails so has got to an answer.
+fn is_answer(status: Option<u16>) -> bool {
+    status.is_some_and(|status| status != 429 && (status < 500 || status == 501))
+}
+
 impl Examination<'_> {
     /// Why a call failed, in short. A backend that did not get to an answer is to be asked again.
     pub(super) fn why<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> String {
@@ -65,9 +70,20 @@ impl Examination<'_> {
         }
     }
 
+    /// What a failed call says of the feature that it needs: a refusal is an answer, all else is none.
+    pub(super) fn refused<E: ProvideErrorMetadata>(
+        &self,
+        error: &SdkError<E, HttpResponse>,
+    ) -> (Verdict, String) {
+        match is_answer(status(error)) {
+            true => (Verdict::No, format!("refused ({})", self.why(error))),
+            false => (Verdict::Unknown, format!("not to be tried ({})", self.why(error))),
+        }
+    }
+
     /// Keeps in mind that a call failed by no fault of its own.
-    fn doubt(&self, status: Option<u16>) {
-        if status.is_none_or(|status| status == 429 || status >= 500 && status != 501) {
+    pub(super) fn doubt(&self, status: Option<u16>) {
+        if !is_answer(status) {
             self.doubts.store(true, Ordering::Relaxed);
         }
     }
@@ -92,18 +108,6 @@ impl Examination<'_> {
             Err(error) => {
                 self.doubt(status(&error));
                 None
-            }
-        }
-    }
-
-    /// With which status a HEAD is answered.
-    pub(super) async fn seen(&self, name: &str) -> Option<u16> {
-        let request = self.s3.client().head_object().bucket(self.s3.bucket()).key(self.key(name));
-        match request.send().await {
-            Ok(_) => Some(200),
-            Err(error) => {
-                self.doubt(status(&error));
-                status(&error)
             }
         }
     }
@@ -198,7 +202,7 @@ impl Examination<'_> {
         let class = StorageClass::StandardIa;
         let tried = self.put("class", b"class").storage_class(class.clone()).send().await;
         let (verdict, detail) = match tried {
-            Err(error) => (Verdict::No, format!("refused ({})", self.why(&error))),
+            Err(error) => self.refused(&error),
             Ok(_) => {
                 let request = self.s3.client().head_object().bucket(self.s3.bucket());
                 let head = request.key(self.key("class")).send().await;
@@ -221,7 +225,7 @@ impl Examination<'_> {
                 request = request.set_ssekms_key_id(self.s3.shared.options.kms_key_id.clone());
             }
             let (verdict, detail) = match request.send().await {
-                Err(error) => (Verdict::No, format!("refused ({})", self.why(&error))),
+                Err(error) => self.refused(&error),
                 Ok(answer) if answer.server_side_encryption.as_ref() == Some(&kind) => {
                     (Verdict::Native, "kept and confirmed in the answer".to_owned())
                 }
@@ -324,7 +328,6 @@ impl Examination<'_> {
         Ok(patiently(|| complete.clone().send()).await.map(drop))
     }
 
-    /// Who may not list is told 403 of every missing key.
     pub(super) async fn listing(&mut self) {
         let request = self.s3.client().list_objects_v2().bucket(self.s3.bucket());
         let listed = request.prefix(format!("{}/", self.folder)).max_keys(2).send().await;
@@ -339,15 +342,7 @@ impl Examination<'_> {
             Err(error) => (Verdict::No, format!("refused ({})", self.why(&error))),
         };
         self.note("list", verdict, detail);
-        let (verdict, detail) = match self.seen("missing").await {
-            Some(404) => (Verdict::Native, "a missing key is answered 404".to_owned()),
-            Some(403) => {
-                (Verdict::No, "a missing key is answered 403: grant ListBucket".to_owned())
-            }
-            Some(status) => (Verdict::Unknown, format!("a missing key is answered {status}")),
-            None => (Verdict::Unknown, "a missing key is not answered".to_owned()),
-        };
-        self.note("missing-key", verdict, detail);
+        self.missing_key().await;
     }
 
     async fn lists_odd_name(&self) -> bool {
