@@ -24,7 +24,7 @@ use crate::backend::Backend;
 use crate::backend::embedded::OpenError;
 use crate::config::{self, Config, SigningKey};
 use crate::http::{
-    AppState, Budget, CorsOrigins, Inner, Member, PoolView, Service, Settings, Signer,
+    AppState, BucketDomain, Budget, CorsOrigins, Inner, Member, PoolView, Service, Settings, Signer,
 };
 use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server};
 use crate::telemetry::Metrics;
@@ -196,9 +196,14 @@ pub fn settings(config: &Config, address: std::net::SocketAddr) -> Settings {
         None if address.ip().is_unspecified() => format!("http://localhost:{}", address.port()),
         None => format!("http://{address}"),
     };
+    let bucket_domain = config.home().and_then(|home| {
+        let url = home.cdn_url.as_ref()?.as_str().to_owned();
+        Some(BucketDomain { backend: Arc::clone(&home.name), provider: home.provider(), url })
+    });
     Settings {
         public_url,
-        cdn_url: config.cdn_url().map(|url| url.as_str().to_owned()),
+        cdn_url: config.storage.cdn_url.as_ref().map(|url| url.as_str().to_owned()),
+        bucket_domain,
         default_cache_control: config.storage.default_cache_control.clone(),
         redirect_downloads: config.storage.redirect_downloads.clone(),
         body_timeout: config.limits.body_idle_timeout,

@@ -106,6 +106,15 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
         mode: PutMode,
     ) -> Result<Stored, StoreError>;
 
+    /// Keeps an object's bytes under another name as they are, whatever they claim to be: evidence,
+    /// before a damaged copy is replaced. What is there under that name is replaced.
+    ///
+    /// # Errors
+    /// As `copy`. `Corrupt`: the store itself cannot give the bytes out.
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        self.copy(source, aside, PutMode::Overwrite).await.map(drop)
+    }
+
     /// Copies, then deletes the source. At every instant at least one name has the bytes; where
     /// [`Capabilities::atomic_move`] is native, exactly one.
     ///

@@ -155,11 +155,9 @@ impl Config {
         Self { server, limits, storage, backends, pool, log: LogConfig::read(reader) }
     }
 
-    /// URL of whatever gives proofs to callers in the service's place: the bucket's own domain of
-    /// the first backend that takes writes, else a CDN in front of the service.
-    pub fn cdn_url(&self) -> Option<&BaseUrl> {
-        let first = self.backends.iter().find(|backend| backend.role.takes_writes());
-        first.and_then(|backend| backend.cdn_url.as_ref()).or(self.storage.cdn_url.as_ref())
+    /// The backend that a write goes to first.
+    pub fn home(&self) -> Option<&BackendConfig> {
+        self.backends.iter().find(|backend| backend.role.takes_writes())
     }
 }
 

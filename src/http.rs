@@ -36,7 +36,8 @@ pub use admission::Budget;
 pub use problem::{Code, Problem};
 pub use signing::{Grant, MIN_SECRET_BYTES, Pins, SignedMethod, Signer, TokenError};
 pub use state::{
-    AppState, BreakerStands, BreakerView, CorsOrigins, Inner, Member, PoolState, PoolView, Settings,
+    AppState, BreakerStands, BreakerView, BucketDomain, CorsOrigins, Inner, Member, PoolState,
+    PoolView, Settings,
 };
 
 use crate::telemetry::Route;

@@ -9,9 +9,11 @@
 //! ```
 //! A pool is a [`Backend`] over backends; nobody above knows how many there are. What must survive a
 //! crash is kept in the members, so that replicas need no disk and any of them can finish. Copies of
-//! a key are ordered by the version that each carries, never by a wall clock. docs/POOL.md says what
-//! is promised with one replica, with several, and on members without conditional writes.
+//! a key are ordered by the version that each carries, never by a wall clock. ARCHITECTURE.md says
+//! what is promised with one replica, with several, and on members without conditional writes,
+//! docs/POOL.md how it is done and where it ends.
 
+mod aside;
 mod begin;
 mod body;
 mod clock;
@@ -29,6 +31,7 @@ mod list;
 mod marks;
 mod member;
 mod parts;
+mod pending;
 mod policy;
 mod read;
 mod reconcile;
@@ -135,9 +138,10 @@ impl Backend for Pool {
             ..one
         });
         let all = all.unwrap_or_else(|| unreachable!("a pool has members"));
-        // A move is a copy and a delete; versions have names at one member only, and listings may
-        // come from another member than the write went to.
+        // What is stored past a pool has no version. A move is a copy and a delete; versions have
+        // names at one member only, and listings may come from another member than the write went to.
         Capabilities {
+            presign_put: Support::No,
             atomic_move: Support::No,
             versions: Support::No,
             exact_times: Support::No,

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use error::VaultError;
 pub use etag::{etag_of, names};
-pub use fetch::{Opened, VERIFY_BYTES};
+pub use fetch::{Opened, RANGE_VERIFY_BYTES, VERIFY_BYTES};
 pub use form::is_c2pa;
 pub use monitor::{Health, Monitor, Status};
 pub use store::{Condition, Outcome};
@@ -148,8 +148,9 @@ impl Vault {
 
     /// Reads a range of a proof's identity form, of exactly the version in `meta`.
     ///
-    /// Small proofs and those kept as gzip are read whole, and so verified; of large ones kept
-    /// as they are only the range is read, under the backend's own checksums.
+    /// Proofs up to [`RANGE_VERIFY_BYTES`] are read whole, and so verified. Of larger ones only what
+    /// it takes is read, and nothing but the backend's own checksums stands for it: the embedded
+    /// store has some for each piece, S3 has none for a range.
     ///
     /// # Errors
     /// `PreconditionFailed` where the proof changed meanwhile, `Corrupt`, or the backend's.
@@ -160,7 +161,7 @@ impl Vault {
         range: ByteRange,
     ) -> Result<Body, VaultError> {
         let whole = meta.attributes.encoding != Encoding::Identity
-            || meta.stored_size <= VERIFY_BYTES
+            || meta.stored_size <= RANGE_VERIFY_BYTES
             || range.len() == meta.stored_size;
         let options =
             GetOptions { range: (!whole).then_some(range), if_match: Some(meta.etag.clone()) };
@@ -267,6 +268,8 @@ impl Vault {
         let create_only = writes && self.policy.write_mode == WriteMode::WriteOnce;
         let missing = if !capabilities.presign.is_available() {
             "has no URLs of its own"
+        } else if writes && !capabilities.presign_put.is_available() {
+            "cannot place what is stored past it"
         } else if create_only && capabilities.create_only != Support::Native {
             // A turn among our own writers says nothing to somebody who writes past us.
             "cannot refuse by itself to overwrite, so a URL of its own would not be write-once"

@@ -51,8 +51,20 @@ pub(crate) struct Contestant {
     /// Its row in the tables.
     pub(crate) label: String,
     pub(crate) kind: Kind,
-    /// The S3 that it keeps its objects in: one of its own, started with it.
-    upstream: Option<upstream::Kind>,
+    /// The S3s that it keeps its objects in: its own, started with it. Of a pool several.
+    upstreams: Vec<upstream::Kind>,
+    pooled: Option<Pooled>,
+}
+
+/// How several S3s work together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pooled {
+    /// As the configuration has it.
+    pub(crate) mode: &'static str,
+    /// Reads of a mirror, in percent, that may ask a second member.
+    pub(crate) hedge_percent: Option<u32>,
+    /// Copies before a mirror acknowledges a write.
+    pub(crate) min_copies: Option<u32>,
 }
 
 impl Contestant {
@@ -89,11 +101,16 @@ impl Contestant {
 
     /// The same, with its objects in an S3.
     pub(crate) fn over(self, upstream: upstream::Kind) -> Self {
-        Self { upstream: Some(upstream), ..self }
+        Self { upstreams: vec![upstream], ..self }
+    }
+
+    /// The same, with its objects in a pool of S3s.
+    pub(crate) fn over_pool(self, members: Vec<upstream::Kind>, pooled: Pooled) -> Self {
+        Self { upstreams: members, pooled: Some(pooled), ..self }
     }
 
     fn of(label: impl Into<String>, kind: Kind) -> Self {
-        Self { label: label.into(), kind, upstream: None }
+        Self { label: label.into(), kind, upstreams: Vec::new(), pooled: None }
     }
 
     /// Whether what it acknowledged must be there to read. The limits only drop it.
@@ -107,21 +124,23 @@ impl Contestant {
     /// Starts it on a folder of its own, which may hold what an earlier start left.
     pub(crate) fn start(&self, folder: &Path) -> Result<Running> {
         fs::create_dir_all(folder)?;
-        let upstream = self.upstream.as_ref();
-        let upstream = upstream.map(|kind| Upstream::start(kind, &folder.join("upstream")));
-        let upstream = upstream.transpose()?;
-        let bucket = upstream.as_ref().map(|upstream| &upstream.bucket);
-        self.start_on(folder, bucket).map(|running| Running { upstream, ..running })
+        let upstreams = self.upstreams.iter().enumerate().map(|(number, kind)| {
+            Upstream::start(kind, &folder.join(format!("upstream-{number}")))
+        });
+        let upstreams = upstreams.collect::<Result<Vec<_>>>()?;
+        let buckets: Vec<&Bucket> = upstreams.iter().map(|upstream| &upstream.bucket).collect();
+        self.start_on(folder, &buckets).map(|running| Running { upstreams, ..running })
     }
 
-    /// Starts it on a folder and a bucket.
-    pub(crate) fn start_on(&self, folder: &Path, bucket: Option<&Bucket>) -> Result<Running> {
+    /// Starts it on a folder and buckets, more than one only of a pool.
+    pub(crate) fn start_on(&self, folder: &Path, buckets: &[&Bucket]) -> Result<Running> {
         fs::create_dir_all(folder)?;
         let address = free_address()?;
-        let mut process = Process::start(&mut self.command(folder, address, bucket)?)?;
+        let mut process = Process::start(&mut self.command(folder, address, buckets)?)?;
+        let compare = !buckets.is_empty() && buckets.iter().all(|bucket| bucket.compares);
         let started = match self.kind {
-            Kind::Service { .. } if bucket.is_some_and(|bucket| bucket.compares) => {
-                process.wait_until(START_LIMIT, || is_ready(address) && knows_its_store(address))
+            Kind::Service { .. } if compare => {
+                process.wait_until(START_LIMIT, || is_ready(address) && knows_its_stores(address))
             }
             Kind::Service { .. } => process.wait_until(START_LIMIT, || is_ready(address)),
             Kind::Nginx | Kind::Bare { .. } | Kind::Sdk => {
@@ -129,15 +148,10 @@ impl Contestant {
             }
         };
         started.map_err(|error| format!("{}: {error}", self.label))?;
-        Ok(Running { process, address, upstream: None })
+        Ok(Running { process, address, upstreams: Vec::new() })
     }
 
-    fn command(
-        &self,
-        folder: &Path,
-        address: SocketAddr,
-        bucket: Option<&Bucket>,
-    ) -> Result<Command> {
+    fn command(&self, folder: &Path, address: SocketAddr, buckets: &[&Bucket]) -> Result<Command> {
         match &self.kind {
             Kind::Service { binary, request_log } => {
                 let mut command = Command::new(binary);
@@ -147,8 +161,14 @@ impl Contestant {
                     .env("STORAGE_DATA_DIR", folder.join("data"))
                     .env("STORAGE_MAX_OBJECT_BYTES", (2_u64 << 30).to_string())
                     .env("STORAGE_LOG", if *request_log { "info" } else { "warn" });
-                if let Some(bucket) = bucket {
-                    command.envs(remote(bucket));
+                match (self.pooled, buckets) {
+                    (Some(pooled), members) => {
+                        let file = folder.join("pool.toml");
+                        fs::write(&file, pooled.configuration(members))?;
+                        command.env("STORAGE_CONFIG", file);
+                    }
+                    (None, [bucket]) => drop(command.envs(remote(bucket))),
+                    (None, _) => {}
                 }
                 if *request_log {
                     let log = fs::File::create(folder.join("log"))?;
@@ -162,7 +182,7 @@ impl Contestant {
                 command.args(["bare", "--listen", &address.to_string()]).args(answers.arguments());
                 Ok(command)
             }
-            Kind::Sdk => sdk::command(address, bucket.ok_or("the SDK needs a bucket")?),
+            Kind::Sdk => sdk::command(address, buckets.first().ok_or("the SDK needs a bucket")?),
         }
     }
 }
@@ -171,8 +191,8 @@ impl Contestant {
 pub(crate) struct Running {
     process: Process,
     pub(crate) address: SocketAddr,
-    /// Ends after it.
-    upstream: Option<Upstream>,
+    /// End after it.
+    upstreams: Vec<Upstream>,
 }
 
 impl Running {
@@ -183,7 +203,7 @@ impl Running {
 
     /// A new connection to its own S3.
     pub(crate) fn upstream_client(&self) -> Result<Client> {
-        let upstream = self.upstream.as_ref().ok_or("it has no S3 of its own")?;
+        let upstream = self.upstreams.first().ok_or("it has no S3 of its own")?;
         let authority = upstream.bucket.endpoint.trim_start_matches("http://");
         Client::connect(authority.parse()?)
     }
@@ -196,7 +216,7 @@ impl Running {
     /// A clean end.
     pub(crate) fn stop(self) -> Result<()> {
         let stopped = self.process.stop();
-        drop(self.upstream);
+        drop(self.upstreams);
         stopped
     }
 
@@ -253,12 +273,31 @@ fn remote(bucket: &Bucket) -> [(&'static str, &str); 6] {
     ]
 }
 
-/// Whether the service has found out what its store can do: before that it assumes the least, and
+impl Pooled {
+    /// The service's configuration of such a pool.
+    fn configuration(&self, members: &[&Bucket]) -> String {
+        let mut text = format!("[pool]\nmode = \"{}\"\n", self.mode);
+        text.extend(self.hedge_percent.map(|percent| format!("hedge_percent = {percent}\n")));
+        text.extend(self.min_copies.map(|copies| format!("min_copies = {copies}\n")));
+        for (number, bucket) in members.iter().enumerate() {
+            let Bucket { endpoint, name, region, access_key, secret_key, .. } = bucket;
+            text += &format!(
+                "[[backend]]\nname = \"m{number}\"\nprovider = \"s3\"\nendpoint = \"{endpoint}\"\n\
+                 bucket = \"{name}\"\nregion = \"{region}\"\naccess_key_id = \"{access_key}\"\n\
+                 secret_access_key = \"{secret_key}\"\n"
+            );
+        }
+        text
+    }
+}
+
+/// Whether the service has found out what its stores can do: before that it assumes the least, and
 /// each write costs a call more.
-fn knows_its_store(address: SocketAddr) -> bool {
+fn knows_its_stores(address: SocketAddr) -> bool {
     let answer = Client::connect(address).and_then(|mut client| client.get("/v1/backends", &[]));
     let Ok(answer) = answer else { return false };
     let found: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     // seen by trying, and never assumed of an endpoint that may be anybody's
-    found["backends"][0]["capabilities"]["create_only"] == "native"
+    let knows = |backend: &serde_json::Value| backend["capabilities"]["create_only"] == "native";
+    found["backends"].as_array().is_some_and(|all| all.iter().all(knows))
 }

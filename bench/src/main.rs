@@ -82,6 +82,8 @@ enum Command {
     S3Calls,
     /// GET and PUT over a Garage node.
     S3Garage,
+    /// A pool of two against one of its members, and hedged reads.
+    Pool,
     /// Shows that contestants that cheat are refused.
     SelfTest,
     /// The limit: a bare axum handler (a contestant of its own).
@@ -141,6 +143,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::S3Put => &[scenario::Name::S3Put],
         Command::S3Calls => &[scenario::Name::S3Calls],
         Command::S3Garage => &[scenario::Name::S3Garage],
+        Command::Pool => &[scenario::Name::Pool],
     };
     let context = Context::new(arguments.quick, arguments.binary, arguments.scratch)?;
     let report = scenario::run(&context, scenarios)?;

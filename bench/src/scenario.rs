@@ -3,6 +3,7 @@
 mod bulk;
 pub(crate) mod get;
 mod gzip;
+mod pool;
 pub(crate) mod put;
 pub(crate) mod rounds;
 pub(crate) mod s3;
@@ -37,10 +38,11 @@ pub(crate) enum Name {
     S3Put,
     S3Calls,
     S3Garage,
+    Pool,
 }
 
 /// In the order of the report.
-pub(crate) const ALL: [Name; 10] = [
+pub(crate) const ALL: [Name; 11] = [
     Name::Get,
     Name::Put,
     Name::Gzip,
@@ -51,6 +53,7 @@ pub(crate) const ALL: [Name; 10] = [
     Name::S3Put,
     Name::S3Calls,
     Name::S3Garage,
+    Name::Pool,
 ];
 
 /// What every scenario needs to know.
@@ -152,6 +155,9 @@ pub(crate) fn run(context: &Context, names: &[Name]) -> Result<Report> {
     }
     if wants(Name::S3Garage) {
         report.sections.extend(s3::run_garage(context)?);
+    }
+    if wants(Name::Pool) {
+        report.sections.push(pool::run(context)?);
     }
     Ok(report)
 }

@@ -25,7 +25,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Simulated, from memory, with nothing verified: see [`instant`].
-    Instant(Option<instant::Cheat>),
+    Instant(instant::Manner),
     /// Simulated, from memory, with real signatures and checksums: the crate `fake-s3` as AWS.
     Fake,
     /// Garage, one node, on a folder of its own.
@@ -89,9 +89,8 @@ fn command(kind: &Kind, address: SocketAddr) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     let port = address.port().to_string();
     match kind {
-        Kind::Instant(cheat) => {
-            command.args(["instant-s3", "--port", &port]);
-            command.args(cheat.map(|cheat| format!("--cheat={}", cheat.name())));
+        Kind::Instant(manner) => {
+            command.args(["instant-s3", "--port", &port]).args(manner.arguments());
         }
         Kind::Fake | Kind::Garage => {
             command.args(["fake-s3", "--port", &port]);

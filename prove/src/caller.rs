@@ -67,7 +67,7 @@ impl Kind {
 
     fn make(self, rng: &mut Rng) -> Proof {
         let size = match self {
-            Self::Json | Self::Binary => rng.usize(2_000..20_000),
+            Self::Json | Self::Binary => rng.usize(4_000..20_000),
             Self::LargeJson | Self::LargeBinary => rng.usize(1_100_000..1_500_000),
         };
         match self {

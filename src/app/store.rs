@@ -135,9 +135,10 @@ fn pool_of(config: &Config, members: &[Member], spool_folder: &Path) -> Counted 
         role: member.config.role,
         quota_bytes: member.config.quota_bytes,
     });
-    let PoolConfig { mode, min_copies, inventory_interval } = config.pool;
+    let PoolConfig { mode, min_copies, hedge_percent, inventory_interval } = config.pool;
     let prefix = config.storage.namespace.prefix();
-    let policy = PoolPolicy::new(mode, min_copies, prefix, spool_folder);
+    let mut policy = PoolPolicy::new(mode, min_copies, prefix, spool_folder);
+    policy.hedge_share = f64::from(hedge_percent) / 100.0;
     let pool = Pool::new(setup.collect(), policy);
     let policy = InventoryPolicy::new(prefix, inventory_interval).of_pool();
     let inventory = Arc::new(Inventory::new(pool.clone(), policy));
@@ -161,6 +162,7 @@ pub fn pool_view(pool: Arc<Pool>) -> PoolView {
             figures: PoolFigures {
                 members: members.collect(),
                 oldest_repair: status.oldest_repair.unwrap_or_default(),
+                divergent: status.divergent,
                 conflicts: status.conflicts,
                 quarantined: status.quarantined,
                 hedges_sent: status.hedges_sent,

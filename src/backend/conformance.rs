@@ -141,6 +141,7 @@ pub const CASES: &[Case] = cases![
     list::page_of_a_thousand,
     list::items_say_what_head_says,
     relocate::copy_leaves_the_source,
+    relocate::salvage_keeps_the_bytes_and_leaves_the_source,
     relocate::rename_removes_the_source,
     relocate::missing_source_is_not_found,
     relocate::create_spares_the_destination,

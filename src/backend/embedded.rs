@@ -172,6 +172,7 @@ impl Backend for Embedded {
             encryption_kms: Support::No,
             versions: Support::No,
             presign: Support::No,
+            presign_put: Support::No,
             unique_etags: Support::Native,
             exact_times: Support::Native,
         }

@@ -233,6 +233,12 @@ impl<B: Backend> Backend for Faulty<B> {
         self.call(fault, self.inner.copy(source, destination, mode)).await
     }
 
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        self.remember(&[aside]).await;
+        let fault = self.draw(Operation::Copy);
+        self.call(fault, self.inner.salvage(source, aside)).await
+    }
+
     async fn rename(
         &self,
         source: &ObjectKey,

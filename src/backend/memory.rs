@@ -127,6 +127,7 @@ impl Backend for Memory {
             encryption_kms: Support::No,
             versions: Support::No,
             presign: Support::No,
+            presign_put: Support::No,
             unique_etags: Support::Native,
             exact_times: Support::Native,
         }

@@ -146,6 +146,7 @@ fn assumed(options: &Options) -> Capabilities {
         encryption_kms: of_aws,
         versions: Support::No,
         presign: Support::Native,
+        presign_put: Support::Native,
         unique_etags: Support::No,
         exact_times: Support::No,
     }
@@ -202,6 +203,10 @@ impl Backend for S3 {
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         self.duplicate(source, destination, mode).await
+    }
+
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        self.copy_as_it_is(source, aside).await
     }
 
     async fn rename(

@@ -18,10 +18,16 @@ pub struct PoolConfig {
     /// `STORAGE_POOL_MIN_COPIES`: copies before a mirror acknowledges a write. Default one less
     /// than the members that take writes, but at least one.
     pub min_copies: usize,
+    /// `STORAGE_POOL_HEDGE_PERCENT`: reads of a mirror that may ask a second member when the first
+    /// is slow. Default 5.
+    pub hedge_percent: u32,
     /// `STORAGE_INVENTORY_INTERVAL` (ms): between two countings of all members together, for
     /// stats. Default an hour.
     pub inventory_interval: Duration,
 }
+
+/// Reads that may be asked twice, in percent.
+const HEDGE_PERCENT: u32 = 5;
 
 const MODES: &[(&str, PoolMode)] =
     &[("fallback", PoolMode::Fallback), ("mirror", PoolMode::Mirror)];
@@ -36,6 +42,7 @@ struct Member {
 pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> (Vec<BackendConfig>, PoolConfig) {
     let mode = reader.option(&name::POOL_MODE, parse::word(MODES));
     let min_copies = reader.option(&name::POOL_MIN_COPIES, parse::count(1..=u64::MAX));
+    let hedge = reader.option(&name::POOL_HEDGE, parse::count(0..=100));
     let (members, meant) = match reader.tables() {
         [] => {
             let named = variables::read(reader, common);
@@ -65,6 +72,7 @@ pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> (Vec<BackendConf
     let pool = PoolConfig {
         mode: mode.unwrap_or(PoolMode::Fallback),
         min_copies: min_copies.unwrap_or(takers.saturating_sub(1).max(1)),
+        hedge_percent: hedge.unwrap_or(HEDGE_PERCENT),
         inventory_interval: common.manners.inventory_interval,
     };
     check_pool(reader, pool, (meant, takers));
@@ -79,20 +87,21 @@ fn check_pool(reader: &mut Reader<'_>, pool: PoolConfig, (meant, takers): (usize
     if meant < 2 {
         let text = "needs several backends, and there is one: add STORAGE_FALLBACK_PROVIDER or a \
                     [[backend]], or remove it";
-        for setting in [&name::POOL_MODE, &name::POOL_MIN_COPIES] {
+        for setting in [&name::POOL_MODE, &name::POOL_MIN_COPIES, &name::POOL_HEDGE] {
             if reader.says(setting) {
                 reader.mistake(setting, text);
             }
         }
         return;
     }
-    if !reader.says(&name::POOL_MIN_COPIES) {
-        return;
-    }
     if pool.mode == PoolMode::Fallback {
         let text = "is of the mode `mirror` only, and the mode is `fallback`: remove it";
-        reader.mistake(&name::POOL_MIN_COPIES, text);
-    } else if pool.min_copies > takers {
+        for setting in [&name::POOL_MIN_COPIES, &name::POOL_HEDGE] {
+            if reader.says(setting) {
+                reader.mistake(setting, text);
+            }
+        }
+    } else if reader.says(&name::POOL_MIN_COPIES) && pool.min_copies > takers {
         let text = format!("{} are more than the {takers} that take writes", pool.min_copies);
         reader.mistake(&name::POOL_MIN_COPIES, &text);
     }

@@ -100,6 +100,8 @@ settings! {
         "how several backends work together: `fallback` or `mirror`; else `fallback`";
     POOL_MIN_COPIES = "STORAGE_POOL_MIN_COPIES", Some("pool.min_copies"), None, Text,
         "copies before a `mirror` acknowledges a write; else one less than its backends, but 1";
+    POOL_HEDGE = "STORAGE_POOL_HEDGE_PERCENT", Some("pool.hedge_percent"), None, Text,
+        "reads of a `mirror`, in percent, that may ask a second backend when one is slow; else 5";
     DATA_DIR = "STORAGE_DATA_DIR", Some("storage.data_dir"), Some("./data"), Text,
         "folder of the embedded store and of temporary files, made where it is missing";
     KEY_PREFIX = "STORAGE_KEY_PREFIX", Some("storage.key_prefix"), Some("proofs/"), Text,
@@ -139,7 +141,7 @@ settings! {
     SECRET_ACCESS_KEY = "STORAGE_SECRET_ACCESS_KEY", Some("storage.secret_access_key"), None,
         Secret, "its secret";
     ENCRYPTION = "STORAGE_ENCRYPTION", Some("storage.encryption"), Some("none"), Text,
-        "of proofs that ask for none: `none`, `AES256` or `aws:kms`";
+        "of proofs that ask for none: `none`, `AES256` or `aws:kms`; not where `local` takes writes";
     KMS_KEY_ID = "STORAGE_KMS_KEY_ID", Some("storage.kms_key_id"), None, Text,
         "key for `aws:kms`; else the account's own";
     MAX_IN_FLIGHT = "STORAGE_MAX_IN_FLIGHT", Some("storage.max_in_flight"), Some("256"), Text,

@@ -10,7 +10,7 @@ use super::remote::{Flaw, Said};
 use super::secret::Secret;
 use super::settings as name;
 use super::url::BaseUrl;
-use crate::model::Provider;
+use crate::model::{Encryption, Provider};
 
 /// The backends that the variables name, in order, and how many were meant.
 pub(super) struct Named {
@@ -39,6 +39,7 @@ pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> Named {
     let providers: Vec<_> = [Some(first), fallback].into_iter().flatten().collect();
     let variables = Variables::read(reader);
     warn_unused(reader, &providers);
+    check_encryption(reader, &providers, variables.of_s3.encryption);
     let backends = providers.iter().filter_map(|&provider| {
         let kind = if provider == Provider::Local {
             BackendKind::Local(common.local.clone())
@@ -63,6 +64,32 @@ fn warn_unused(reader: &mut Reader<'_>, providers: &[Provider]) {
     if !providers.contains(&Provider::Local) {
         reader.warn_unused(&name::OF_LOCAL, "while no provider is `local`");
     }
+}
+
+/// What is said of all must not leave out one that is written to. Where R2 is the only bucket, that
+/// is a flaw of its own; beside `s3` it does what AES256 asks for by itself.
+fn check_encryption(
+    reader: &mut Reader<'_>,
+    providers: &[Provider],
+    encryption: Option<Encryption>,
+) {
+    let plain = match (encryption, providers) {
+        (None | Some(Encryption::None), _) => return,
+        (_, [Provider::Local]) => {
+            let text = "the embedded store does not encrypt: remove it, and keep the data directory \
+                        on an encrypted disk";
+            return reader.mistake(&name::ENCRYPTION, text);
+        }
+        (_, all) if !all.contains(&Provider::S3) => return,
+        (_, all) if all.contains(&Provider::Local) => "the embedded store does not encrypt",
+        (Some(Encryption::Kms), [_, _]) => "R2 encrypts under a key of its own only",
+        _ => return,
+    };
+    let text = format!(
+        "{plain}, and takes writes too: write a [[backend]] for each into the TOML file, and \
+         `encryption` into that of `s3` alone, or remove it"
+    );
+    reader.mistake(&name::ENCRYPTION, &text);
 }
 
 impl Variables {

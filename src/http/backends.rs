@@ -73,6 +73,7 @@ fn together(pool: &PoolState, state: &AppState) -> Value {
         "oldest_repair_seconds": oldest,
         "repaired_copies": figures.repaired_copies,
         "repaired_deletes": figures.repaired_deletes,
+        "divergent": figures.divergent,
         "conflicts": figures.conflicts,
         "quarantined": figures.quarantined,
         "hedges_sent": figures.hedges_sent,

@@ -14,6 +14,8 @@ const MAX_METADATA_BYTES: usize = 2048;
 const MAX_TAGS: usize = 10;
 const MAX_TAG_NAME: usize = 128;
 const MAX_TAG_VALUE: usize = 256;
+/// Storage classes whose objects cannot be read as they are.
+const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 
 const META_PREFIX: &str = "proof-meta-";
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
@@ -249,6 +251,12 @@ fn tags(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Problem> {
 fn storage_class(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     match text(headers, &STORAGE_CLASS)? {
         None => Ok(None),
+        Some(class) if ARCHIVES.iter().any(|archive| archive.eq_ignore_ascii_case(class)) => {
+            Err(Problem::invalid(format!(
+                "Proof-Storage-Class: what is stored as {class} has to be restored before it can be \
+                 read, and a proof is read at any time; use another, such as GLACIER_IR"
+            )))
+        }
         Some(class) if is_token(class) && class.len() <= 64 => Ok(Some(class.to_owned())),
         Some(other) => Err(unknown_value("Proof-Storage-Class", other, "names such as STANDARD")),
     }
@@ -308,6 +316,8 @@ mod tests {
             ("proof-tags", "a=1&a=2"),
             ("proof-tags", "a&b&c&d&e&f&g&h&i&j&k"),
             ("proof-storage-class", "a b"),
+            ("proof-storage-class", "GLACIER"),
+            ("proof-storage-class", "deep_archive"),
             ("proof-meta-x", &long),
             ("proof-tag", "a=b"),
             ("repr-digest", "sha-256=ungWv48"),
@@ -324,6 +334,19 @@ mod tests {
             parse(&[("content-encoding", "br")]).unwrap_err().code(),
             Code::UnsupportedMediaType
         );
+    }
+
+    #[test]
+    fn only_what_can_be_read_at_any_time_is_a_storage_class() {
+        let class = |name| parse(&[("proof-storage-class", name)]);
+        assert!(
+            class("GLACIER").unwrap_err().to_json("x")["detail"]
+                .as_str()
+                .is_some_and(|detail| detail.contains("GLACIER_IR"))
+        );
+        for name in ["GLACIER_IR", "STANDARD", "INTELLIGENT_TIERING"] {
+            assert_eq!(class(name).unwrap().attributes.storage_class.as_deref(), Some(name));
+        }
     }
 
     #[test]

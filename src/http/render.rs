@@ -68,7 +68,7 @@ pub fn store_result(state: &AppState, key: &Key, meta: &ObjectMeta) -> StoreResu
     let attributes = &meta.attributes;
     StoreResult {
         key: key.as_str().to_owned(),
-        url: proof_url(&state.settings, key),
+        url: proof_url(state, key, meta.provider),
         // The identity's tag, whatever form is at rest.
         etag: etag_of(meta, Encoding::Identity),
         version_id: meta.version_id.clone(),
@@ -138,9 +138,14 @@ pub fn path_of(name: &str) -> String {
     utf8_percent_encode(name, PATH).to_string()
 }
 
-/// Where a proof can be had: at the CDN where one is configured, else here.
-pub fn proof_url(settings: &Settings, key: &Key) -> String {
-    match &settings.cdn_url {
+/// Where a proof can be had: at the bucket's own domain where it is in that bucket, else at the CDN
+/// where one is configured, else here. A bucket that another backend stands in for has it only
+/// later, and a CDN would remember until then that it is missing.
+fn proof_url(state: &AppState, key: &Key, kept_by: Provider) -> String {
+    let settings = &state.settings;
+    let domain = settings.bucket_domain.as_ref();
+    let domain = domain.filter(|one| one.provider == kept_by && !state.is_down(&one.backend));
+    match domain.map(|one| &one.url).or(settings.cdn_url.as_ref()) {
         Some(cdn) => format!("{cdn}/{}", path_of(key.object().as_str())),
         None => format!("{}/v1/proofs/{}", settings.public_url, path_of(key.as_str())),
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::http::admission::Budget;
 use crate::http::signing::Signer;
-use crate::model::{PoolMode, Role};
+use crate::model::{PoolMode, Provider, Role};
 use crate::telemetry::{BreakerState, Metrics, PoolFigures};
-use crate::vault::{Health, Monitor, Vault};
+use crate::vault::{Health, Monitor, Status, Vault};
 
 /// Shared by all requests. Cheap to clone.
 #[derive(Clone)]
@@ -95,8 +95,10 @@ pub struct Inner {
 pub struct Settings {
     /// Base of absolute URLs, without a slash at the end.
     pub public_url: String,
-    /// Base of proof URLs in results where a CDN serves them.
+    /// Base of proof URLs in results where a CDN in front of the service gives proofs out.
     pub cdn_url: Option<String>,
+    /// The same of what one backend has, where that one's bucket gives it out.
+    pub bucket_domain: Option<BucketDomain>,
     /// Sent with proofs that were stored without a `Cache-Control` of their own.
     pub default_cache_control: Option<String>,
     /// What keys begin with whose downloads are sent on to the backend.
@@ -107,6 +109,17 @@ pub struct Settings {
     pub slow_request: Duration,
     /// Origins that may read across sites.
     pub cors_origins: CorsOrigins,
+}
+
+/// Under which a bucket gives out what is in it, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketDomain {
+    /// The backend's name.
+    pub backend: Arc<str>,
+    /// What it is.
+    pub provider: Provider,
+    /// Base of the URLs, without a slash at the end.
+    pub url: String,
 }
 
 /// Who may read proofs from a browser page of another origin.
@@ -129,6 +142,12 @@ impl AppState {
     /// Makes readiness fail and answers close their connections.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether a backend does not serve, as far as is known.
+    pub fn is_down(&self, backend: &str) -> bool {
+        let member = self.members.iter().find(|member| member.monitor.name() == backend);
+        member.is_some_and(|member| member.health().0.status == Status::Down)
     }
 
     /// Whether the service is stopping.

@@ -265,6 +265,10 @@ impl Backend for Breaker {
         self.guard(self.inner().copy(source, destination, mode)).await
     }
 
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        self.guard(self.inner().salvage(source, aside)).await
+    }
+
     async fn rename(
         &self,
         source: &ObjectKey,

@@ -352,6 +352,10 @@ impl Backend for Inventory {
         Ok(stored)
     }
 
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        self.inner.salvage(source, aside).await
+    }
+
     async fn rename(
         &self,
         source: &ObjectKey,

@@ -162,6 +162,10 @@ impl Backend for Limit {
         self.placed(self.inner.copy(source, destination, mode)).await
     }
 
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        self.placed(self.inner.salvage(source, aside)).await
+    }
+
     async fn rename(
         &self,
         source: &ObjectKey,

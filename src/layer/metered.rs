@@ -139,6 +139,10 @@ impl Backend for Metered {
         self.measure(Operation::Copy, self.inner.copy(source, destination, mode)).await
     }
 
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        self.measure(Operation::Copy, self.inner.salvage(source, aside)).await
+    }
+
     async fn rename(
         &self,
         source: &ObjectKey,

@@ -176,6 +176,11 @@ impl Backend for Pace {
         self.inner.copy(source, destination, mode).await
     }
 
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        let _turn = self.turn(Some(source), aside, &PutMode::Overwrite).await?;
+        self.inner.salvage(source, aside).await
+    }
+
     async fn rename(
         &self,
         source: &ObjectKey,

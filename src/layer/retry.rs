@@ -291,6 +291,11 @@ impl Backend for Retry {
         self.conditional(course, wanted, destination, &mode, call).await
     }
 
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        let call = || self.inner.salvage(source, aside);
+        self.begin(Operation::Copy).repeat(call).await
+    }
+
     /// Looks at the source first: once it is gone, nothing else could tell what was to arrive.
     async fn rename(
         &self,

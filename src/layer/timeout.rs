@@ -35,6 +35,9 @@ pub struct Timeout {
     limit: Duration,
 }
 
+/// Bytes of a copy whose size nobody can tell, for its time limit.
+const SALVAGED: u64 = 256 << 20;
+
 impl Timeout {
     /// Limits calls, and pauses of streamed bodies, to `limit`; uploads, copies and bodies as a
     /// whole get a second for each MiB beyond it. Reads must begin within a quarter of it.
@@ -172,6 +175,11 @@ impl Backend for Timeout {
     ) -> Result<Stored, StoreError> {
         let extra = self.copy_allowance(source).await?;
         self.within(extra, self.inner.copy(source, destination, mode)).await
+    }
+
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        // Its size is among what may be damaged.
+        self.within(transfer_allowance(SALVAGED), self.inner.salvage(source, aside)).await
     }
 
     async fn rename(

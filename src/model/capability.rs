@@ -78,6 +78,9 @@ pub struct Capabilities {
     pub versions: Support,
     /// URLs signed by the backend itself.
     pub presign: Support,
+    /// The same for storing. Not told by itself: where it lacks, the service signs.
+    #[serde(skip)]
+    pub presign_put: Support,
     /// Every write has an ETag of its own, also of the same bytes. Else, as on S3, the ETag tells
     /// bytes apart and not writes.
     pub unique_etags: Support,

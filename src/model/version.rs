@@ -8,6 +8,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::object::Encryption;
+
 /// Order of two writes of one key, whichever replica made them.
 ///
 /// As text `mmmmmmmmmmmm-cccc-wwwwwwww`, all hexadecimal, so that texts sort as versions do.
@@ -29,7 +31,20 @@ pub struct Stamp {
     /// Whether it was made for a key at which there was nothing. Where such a write meets an older
     /// object all the same, both were acknowledged and neither may be dropped silently.
     pub create: bool,
+    /// What the caller asked for at rest. Members also report what they do by themselves, and what one
+    /// does by itself must not be asked of another, which may be unable or told to do better.
+    pub encryption: Encryption,
 }
+
+impl Stamp {
+    /// Of a write that asked for no encryption.
+    pub fn new(version: Version, create: bool) -> Self {
+        Self { version, create, encryption: Encryption::None }
+    }
+}
+
+/// Length of a version as text.
+const VERSION_DIGITS: usize = 12 + 1 + 4 + 1 + 8;
 
 /// The text is none of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +79,11 @@ impl FromStr for Version {
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.version, if self.create { 'c' } else { 'r' })
+        write!(f, "{}-{}", self.version, if self.create { 'c' } else { 'r' })?;
+        match self.encryption {
+            Encryption::None => Ok(()),
+            asked => write!(f, "-{}", asked.as_str()),
+        }
     }
 }
 
@@ -72,13 +91,18 @@ impl FromStr for Stamp {
     type Err = NoVersion;
 
     fn from_str(text: &str) -> Result<Self, NoVersion> {
-        let (version, mode) = text.rsplit_once('-').ok_or(NoVersion)?;
-        let create = match mode {
-            "c" => true,
-            "r" => false,
+        let (version, rest) = text.split_at_checked(VERSION_DIGITS).ok_or(NoVersion)?;
+        let mut rest = rest.splitn(3, '-').skip(1);
+        let create = match rest.next() {
+            Some("c") => true,
+            Some("r") => false,
             _ => return Err(NoVersion),
         };
-        Ok(Self { version: version.parse()?, create })
+        let encryption = match rest.next() {
+            None => Encryption::None,
+            Some(asked) => Encryption::parse(asked).ok_or(NoVersion)?,
+        };
+        Ok(Self { version: version.parse()?, create, encryption })
     }
 }
 
@@ -121,8 +145,10 @@ mod tests {
         for version in ordered {
             assert_eq!(version.to_string().parse(), Ok(version));
             for create in [false, true] {
-                let stamp = Stamp { version, create };
-                assert_eq!(stamp.to_string().parse(), Ok(stamp));
+                for encryption in [Encryption::None, Encryption::Aes256, Encryption::Kms] {
+                    let stamp = Stamp { version, create, encryption };
+                    assert_eq!(stamp.to_string().parse(), Ok(stamp));
+                }
             }
         }
     }
@@ -135,6 +161,8 @@ mod tests {
         for text in ["", "1-2-3", &upper, &longer, "+00000000001-0000-00000000"] {
             assert_eq!(text.parse::<Version>(), Err(NoVersion), "{text}");
         }
-        assert_eq!(format!("{good}-x").parse::<Stamp>(), Err(NoVersion));
+        for tail in ["", "-", "-x", "c", "-c-", "-c-aes256", "-c-AES256-1"] {
+            assert_eq!(format!("{good}{tail}").parse::<Stamp>(), Err(NoVersion), "{tail}");
+        }
     }
 }

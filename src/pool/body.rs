@@ -70,6 +70,8 @@ impl Reading {
                     }
                     return Some(Ok(piece));
                 }
+                // The connection did not end as announced, and the body did.
+                Some(Err(_)) if self.is_whole() => return None,
                 Some(Err(error)) => {
                     if error.kind() == ErrorKind::Corrupt {
                         self.blame();
@@ -77,6 +79,15 @@ impl Reading {
                     self.parts.counters.failed_over(error.kind());
                     if !self.go_on_elsewhere().await {
                         return Some(Err(error));
+                    }
+                }
+                None if self.offset < self.end => {
+                    self.parts.counters.failed_over(ErrorKind::Failed);
+                    if !self.go_on_elsewhere().await {
+                        let member = &self.parts.members[self.tried[0]].backend;
+                        let detail = "the body ended early";
+                        let kind = ErrorKind::Failed;
+                        return Some(Err(StoreError::new(kind, member.provider(), detail)));
                     }
                 }
                 None => {
@@ -88,6 +99,12 @@ impl Reading {
                 }
             }
         }
+    }
+
+    /// Whether all bytes have come, and are those that were stored.
+    fn is_whole(&self) -> bool {
+        let found = self.hasher.as_ref().map(|hasher| hasher.clone().finish());
+        self.offset >= self.end && found.is_some() && found == self.digest
     }
 
     /// The bytes of a stream that came from several members are blamed on the last.

@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify, Semaphore};
 use tokio::time::Instant;
 
+use super::aside::Asides;
 use super::begin::Beginning;
 use super::clock::Clock;
 use super::errands::{Errands, Racing};
 use super::latency::HedgeBudget;
 use super::line::{Records, What};
 use super::marks::Marks;
-use super::member::{Member, is_silence};
+use super::member::{Asked, Member, is_silence};
 use super::policy::{Planted, PoolPolicy};
 use super::refresh::Readings;
 use super::state::{Resolved, Sight, Verdicts, resolve, version_of};
@@ -26,6 +27,9 @@ use crate::model::{
 
 /// Locks that keys share; two keys seldom meet in one.
 const STRIPES: usize = 256;
+
+/// Reads that are asked a second time of a member that failed, as a share of all.
+const SECOND_ASKS: f64 = 0.1;
 
 /// Until a caller is asked to come again where no member can serve.
 const COME_AGAIN: Duration = Duration::from_secs(1);
@@ -38,12 +42,17 @@ pub(super) struct Core {
     pub(super) records: Records,
     pub(super) view: View,
     pub(super) hedges: HedgeBudget,
+    /// For members that failed and alone may have the object.
+    pub(super) second_asks: HedgeBudget,
     pub(super) counters: Counters,
+    pub(super) asides: Asides,
     pub(super) errands: Errands,
     pub(super) racing: Racing,
     pub(super) readings: Readings,
     pub(super) beginning: Beginning,
     pub(super) marks: Marks,
+    /// Room for what repairs move, in MiB.
+    pub(super) moving: Semaphore,
     /// Wakes the repairer.
     pub(super) work: Notify,
     stripes: Vec<Mutex<()>>,
@@ -58,9 +67,16 @@ pub(super) struct Picture {
     pub(super) resolved: Resolved,
     /// Members whose bytes were read and found wrong, with what they say of them.
     pub(super) wrong: BTreeMap<usize, ObjectMeta>,
+    /// Copies that were put aside by who acted on it.
+    pub(super) aside: AtomicU64,
 }
 
 impl Picture {
+    /// A copy was put aside.
+    pub(super) fn put_aside(&self) {
+        count(&self.aside);
+    }
+
     /// The object, where there is one.
     pub(super) fn winner(&self) -> Option<&ObjectMeta> {
         self.resolved.holders.first().and_then(|&place| self.sights[place].copy())
@@ -85,12 +101,15 @@ impl Core {
             records: Records::new(&policy.namespace),
             view: View::new(members.len()),
             hedges: HedgeBudget::new(policy.hedge_share),
+            second_asks: HedgeBudget::new(SECOND_ASKS),
             counters: Counters::default(),
+            asides: Asides::new(members.len()),
             errands: Errands::default(),
             racing: Racing::default(),
             readings: Readings::default(),
             beginning: Beginning::default(),
             marks: Marks::default(),
+            moving: Semaphore::new(policy.repair_mib.max(1) as usize),
             work: Notify::new(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             members,
@@ -105,6 +124,21 @@ impl Core {
             PoolMode::Fallback => writable.take(1).collect(),
             PoolMode::Mirror => writable.collect(),
         }
+    }
+
+    /// Homes in the order in which they decide between writes that race: those first that compare and
+    /// write in one step, for all replicas.
+    pub(super) fn deciding(&self) -> Vec<usize> {
+        let mut homes = self.homes();
+        homes.sort_by_key(|&home| !self.members[home].compares_and_writes());
+        homes
+    }
+
+    /// All members in the order in which their copies count, where two exclude each other.
+    fn counting(&self) -> Vec<usize> {
+        let mut order = self.deciding();
+        order.extend((0..self.members.len()).filter(|place| !self.homes().contains(place)));
+        order
     }
 
     /// Place of a member that a line names; one that was removed from the pool has none.
@@ -129,7 +163,7 @@ impl Core {
         let member = &self.members[place];
         let started = Instant::now();
         let result = member.backend.head(key).await;
-        member.note(started, &result);
+        member.note(Asked::Read, started, &result);
         match result {
             Ok(meta) => {
                 version_of(&meta).into_iter().for_each(|version| self.clock.observe(version));
@@ -161,8 +195,9 @@ impl Core {
     pub(super) fn picture(&self, key: &ObjectKey, sights: Vec<Sight>) -> Picture {
         let lines = self.view.lines(key);
         let verdicts = Verdicts::of(&lines, |name| self.place_of(name));
-        let resolved = resolve(&sights, &verdicts);
-        Picture { sights, lines, verdicts, resolved, wrong: BTreeMap::new() }
+        let resolved = resolve(&sights, &verdicts, &self.counting());
+        let (wrong, aside) = (BTreeMap::new(), AtomicU64::new(0));
+        Picture { sights, lines, verdicts, resolved, wrong, aside }
     }
 
     /// Whether nothing is there, where `absent` members have nothing and `dark` ones do not say.
@@ -286,8 +321,6 @@ pub(super) struct Counters {
     pub(super) hedges_won: AtomicU64,
     pub(super) repaired_copies: AtomicU64,
     pub(super) repaired_deletes: AtomicU64,
-    pub(super) conflicts: AtomicU64,
-    pub(super) quarantined: AtomicU64,
 }
 
 impl Counters {

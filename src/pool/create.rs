@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::core::{Picture, passes_on};
 use super::line::{Line, What};
+use super::member::Asked;
 use super::parts::Parts;
 use super::policy::Planted;
 use super::state::version_of;
@@ -56,7 +57,8 @@ impl Parts {
             };
             return self.to_the_end(call).await;
         }
-        let stamp = Some(Stamp { version: self.clock.next(), create: true });
+        let encryption = attributes.encryption;
+        let stamp = Some(Stamp { version: self.clock.next(), create: true, encryption });
         let write =
             Write { key: key.clone(), payload, attributes: Attributes { stamp, ..attributes } };
         match self.policy.mode {
@@ -128,7 +130,7 @@ impl Parts {
         let started = Instant::now();
         let Write { key, payload, attributes } = write;
         let result = member.backend.put(key, payload.clone(), attributes.clone(), mode).await;
-        member.note(started, &result);
+        member.note(Asked::Write, started, &result);
         if result.is_ok() {
             member.wrote(payload.len());
         }

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::line::{Line, What};
+use super::member::Asked;
 use super::parts::Parts;
 use super::state::Sight;
 use crate::model::{Class, ETag, ErrorKind, ObjectKey, StoreError, Version};
@@ -64,7 +65,7 @@ impl Parts {
         let member = &self.members[place];
         let started = Instant::now();
         let result = member.backend.delete(key, if_match).await;
-        member.note(started, &result);
+        member.note(Asked::Other, started, &result);
         result
     }
 
@@ -105,7 +106,7 @@ impl Parts {
         let started = Instant::now();
         let results = member.backend.delete_many(keys).await;
         if let Some(first) = results.first() {
-            member.note(started, first);
+            member.note(Asked::Other, started, first);
         }
         results
     }

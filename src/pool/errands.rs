@@ -3,17 +3,27 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::model::ObjectKey;
 
 /// More are not remembered: `reconcile` finds what is left.
 const MOST: usize = 100_000;
 
-/// Keys amiss, with the members whose bytes were wrong.
+/// Keys amiss.
 #[derive(Debug, Default)]
 pub(super) struct Errands {
-    keys: Mutex<HashMap<ObjectKey, BTreeSet<usize>>>,
+    keys: Mutex<HashMap<ObjectKey, Errand>>,
     count: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Errand {
+    /// Members whose bytes were wrong.
+    wrong: BTreeSet<usize>,
+    since: Instant,
 }
 
 impl Errands {
@@ -30,7 +40,8 @@ impl Errands {
     fn note(&self, key: &ObjectKey, place: Option<usize>) {
         let mut keys = self.lock();
         if keys.len() < MOST || keys.contains_key(key) {
-            keys.entry(key.clone()).or_default().extend(place);
+            let new = || Errand { wrong: BTreeSet::new(), since: Instant::now() };
+            keys.entry(key.clone()).or_insert_with(new).wrong.extend(place);
         }
         self.count.store(keys.len(), Ordering::Release);
     }
@@ -38,15 +49,23 @@ impl Errands {
     /// Whether a member is known to have wrong bytes under a key.
     pub(super) fn is_suspect(&self, key: &ObjectKey, place: usize) -> bool {
         self.count.load(Ordering::Acquire) > 0
-            && self.lock().get(key).is_some_and(|places| places.contains(&place))
+            && self.lock().get(key).is_some_and(|errand| errand.wrong.contains(&place))
     }
 
     /// Those to see to; they stay until [`Self::done`].
-    pub(super) fn list(&self) -> Vec<(ObjectKey, BTreeSet<usize>)> {
+    pub(super) fn list(&self) -> Vec<ObjectKey> {
         if self.count.load(Ordering::Acquire) == 0 {
             return Vec::new();
         }
-        self.lock().iter().map(|(key, places)| (key.clone(), places.clone())).collect()
+        self.lock().keys().cloned().collect()
+    }
+
+    /// Age of the oldest.
+    pub(super) fn oldest(&self) -> Option<Duration> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.lock().values().map(|errand| errand.since.elapsed()).max()
     }
 
     /// A key was seen to.
@@ -62,7 +81,7 @@ impl Errands {
     }
 
     /// No holder leaves the map half changed, so a lock poisoned by a panic is usable.
-    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, BTreeSet<usize>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, Errand>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

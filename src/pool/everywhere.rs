@@ -1,6 +1,7 @@
 //! Writing a proof to all homes of a mirror at once.
 //!
-//! The first home in order that gives an answer decides between racing creates; who lost there takes
+//! The first home that gives an answer decides between racing creates, those first that compare and
+//! write in one step (`deciding`); who lost there takes
 //! back what it wrote elsewhere. Homes after the deciding one that are slower than they use to be
 //! are not waited for: a line names them.
 
@@ -43,7 +44,7 @@ enum Decision {
 
 impl Parts {
     pub(super) async fn create_everywhere(self, write: Write) -> Result<Stored, StoreError> {
-        let homes = self.homes();
+        let homes = self.deciding();
         let racer = Racer::start(&self.core, &write.key);
         // Room for every answer: nobody waits to give one.
         let (answers, mut arriving) = mpsc::channel(homes.len().max(1));
@@ -116,7 +117,7 @@ impl Parts {
     /// How long those that have not answered are waited for: as long as they use to take.
     fn patience(&self, homes: &[usize], outcomes: &[Option<Outcome>]) -> Duration {
         let open = homes.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_none());
-        let usual = open.filter_map(|(place, _)| self.members[*place].latency());
+        let usual = open.filter_map(|(place, _)| self.members[*place].write_latency());
         usual.map(|(_, high)| high).max().unwrap_or(PATIENCE).max(PATIENCE)
     }
 

@@ -1,6 +1,7 @@
-//! A second question to another member when the first takes longer than it uses to.
+//! Second questions: to another member when the first takes longer than it uses to, and to the same
+//! one when it failed and nobody else has the object.
 //!
-//! Dean and Barroso, "The Tail at Scale" (2013): asked after the 95th percentile, and for a small
+//! Dean and Barroso, "The Tail at Scale" (2013): asked after about the 95th percentile, and for a small
 //! share of all reads only, it costs little and cuts the tail.
 
 use std::time::Duration;
@@ -12,10 +13,35 @@ use super::core::count;
 use super::parts::Parts;
 use crate::model::StoreError;
 
+/// Before a member that failed is asked again: as it says, but at most the second.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+const AGAIN_LATEST: Duration = Duration::from_secs(1);
 /// Shortest wait before a second question.
 const HEDGE_AFTER: Duration = Duration::from_millis(2);
+/// Longest, in medians: of a member that is slow one time in twenty, chance decides whether its 95th
+/// percentile is that of its slow answers.
+const HEDGE_LATEST: u32 = 4;
 
 impl Parts {
+    /// Asks a member once more that failed when it was asked, not one that is not even asked at the
+    /// moment.
+    pub(super) async fn once_more<T, F>(
+        &self,
+        dark: &[(usize, StoreError)],
+        ask: &impl Fn(usize) -> F,
+    ) -> Option<(usize, Result<T, StoreError>)>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let (place, error) = dark.iter().find(|(_, error)| !error.is_unasked())?;
+        if !self.second_asks.spend() {
+            return None;
+        }
+        let wait = error.retry_after().unwrap_or(AGAIN_AFTER).min(AGAIN_LATEST);
+        tokio::time::sleep(wait).await;
+        Some((*place, ask(*place).await))
+    }
+
     /// Asks the fastest member, and a second one when that takes longer than it uses to.
     pub(super) async fn hedged<T, F>(
         &self,
@@ -29,8 +55,11 @@ impl Parts {
         self.hedges.earn();
         let started = Instant::now();
         let first = Box::pin(ask(one));
-        let Some((_, high)) = self.members[one].latency() else { return (one, first.await) };
-        let wait = Box::pin(tokio::time::sleep(high.max(HEDGE_AFTER)));
+        let Some((median, high)) = self.members[one].read_latency() else {
+            return (one, first.await);
+        };
+        let usual = high.min(median * HEDGE_LATEST).max(HEDGE_AFTER);
+        let wait = Box::pin(tokio::time::sleep(usual));
         let first = match select(first, wait).await {
             Either::Left((result, _)) => return (one, result),
             Either::Right(((), first)) => first,

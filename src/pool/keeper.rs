@@ -24,12 +24,15 @@ use crate::model::{ErrorKind, ObjectKey};
 const ROUND: Duration = Duration::from_millis(500);
 /// Between two comparisons of members with their quotas.
 const MEASURE: Duration = Duration::from_secs(15);
+/// Between two counts of what lies aside.
+const COUNT: Duration = Duration::from_secs(60);
 /// Between two tries to compare members that are not known to be complete.
 const COMPARE: Duration = Duration::from_secs(15);
 /// The same where the last one left something that will not mend itself.
 const COMPARE_AGAIN: Duration = Duration::from_secs(600);
-/// Until a key is tried again that a member refuses.
-const STUCK: Duration = Duration::from_secs(30);
+/// Until a key is tried again that a member refuses; doubles up to the second.
+const STUCK: Duration = Duration::from_secs(1);
+const STUCK_LONG: Duration = Duration::from_secs(60);
 /// Times that a key is looked at again in one round.
 const AGAIN: usize = 5;
 
@@ -39,14 +42,15 @@ struct Reader {
     refreshed: Option<Instant>,
     marked: Option<Instant>,
     measured: Option<Instant>,
+    counted: Option<Instant>,
 }
 
 /// What repairing remembers between rounds.
 #[derive(Debug, Default)]
 struct Repairer {
     lease: Lease,
-    /// Keys that a member refused, and until when they rest.
-    stuck: HashMap<ObjectKey, Instant>,
+    /// Keys that a member refused: until when they rest, and how long.
+    stuck: HashMap<ObjectKey, (Instant, Duration)>,
 }
 
 /// What comparing remembers between rounds.
@@ -112,6 +116,9 @@ impl Parts {
                 member.measure().await;
             }
         }
+        if due(&mut reader.counted, COUNT) {
+            self.count_asides().await;
+        }
         let is_unread = (0..self.members.len()).any(|place| !self.view.is_loaded(place));
         let is_busy = !self.view.is_clear() || self.errands.len() > 0 || is_unread;
         let every = if is_busy { self.policy.refresh_busy } else { self.policy.refresh_idle };
@@ -126,7 +133,7 @@ impl Parts {
     /// Settles what waits, at members that answer: what this replica wrote down or saw itself, and
     /// with the lease what others did. Answers whether something is left.
     async fn repair(&self, repairer: &mut Repairer) -> bool {
-        let seen = self.errands.list().into_iter().map(|(key, _)| (key, BTreeSet::new()));
+        let seen = self.errands.list().into_iter().map(|key| (key, BTreeSet::new()));
         let mut keys: BTreeMap<ObjectKey, BTreeSet<String>> = seen.collect();
         let mut order: Vec<ObjectKey> = keys.keys().cloned().collect();
         let pending = self.view.pending();
@@ -137,12 +144,17 @@ impl Parts {
                 order.push(pending.key);
             }
         }
-        repairer.stuck.retain(|_, until| *until > Instant::now());
-        order.retain(|key| !repairer.stuck.contains_key(key));
+        repairer.stuck.retain(|key, _| keys.contains_key(key));
+        let now = Instant::now();
+        let rests =
+            |key: &ObjectKey| repairer.stuck.get(key).is_some_and(|(until, _)| *until > now);
+        order.retain(|key| !rests(key));
         if !order.is_empty() {
-            let stuck = self.settle_all(order, &keys).await;
-            let until = Instant::now() + STUCK;
-            repairer.stuck.extend(stuck.into_iter().map(|key| (key, until)));
+            for key in self.settle_all(order, &keys).await {
+                let before = repairer.stuck.get(&key).map(|(_, rested)| *rested);
+                let rest = before.map_or(STUCK, |rested| (rested * 2).min(STUCK_LONG));
+                repairer.stuck.insert(key, (Instant::now() + rest, rest));
+            }
         }
         self.prune().await;
         !self.view.is_clear() || self.errands.len() > 0

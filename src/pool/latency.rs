@@ -59,7 +59,8 @@ const BURST: f64 = 10.0;
 
 impl HedgeBudget {
     pub(super) fn new(share: f64) -> Self {
-        Self { share, tokens: Mutex::new(BURST) }
+        let tokens = if share > 0.0 { BURST } else { 0.0 };
+        Self { share, tokens: Mutex::new(tokens) }
     }
 
     /// A first question was asked.
@@ -111,5 +112,6 @@ mod tests {
             sent += u32::from(budget.spend());
         }
         assert!((50..=61).contains(&sent), "{sent} of 1000");
+        assert!(!HedgeBudget::new(0.0).spend(), "none are none");
     }
 }

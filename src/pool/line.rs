@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 
+use super::aside::Why;
 use crate::model::{Digest, ObjectKey, Version};
 
 /// One thing to finish.
@@ -148,24 +149,15 @@ impl Records {
         ObjectKey::new(format!("{}/lease/repair", self.folder))
     }
 
-    /// Where the losing copy of two acknowledged creates is kept.
-    pub(super) fn conflict(&self, key: &ObjectKey, version: Version) -> ObjectKey {
-        self.aside("conflict", key, version)
+    /// What the names of the copies put aside begin with.
+    pub(super) fn asides(&self, why: Why) -> String {
+        format!("{}/{}/", self.folder, why.folder())
     }
 
-    /// Where wrong bytes are kept.
-    pub(super) fn quarantine(&self, key: &ObjectKey, version: Version) -> ObjectKey {
-        self.aside("quarantine", key, version)
-    }
-
-    /// What the names of the copies put aside begin with, by kind.
-    pub(super) fn asides(&self, kind: &str) -> String {
-        format!("{}/{kind}/", self.folder)
-    }
-
-    fn aside(&self, kind: &str, key: &ObjectKey, version: Version) -> ObjectKey {
+    /// Where a copy is kept that is put aside.
+    pub(super) fn aside(&self, why: Why, key: &ObjectKey, version: Version) -> ObjectKey {
         let name = Digest::of(key.as_str().as_bytes()).to_hex();
-        ObjectKey::new(format!("{}{version}-{}", self.asides(kind), &name[..32]))
+        ObjectKey::new(format!("{}{version}-{}", self.asides(why), &name[..32]))
     }
 }
 
@@ -208,6 +200,6 @@ mod tests {
         assert_eq!(theirs.segment_version(&segment), None);
         let long = ObjectKey::new("k".repeat(1024));
         assert!(RECORDS.starts_with(crate::model::RESERVED));
-        assert!(ours.conflict(&long, version(1)).as_str().len() < 200);
+        assert!(ours.aside(Why::Conflict, &long, version(1)).as_str().len() < 200);
     }
 }

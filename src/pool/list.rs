@@ -11,6 +11,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::time::Instant;
 
 use super::line::RECORDS;
+use super::member::Asked;
 use super::parts::Parts;
 use super::state::Sight;
 use crate::model::{ListItem, ListPage, ListRequest, ObjectMeta, StoreError};
@@ -88,7 +89,7 @@ impl Parts {
         let asked = (0..self.members.len()).map(|place| async move {
             let started = Instant::now();
             let result = self.members[place].backend.list(request).await;
-            self.members[place].note(started, &result);
+            self.members[place].note(Asked::Other, started, &result);
             (place, result)
         });
         let (mut pages, mut dark) = (Vec::new(), Vec::new());

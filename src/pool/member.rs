@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::latency::Latencies;
 use crate::backend::Backend;
-use crate::model::{Class, ErrorKind, Role, StoreError};
+use crate::model::{Class, ErrorKind, Role, StoreError, Support};
 
 /// A backend and its place in a pool.
 #[derive(Clone, Debug)]
@@ -44,7 +44,19 @@ struct Inside {
     last_failure: Option<Instant>,
     /// Time of the latest estimate of what it holds.
     measured: Option<SystemTime>,
-    latencies: Latencies,
+    /// Of calls that read an object or its head.
+    reads: Latencies,
+    /// Of calls that store one.
+    writes: Latencies,
+}
+
+/// What a call asked for: each kind takes its own time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Read,
+    Write,
+    /// Whose time says nothing of the other two.
+    Other,
 }
 
 impl Member {
@@ -62,20 +74,30 @@ impl Member {
     }
 
     /// Notes how a call ended that began at `started`.
-    pub(super) fn note<T>(&self, started: Instant, result: &Result<T, StoreError>) {
+    pub(super) fn note<T>(&self, asked: Asked, started: Instant, result: &Result<T, StoreError>) {
         let mut inside = self.lock();
         match result {
             Err(error) if is_silence(error) => inside.last_failure = Some(Instant::now()),
             Ok(_) | Err(_) => {
                 inside.last_failure = None;
-                inside.latencies.record(started.elapsed());
+                match asked {
+                    Asked::Read => inside.reads.record(started.elapsed()),
+                    Asked::Write => inside.writes.record(started.elapsed()),
+                    Asked::Other => {}
+                }
             }
         }
     }
 
-    /// Notes that a call took at least so long, and was left.
+    /// Notes that a read took at least so long, and was left.
     pub(super) fn took(&self, at_least: Duration) {
-        self.lock().latencies.record(at_least);
+        self.lock().reads.record(at_least);
+    }
+
+    /// Whether it is itself that decides between two writes of one key, whoever sends them.
+    pub(super) fn compares_and_writes(&self) -> bool {
+        let can = self.backend.capabilities();
+        can.create_only == Support::Native && can.replace_if_match == Support::Native
     }
 
     /// Whether it gave no answer a moment ago.
@@ -83,9 +105,14 @@ impl Member {
         self.lock().last_failure.is_some_and(|at| at.elapsed() < AVOIDED)
     }
 
-    /// What the time of its answers was of late: median and 95th percentile.
-    pub(super) fn latency(&self) -> Option<(Duration, Duration)> {
-        self.lock().latencies.summary()
+    /// How long it took to read of late: median and 95th percentile.
+    pub(super) fn read_latency(&self) -> Option<(Duration, Duration)> {
+        self.lock().reads.summary()
+    }
+
+    /// The same of writes.
+    pub(super) fn write_latency(&self) -> Option<(Duration, Duration)> {
+        self.lock().writes.summary()
     }
 
     /// Whether it is known to have had all that belongs to it, but for what is written down.

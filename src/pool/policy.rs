@@ -27,6 +27,8 @@ pub struct PoolPolicy {
     pub repair_lanes: usize,
     /// Most keys repaired in a second.
     pub repair_rate: u32,
+    /// Most MiB of proofs that repairs move at once: large ones lie in temporary files meanwhile.
+    pub repair_mib: u32,
     /// Second questions to a slow member, as a share of all reads of a mirror; 0 for none.
     pub hedge_share: f64,
     /// Where versions get their time.
@@ -68,6 +70,7 @@ impl PoolPolicy {
             refresh_busy: Duration::from_secs(5),
             repair_lanes: 16,
             repair_rate: 500,
+            repair_mib: 256,
             hedge_share: 0.05,
             wall: WallClock::system(),
             writer: fastrand::u32(..),

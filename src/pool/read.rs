@@ -13,8 +13,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::body::resumed;
-use super::core::Picture;
-use super::member::is_silence;
+use super::member::{Asked, is_silence};
 use super::parts::Parts;
 use super::state::{Sight, version_of};
 use crate::model::{
@@ -23,8 +22,6 @@ use crate::model::{
 
 /// Age up to which another replica's create may still be found to have lost at a member before.
 const YOUNG: Duration = Duration::from_secs(2);
-/// Looks at a key that is being written, before the caller is told.
-const ATTEMPTS: usize = 4;
 
 /// What a read gives: metadata, with or without a body.
 pub(super) trait Found: Send {
@@ -82,7 +79,7 @@ impl Parts {
         let member = &self.members[place];
         let started = Instant::now();
         let result = member.backend.head(key).await;
-        member.note(started, &result);
+        member.note(Asked::Read, started, &result);
         result
     }
 
@@ -98,7 +95,7 @@ impl Parts {
         // The caller's version is the pool's: compared here, not there.
         let options_there = GetOptions { range: options.range, if_match: None };
         let result = member.backend.get(key, options_there).await;
-        member.note(started, &result);
+        member.note(Asked::Read, started, &result);
         let found = result.inspect_err(|error| {
             if error.kind() == ErrorKind::Corrupt {
                 self.errands.wrong_bytes(key, place);
@@ -132,21 +129,21 @@ impl Parts {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
+        self.second_asks.earn();
         if self.view.is_pending(key) {
             return self.find_pending(key, ask).await;
         }
         let is_racing = self.racing.contains(key);
         let mut misses = Misses::default();
         let mut order = self.reading_order(is_racing);
-        order.retain(|&place| {
-            let is_suspect = self.errands.is_suspect(key, place);
-            if is_suspect {
-                misses.corrupt = Some(self.wrong_bytes(place));
-            }
-            !is_suspect
-        });
+        // Wrong bytes once seen may have been the wire's: where nobody else has it, they are read again.
+        order.sort_by_key(|&place| self.errands.is_suspect(key, place));
         let mut first = 0;
-        if !is_racing && self.policy.mode == PoolMode::Mirror && order.len() > 1 {
+        let may_hedge = !is_racing
+            && self.policy.mode == PoolMode::Mirror
+            && order.len() > 1
+            && !self.errands.is_suspect(key, order[1]);
+        if may_hedge {
             let (place, result) = self.hedged(&order, &ask).await;
             match self.judge(key, place, result, &mut misses)? {
                 Some(found) => return self.settled_only(key, place, found, ask).await,
@@ -172,7 +169,33 @@ impl Parts {
                 return self.settled_only(key, place, found, ask).await;
             }
         }
-        Err(self.miss(key, misses))
+        self.last_resort(key, misses, ask).await
+    }
+
+    /// Nobody gave the object: a member that failed and may have it is asked once more.
+    async fn last_resort<T: Found, F>(
+        &self,
+        key: &ObjectKey,
+        mut misses: Misses,
+        ask: impl Fn(usize) -> F,
+    ) -> Result<(usize, T), StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let error = self.miss(key, &misses);
+        if !is_silence(&error) {
+            return Err(error);
+        }
+        let Some((place, result)) = self.once_more(&misses.dark, &ask).await else {
+            return Err(error);
+        };
+        misses.dark.retain(|(other, _)| *other != place);
+        match self.judge(key, place, result, &mut misses)? {
+            // What was written down meanwhile counts.
+            Some(_) if self.view.is_pending(key) => self.find_pending(key, ask).await,
+            Some(found) => self.settled_only(key, place, found, ask).await,
+            None => Err(self.miss(key, &misses)),
+        }
     }
 
     /// Members in the order in which they are asked.
@@ -187,7 +210,7 @@ impl Parts {
                     !is_home,
                     !member.is_complete(),
                     member.is_avoided(),
-                    member.latency().map_or(Duration::ZERO, |l| l.0),
+                    member.read_latency().map_or(Duration::ZERO, |l| l.0),
                 )
             });
         }
@@ -236,7 +259,7 @@ impl Parts {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let homes = self.homes();
+        let homes = self.deciding();
         let stamp = found.meta().attributes.stamp;
         stamp.iter().for_each(|stamp| self.clock.observe(stamp.version));
         let is_young = stamp.is_some_and(|stamp| {
@@ -293,7 +316,7 @@ impl Parts {
                 Sight::Dark(error) => misses.dark.push((place, error)),
             }
         }
-        Err(self.miss(key, misses))
+        self.last_resort(key, misses, ask).await
     }
 
     /// Whether a home's copy counts that others lack: not where it may have been set back to an
@@ -307,11 +330,11 @@ impl Parts {
     }
 
     /// What is said where nobody gave the object.
-    fn miss(&self, key: &ObjectKey, misses: Misses) -> StoreError {
+    fn miss(&self, key: &ObjectKey, misses: &Misses) -> StoreError {
         let dark = misses.dark.iter().map(|(place, _)| *place);
         let cause = misses.dark.first().map(|(_, error)| error);
-        match (cause, misses.corrupt) {
-            (None, Some(corrupt)) => corrupt,
+        match (cause, &misses.corrupt) {
+            (None, Some(corrupt)) => corrupt.clone(),
             (None, None) if !misses.absent.is_empty() => self.not_found(),
             (None, None) => self.no_member("serves reads"),
             (Some(_), None) if self.proves_absence(key, &misses.absent, dark) => self.not_found(),
@@ -322,55 +345,4 @@ impl Parts {
             (Some(cause), _) => self.cannot_tell(Some(cause)),
         }
     }
-
-    /// Reads a key with unfinished business.
-    async fn find_pending<T: Found, F>(
-        &self,
-        key: &ObjectKey,
-        ask: impl Fn(usize) -> F,
-    ) -> Result<(usize, T), StoreError>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let mut last = None;
-        for _ in 0..ATTEMPTS {
-            let picture = self.look(key).await;
-            let dark = picture.sights.iter().find_map(Sight::dark);
-            if picture.is_behind() {
-                return Err(self.cannot_tell(dark));
-            }
-            let Some(winner) = picture.winner().map(version_of) else {
-                return Err(self.miss_pending(&picture, key));
-            };
-            let holders = picture.resolved.holders.iter();
-            for &place in holders.filter(|place| !self.errands.is_suspect(key, **place)) {
-                match ask(place).await {
-                    Ok(found) if version_of(found.meta()) == winner => return Ok((place, found)),
-                    // Another write came in between.
-                    Ok(_) => {}
-                    Err(error) if is_final(&error) => return Err(error),
-                    Err(error) => last = Some(error),
-                }
-            }
-        }
-        match last {
-            Some(error) if error.kind() == ErrorKind::Corrupt => Err(error),
-            last => Err(self.cannot_tell(last.as_ref())),
-        }
-    }
-
-    fn miss_pending(&self, picture: &Picture, key: &ObjectKey) -> StoreError {
-        let dark = picture.sights.iter().find_map(Sight::dark);
-        match picture.resolved.damaged.first() {
-            Some(&place) if picture.verdicts.tombstone.is_none() => self.wrong_bytes(place),
-            _ if self.is_absent(picture, key) => self.not_found(),
-            _ => self.cannot_tell(dark),
-        }
-    }
-}
-
-/// Whether an error is the caller's to know: of the question, not of a member or its copy.
-fn is_final(error: &StoreError) -> bool {
-    let of_copy = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt);
-    !of_copy && !is_silence(error)
 }

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, VecDeque};
 use futures_util::stream::{self, StreamExt as _};
 use tokio::time::Instant;
 
-use super::core::count;
+use super::aside::Why;
+use super::member::Asked;
 use super::parts::Parts;
 use super::scribe::put_record;
 use super::settle::Settled;
@@ -166,7 +167,7 @@ impl Parts {
             let member = &self.members[walk.place];
             let started = Instant::now();
             let result = member.backend.list(&request).await;
-            member.note(started, &result);
+            member.note(Asked::Other, started, &result);
             let page = result?;
             walk.page = page.items.into();
             walk.request = page.next.map(|after| ListRequest { after: Some(after), ..request });
@@ -210,25 +211,19 @@ impl Parts {
             self.errands.done(key);
             return finding;
         }
-        let before = self.put_aside_count();
-        let is_done = self.settle_or_put_aside(key).await;
-        finding.quarantined = self.put_aside_count().saturating_sub(before);
+        let is_done = self.settle_or_put_aside(key, &mut finding).await;
         finding.repaired = is_done;
         finding.failed = !is_done;
         finding
     }
 
-    fn put_aside_count(&self) -> u64 {
-        use std::sync::atomic::Ordering::Relaxed;
-        self.counters.quarantined.load(Relaxed) + self.counters.conflicts.load(Relaxed)
-    }
-
-    async fn settle_or_put_aside(&self, key: &ObjectKey) -> bool {
+    async fn settle_or_put_aside(&self, key: &ObjectKey, finding: &mut Finding) -> bool {
         for _ in 0..LOOKS {
-            let settled = match self.put_aside_returned(key).await {
+            let (settled, aside) = match self.put_aside_returned(key).await {
                 Some(settled) => settled,
-                None => self.settle(key).await,
+                None => self.settle_and_count(key).await,
             };
+            finding.quarantined += aside;
             match settled {
                 Settled::Done => return self.is_readable(key).await,
                 Settled::Waiting(_) | Settled::Stuck => return false,
@@ -246,7 +241,7 @@ impl Parts {
 
     /// Puts aside what only members have that may have been set back to an earlier state, where a
     /// home that was not has nothing and nothing is written down: it was deleted since.
-    async fn put_aside_returned(&self, key: &ObjectKey) -> Option<Settled> {
+    async fn put_aside_returned(&self, key: &ObjectKey) -> Option<(Settled, u64)> {
         let _turn = self.lock(key).await;
         let picture = self.look(key).await;
         let stamp = picture.winner().and_then(version_of);
@@ -264,17 +259,18 @@ impl Parts {
         if holders.iter().any(|&place| self.is_believed(place, &absent)) {
             return None;
         }
+        let mut aside = 0;
         for &place in holders {
             let meta = picture.sights[place].copy()?;
-            if !self.put_aside("quarantine", place, meta).await
+            if !self.put_aside(Why::WrongBytes, place, key, Some(meta)).await
                 || self.delete_at(place, key, Some(&meta.etag)).await.is_err()
             {
-                return Some(Settled::Waiting([place].into()));
+                return Some((Settled::Waiting([place].into()), aside));
             }
-            count(&self.counters.quarantined);
+            aside += 1;
         }
         self.errands.done(key);
-        Some(Settled::Done)
+        Some((Settled::Done, aside))
     }
 
     /// Whether the listings alone show that a name is as it should be.

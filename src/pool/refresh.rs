@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::line::decode;
+use super::member::Asked;
 use super::parts::Parts;
 use crate::model::{
     Digest, ErrorKind, GetOptions, ListItem, ListRequest, ObjectKey, StoreError, Version,
@@ -108,7 +109,7 @@ impl Parts {
         let member = &self.members[place];
         let started = Instant::now();
         let result = member.backend.get(name, GetOptions::default()).await;
-        member.note(started, &result);
+        member.note(Asked::Other, started, &result);
         let found = result?;
         let digest = found.meta.attributes.representation.map(|known| known.stored_sha256);
         let body = found.body.collect().await?;
@@ -130,7 +131,7 @@ impl Parts {
         loop {
             let started = Instant::now();
             let result = member.backend.list(&request).await;
-            member.note(started, &result);
+            member.note(Asked::Other, started, &result);
             let page = result?;
             items.extend(page.items);
             match page.next {

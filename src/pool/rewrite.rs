@@ -40,7 +40,11 @@ impl Parts {
         for _ in 0..ATTEMPTS {
             let picture = self.look(key).await;
             self.check(&picture, key, &mode)?;
-            let stamp = Stamp { version: self.clock.next(), create: mode == PutMode::Create };
+            let stamp = Stamp {
+                version: self.clock.next(),
+                create: mode == PutMode::Create,
+                encryption: attributes.encryption,
+            };
             let attributes = Attributes { stamp: Some(stamp), ..attributes.clone() };
             let write = Write { key: key.clone(), payload: payload.clone(), attributes };
             let mut tried = Tried::new();
@@ -97,7 +101,7 @@ impl Parts {
 
     /// Writes at the first member that takes it.
     async fn first(&self, picture: &Picture, write: &Write, tried: &mut Tried) -> Attempt {
-        let homes = self.homes();
+        let homes = self.deciding();
         let others = (0..self.members.len())
             .filter(|place| !homes.contains(place) && self.members[*place].role.takes_writes());
         for place in homes.iter().copied().chain(others) {

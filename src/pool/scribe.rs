@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::core::Core;
 use super::line::{Line, encode};
+use super::member::Asked;
 use crate::model::{
     Attributes, Digest, ErrorKind, ObjectKey, Payload, Provider, PutMode, Representation,
     StoreError,
@@ -154,7 +155,7 @@ pub(super) async fn put_record(
     let payload = Payload::Bytes(body.clone());
     let put = member.backend.put(name, payload, record_attributes(body), PutMode::Overwrite);
     let result = put.await;
-    member.note(started, &result);
+    member.note(Asked::Other, started, &result);
     result.map(drop)
 }
 

@@ -6,22 +6,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::StreamExt as _;
-use serde_json::json;
-
+use super::aside::Why;
 use super::core::{Picture, count};
 use super::create::Write;
 use super::line::What;
 use super::member::{is_race, is_silence};
 use super::parts::Parts;
 use super::rewrite::over;
-use super::scribe::put_record;
 use super::state::{Sight, version_of};
+use super::transfer::asked;
 use super::view::LineId;
 use crate::model::{
     Body, ErrorKind, GetOptions, Hasher, ObjectKey, ObjectMeta, Payload, PutMode, Retrieved,
     SpoolWriter, StoreError,
 };
+use futures_util::StreamExt as _;
 
 /// What became of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +45,11 @@ enum Stop {
 impl Parts {
     /// Settles a key. Its lines are marked where that succeeds.
     pub(super) async fn settle(&self, key: &ObjectKey) -> Settled {
+        self.settle_and_count(key).await.0
+    }
+
+    /// The same, and how many copies were put aside for it.
+    pub(super) async fn settle_and_count(&self, key: &ObjectKey) -> (Settled, u64) {
         let _turn = self.lock(key).await;
         let picture = self.look(key).await;
         let picture = self.without_wrong_bytes(key, picture).await;
@@ -55,7 +59,7 @@ impl Parts {
             self.view.mark(&ids, true);
             self.errands.done(key);
         }
-        settled
+        (settled, picture.aside.into_inner())
     }
 
     /// Reads what is under suspicion: wrong bytes are no copy.
@@ -133,12 +137,12 @@ impl Parts {
         let resolved = &picture.resolved;
         for &place in &resolved.conflicting {
             let Some(meta) = picture.sights[place].copy() else { continue };
-            if self.put_aside("conflict", place, meta).await {
+            if self.put_aside(Why::Conflict, place, key, Some(meta)).await {
+                picture.put_aside();
                 tracing::error!(
                     member = &*self.members[place].name,
                     "two proofs were stored under one key: the later copy was put aside"
                 );
-                count(&self.counters.conflicts);
             } else {
                 return Err(Stop::Refused);
             }
@@ -229,6 +233,8 @@ impl Parts {
         if self.members[to].is_full() {
             return Err(Stop::Refused);
         }
+        let mib = u32::try_from(winner.stored_size >> 20).unwrap_or(u32::MAX).saturating_add(1);
+        let _room = self.moving.acquire_many(mib.min(self.policy.repair_mib.max(1))).await;
         let mut failed = Stop::Silent(to);
         for &from in &picture.resolved.holders {
             let (meta, payload) = match self.take(from, key).await {
@@ -244,14 +250,17 @@ impl Parts {
             if version_of(&meta) != version_of(winner) {
                 return Err(Stop::Raced);
             }
-            let write = Write { key: key.clone(), payload, attributes: meta.attributes };
-            let mode = match picture.wrong.get(&to) {
-                None => over(&picture.sights[to]),
-                Some(wrong) if self.put_aside("quarantine", to, wrong).await => {
-                    count(&self.counters.quarantined);
-                    PutMode::Replace(wrong.etag.clone())
+            let write = Write { key: key.clone(), payload, attributes: asked(meta.attributes) };
+            let wrong = picture.wrong.get(&to);
+            if wrong.is_some() || matches!(picture.sights[to], Sight::Damaged) {
+                if !self.put_aside(Why::WrongBytes, to, key, wrong).await {
+                    return Err(Stop::Refused);
                 }
-                Some(_) => return Err(Stop::Refused),
+                picture.put_aside();
+            }
+            let mode = match wrong {
+                None => over(&picture.sights[to]),
+                Some(wrong) => PutMode::Replace(wrong.etag.clone()),
             };
             return match self.put_at(to, &write, mode).await {
                 Ok(_) => Ok(()),
@@ -313,39 +322,5 @@ impl Parts {
             return Err(StoreError::new(ErrorKind::Corrupt, found.meta.provider, detail));
         }
         Ok((found.meta, spool.finish()))
-    }
-
-    /// Keeps what is about to be replaced, beside a note that says what it was.
-    pub(super) async fn put_aside(&self, kind: &str, place: usize, meta: &ObjectMeta) -> bool {
-        let member = &self.members[place];
-        let when = self.clock.next();
-        let name = match kind {
-            "conflict" => self.records.conflict(&meta.key, when),
-            _ => self.records.quarantine(&meta.key, when),
-        };
-        // Copied by the member itself: the bytes are wrong, or nobody else's business.
-        let copied = member.backend.copy(&meta.key, &name, PutMode::Overwrite).await;
-        let known = meta.attributes.representation;
-        let note = json!({
-            "key": meta.key.as_str(),
-            "member": &*member.name,
-            "why": kind,
-            "version": version_of(meta).map(|version| version.to_string()),
-            "sha256": known.map(|known| known.sha256.to_hex()),
-            "stored_size": meta.stored_size,
-            "bytes_kept": copied.is_ok(),
-        });
-        let note_name = ObjectKey::new(format!("{name}.json"));
-        let body = bytes::Bytes::from(note.to_string());
-        let noted = put_record(&self.core, place, &note_name, &body).await;
-        match copied {
-            Ok(_) => noted.is_ok(),
-            // The store itself refuses to give the bytes out: there is nothing to keep.
-            Err(error) if error.kind() == ErrorKind::Corrupt => noted.is_ok(),
-            Err(error) => {
-                tracing::warn!(?error, kind, "a copy cannot be put aside yet");
-                false
-            }
-        }
     }
 }

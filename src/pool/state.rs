@@ -1,8 +1,8 @@
 //! What a key's copies and lines come to: pure, so that every case can be tried.
 //!
 //! The newest version is the object, unless a tombstone is newer. Two creates that both found
-//! nothing are a conflict: the copy at the member that comes first in the pool's order is served,
-//! and the bytes of the other are put aside, never dropped.
+//! nothing are a conflict: the copy at the member that decides before the other one is served, and
+//! the bytes of the other are put aside, never dropped.
 
 use super::line::What;
 use super::view::Known;
@@ -131,12 +131,13 @@ fn is_replacement(meta: &ObjectMeta) -> bool {
     meta.attributes.stamp.is_some_and(|stamp| !stamp.create)
 }
 
-/// What the sights come to.
-pub(super) fn resolve(sights: &[Sight], verdicts: &Verdicts) -> Resolved {
+/// What the sights come to. `order`: all members, those first whose copies count where two exclude
+/// each other.
+pub(super) fn resolve(sights: &[Sight], verdicts: &Verdicts, order: &[usize]) -> Resolved {
     let mut resolved = Resolved::default();
     let mut live: Vec<(usize, &ObjectMeta)> = Vec::new();
-    for (member, sight) in sights.iter().enumerate() {
-        match sight {
+    for &member in order {
+        match &sights[member] {
             Sight::Copy(meta) if verdicts.kills(version_of(meta)) => resolved.stale.push(member),
             Sight::Copy(meta) => live.push((member, meta)),
             Sight::Damaged => resolved.damaged.push(member),
@@ -178,7 +179,7 @@ mod tests {
     fn copy(stamp: Option<(u64, bool)>, bytes: &str) -> Sight {
         let digest = Digest::of(bytes.as_bytes());
         let mut attributes = Attributes::new("text/plain");
-        attributes.stamp = stamp.map(|(millis, create)| Stamp { version: version(millis), create });
+        attributes.stamp = stamp.map(|(millis, create)| Stamp::new(version(millis), create));
         attributes.representation =
             Some(Representation { sha256: digest, size: 1, stored_sha256: digest });
         Sight::Copy(Box::new(ObjectMeta {
@@ -284,9 +285,12 @@ mod tests {
             ),
         ];
         for (name, sights, verdicts, expected) in cases {
-            assert_eq!(resolve(&sights, verdicts), expected, "{name}");
+            assert_eq!(resolve(&sights, verdicts, &[0, 1]), expected, "{name}");
         }
-        let found = resolve(&[damaged, dark(), copy(Some((5, true)), "x")], &none);
+        let creates = [copy(Some((6, true)), "x"), copy(Some((5, true)), "y")];
+        let found = resolve(&creates, &none, &[1, 0]);
+        assert_eq!((found.holders, found.conflicting), (vec![1], vec![0]), "the other one decides");
+        let found = resolve(&[damaged, dark(), copy(Some((5, true)), "x")], &none, &[0, 1, 2]);
         assert_eq!((found.damaged, found.dark, found.holders), (vec![0], vec![1], vec![2]));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::aside::Why;
 use super::parts::Parts;
 use crate::model::{ErrorKind, PoolMode, Provider, Role, StoreError};
 
@@ -19,6 +20,8 @@ pub struct PoolStatus {
     pub repairs_pending: u64,
     /// Age of the longest-waiting of them.
     pub oldest_repair: Option<Duration>,
+    /// Of these, keys that a read or a comparison found amiss and nothing written down explains.
+    pub divergent: u64,
     /// Copies put aside because two proofs were stored under one key.
     pub conflicts: u64,
     /// Copies put aside because of wrong bytes.
@@ -75,9 +78,10 @@ impl Parts {
             mode: self.policy.mode,
             min_copies: self.policy.min_copies,
             repairs_pending: (pending.len() + self.errands.len()) as u64,
-            oldest_repair: oldest.map(Duration::from_millis),
-            conflicts: counters.conflicts.load(Relaxed),
-            quarantined: counters.quarantined.load(Relaxed),
+            oldest_repair: oldest.map(Duration::from_millis).max(self.errands.oldest()),
+            divergent: self.errands.len() as u64,
+            conflicts: self.asides.count(Why::Conflict),
+            quarantined: self.asides.count(Why::WrongBytes),
             hedges_sent: counters.hedges_sent.load(Relaxed),
             hedges_won: counters.hedges_won.load(Relaxed),
             failovers: counters.failovers(),

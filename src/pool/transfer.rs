@@ -4,9 +4,15 @@ use std::time::Duration;
 
 use super::parts::Parts;
 use crate::model::{
-    Attributes, ErrorKind, GetOptions, ObjectKey, PresignMethod, Presigned, PutMode, StoreError,
-    Stored,
+    Attributes, Encryption, ErrorKind, GetOptions, ObjectKey, PresignMethod, Presigned, PutMode,
+    StoreError, Stored,
 };
+
+/// What a caller asked for, of what a member reports: what that one does by itself is its own affair.
+pub(super) fn asked(reported: Attributes) -> Attributes {
+    let encryption = reported.stamp.map_or(Encryption::None, |stamp| stamp.encryption);
+    Attributes { encryption, ..reported }
+}
 
 impl Parts {
     /// Copies by reading and writing: source and destination may be at different members, and the
@@ -31,7 +37,7 @@ impl Parts {
             }
             Err(error) => return Err(error),
         };
-        let attributes = Attributes { stamp: None, ..meta.attributes };
+        let attributes = Attributes { stamp: None, ..asked(meta.attributes) };
         self.put(destination, payload, attributes, mode).await
     }
 

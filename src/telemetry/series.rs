@@ -85,6 +85,8 @@ series! {
         "Whether a member's quota is used up, so that it is passed over for writes, by backend.";
     POOL_MEMBER_COMPLETE = Gauge, None, "pool_member_complete",
         "Whether a member is known to have all that belongs to it, but for repairs, by backend.";
+    POOL_DIVERGENT = Gauge, None, "pool_divergent",
+        "Keys found otherwise than they should be at some member, and not explained by a record.";
     POOL_CONFLICTS = Gauge, None, "pool_conflicts",
         "Keys under which two versions were written that exclude each other; both are kept.";
     POOL_QUARANTINED = Gauge, None, "pool_quarantined",

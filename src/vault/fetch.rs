@@ -22,6 +22,10 @@ use crate::model::{
 /// Largest body that is verified before the status line.
 pub const VERIFY_BYTES: u64 = 1 << 20;
 
+/// Largest proof of which a range is let go only when the whole is verified. Of a larger one it would
+/// cost too much: one byte of 5 GiB would read them all.
+pub const RANGE_VERIFY_BYTES: u64 = 8 << 20;
+
 /// An object whose bytes are not yet verified and so cannot be had.
 #[derive(Debug)]
 pub struct Opened(Retrieved);
@@ -61,17 +65,19 @@ impl Opened {
         Ok(begun(Box::pin(Verified::new(identity, digest, provider))).await?)
     }
 
-    /// A range of the identity form, which must lie inside it.
+    /// A range of the identity form, which must lie inside it; verified with the whole up to
+    /// [`RANGE_VERIFY_BYTES`].
     ///
     /// # Errors
     /// As [`Self::into_body`].
     pub async fn into_range(self, range: ByteRange) -> Result<Body, VaultError> {
+        let verified = self.meta().size().max(self.meta().stored_size) <= RANGE_VERIFY_BYTES;
         match self.into_body(Encoding::Identity).await? {
             Body::Bytes(bytes) => {
                 let bounds = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
                 Ok(Body::Bytes(bytes.slice(bounds(range.start)..bounds(range.end))))
             }
-            Body::Stream(stream) => Ok(begun(Box::pin(cut(stream, range))).await?),
+            Body::Stream(stream) => Ok(begun(Box::pin(cut(stream, range, verified))).await?),
         }
     }
 }
@@ -201,24 +207,29 @@ fn inflated(
     })
 }
 
-/// The part of a stream that lies in a range. Ends as soon as the range does.
+/// The part of a stream that lies in a range, one piece behind. Where the stream verifies itself,
+/// the last piece waits for its end; else all ends as soon as the range does.
 fn cut(
     stream: BodyStream,
     range: ByteRange,
+    verified: bool,
 ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
-    futures_util::stream::try_unfold((stream, 0_u64), move |(mut stream, mut offset)| async move {
-        while offset < range.end {
-            let Some(piece) = stream.next().await.transpose()? else { return Ok(None) };
+    let state = (stream, 0_u64, None::<Bytes>);
+    futures_util::stream::try_unfold(state, move |(mut stream, mut offset, mut held)| async move {
+        while verified || offset < range.end {
+            let Some(piece) = stream.next().await.transpose()? else { break };
             let start = range.start.saturating_sub(offset).min(piece.len() as u64);
-            let end = (range.end - offset).min(piece.len() as u64);
+            let end = range.end.saturating_sub(offset).min(piece.len() as u64);
             offset += piece.len() as u64;
             if start < end {
                 // Both are at most the piece's length.
                 let part = piece.slice(start as usize..end as usize);
-                return Ok(Some((part, (stream, offset))));
+                if let Some(ready) = held.replace(part) {
+                    return Ok(Some((ready, (stream, offset, held))));
+                }
             }
         }
-        Ok(None)
+        Ok(held.map(|last| (last, (stream, offset, None))))
     })
 }
 
@@ -261,6 +272,10 @@ mod tests {
     async fn read(opened: Opened) -> Result<(usize, Option<ErrorKind>), ErrorKind> {
         let body = opened.into_body(Encoding::Identity).await;
         let body = body.map_err(|error| error.store_kind().expect("of the store"))?;
+        Ok(drain(body).await)
+    }
+
+    async fn drain(body: Body) -> (usize, Option<ErrorKind>) {
         let Body::Stream(mut stream) = body else { panic!("a large body is a stream") };
         let (mut bytes, mut end) = (0, None);
         while let Some(piece) = stream.next().await {
@@ -270,7 +285,7 @@ mod tests {
                 Err(error) => end = Some(error.kind()),
             }
         }
-        Ok((bytes, end))
+        (bytes, end)
     }
 
     #[tokio::test]
@@ -280,6 +295,25 @@ mod tests {
             let (bytes, end) = read(opened(4, Some(damaged), None)).await.expect("it begins");
             assert_eq!((bytes, end), (PIECE * 3, Some(ErrorKind::Corrupt)), "{damaged}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_range_is_let_go_only_when_the_whole_is_right() {
+        let first = ByteRange { start: 5, end: 10 };
+        let two = ByteRange { start: 5, end: PIECE as u64 + 10 };
+        for damaged in 0..4 {
+            let ranged = opened(4, Some(damaged), None).into_range(first).await;
+            let error = ranged.expect_err("nothing of it").store_kind();
+            assert_eq!(error, Some(ErrorKind::Corrupt), "{damaged}");
+            let body = opened(4, Some(damaged), None).into_range(two).await.expect("it begins");
+            assert_eq!(drain(body).await, (PIECE - 5, Some(ErrorKind::Corrupt)), "{damaged}");
+        }
+        let body = opened(4, None, None).into_range(two).await.expect("it is right");
+        assert_eq!(drain(body).await, (PIECE + 5, None));
+        // Of one that is too large for that, no more is read than it takes.
+        let pieces = usize::try_from(RANGE_VERIFY_BYTES).unwrap() / PIECE + 1;
+        let body = opened(pieces, None, Some(3)).into_range(two).await.expect("it begins");
+        assert_eq!(drain(body).await, (PIECE + 5, None));
     }
 
     #[tokio::test]

@@ -51,7 +51,7 @@ FAILURES = [
     ("UNSUPPORTED_MEDIA_TYPE", "/v1/copy", "post", "/v1/copy", {"data": b"{}"}),
     ("RANGE_NOT_SATISFIABLE", KEY, "get", "/v1/proofs/stored", {"headers": {"Range": "bytes=6-"}}),
     ("UNSUPPORTED", KEY, "put", "/v1/proofs/a", {"data": b"x", "headers": {"Proof-Encryption": "aws:kms"}}),
-    ("UNSUPPORTED", KEY, "put", "/v1/proofs/a", {"data": b"x", "headers": {"Proof-Storage-Class": "GLACIER"}}),
+    ("UNSUPPORTED", KEY, "put", "/v1/proofs/a", {"data": b"x", "headers": {"Proof-Storage-Class": "STANDARD_IA"}}),
 ]
 
 

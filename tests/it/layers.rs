@@ -339,6 +339,10 @@ impl Backend for Careless {
         self.inner.copy(source, destination, mode).await
     }
 
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        self.inner.salvage(source, aside).await
+    }
+
     async fn rename(
         &self,
         source: &ObjectKey,

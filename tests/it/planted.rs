@@ -355,6 +355,10 @@ impl Backend for Planted {
         Ok(self.stored(self.inner.copy(source, destination, mode).await?))
     }
 
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        self.inner.salvage(&self.key(source), &self.key(aside)).await
+    }
+
     async fn rename(
         &self,
         source: &ObjectKey,

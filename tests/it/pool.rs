@@ -2,6 +2,7 @@
 
 mod contract;
 mod late;
+mod mixed;
 mod ring;
 mod scenarios;
 mod trial;

@@ -207,6 +207,7 @@ fn figures() -> PoolFigures {
     PoolFigures {
         members: vec![member("east", 3, false), member("west", 0, true)],
         oldest_repair: Duration::from_millis(1500),
+        divergent: 10,
         conflicts: 1,
         quarantined: 2,
         hedges_sent: 9,
@@ -401,6 +402,7 @@ fn figures_of_a_pool_are_what_it_counted() {
         ("member_complete", &[("backend", "east")], 1.0),
         ("member_complete", &[("backend", "west")], 0.0),
         ("oldest_repair_seconds", &[], 1.5),
+        ("divergent", &[], 10.0),
         ("conflicts", &[], 1.0),
         ("quarantined", &[], 2.0),
         ("hedges_total", &[], 9.0),

@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context) -> Result<Section> {
             engine::measure(&context.folder(format!("engine-{run}")), size, context.run_time)
         };
         let limit = Limit { label: "bare engine", measure: &engine };
-        let rows = rows(context, &contestants, size, &context.pressure(CONNECTIONS), limit)?;
+        let rows = rows(context, &contestants, size, &context.pressure(CONNECTIONS), Some(limit))?;
         let references = ["nginx DAV, not synced", "bare axum, drops the body", "bare engine"];
         let table = compare(&rows, "PUT/s", &references);
         body.push_str(&format!("### {} KiB\n\n{table}\n", size >> 10));
@@ -49,25 +49,27 @@ pub(super) fn run(context: &Context) -> Result<Section> {
     context.section("put", "Durable PUT", &how, body)
 }
 
-/// Measures these contestants at one size, and in turn with them a limit that is no server.
+/// Measures these contestants at one size, and in turn with them a limit that is no server, if any.
 pub(super) fn rows(
     context: &Context,
     contestants: &[Contestant],
     size: usize,
     pressure: &Pressure,
-    limit: Limit<'_>,
+    limit: Option<Limit<'_>>,
 ) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = contestants.iter().map(|c| Row::new(&c.label)).collect();
-    let mut limit_row = Row::new(limit.label);
+    let mut limit = limit.map(|limit| (Row::new(limit.label), limit));
     for run in 1..=RUNS {
         for (contestant, row) in contestants.iter().zip(&mut rows) {
             progress(&format!("put {size}, run {run}: {}", contestant.label));
             row.push(one_run(context, contestant, size, pressure)?);
         }
-        progress(&format!("put {size}, run {run}: {}", limit.label));
-        limit_row.push_told(&(limit.measure)(run)?);
+        if let Some((row, limit)) = &mut limit {
+            progress(&format!("put {size}, run {run}: {}", row.label));
+            row.push_told(&(limit.measure)(run)?);
+        }
     }
-    rows.push(limit_row);
+    rows.extend(limit.map(|(row, _)| row));
     Ok(rows)
 }
 

@@ -144,6 +144,34 @@ pub(super) fn compare(rows: &[Row], unit: &str, references: &[&str]) -> String {
     compare_and_add(rows, unit, references, None)
 }
 
+/// Rows as Markdown, with latencies as shares of those of the row named.
+pub(super) fn latencies(rows: &[Row], reference: &str) -> String {
+    let mut lines = vec![vec![
+        String::new(),
+        "p50 µs".into(),
+        format!("p50 of {reference}"),
+        "p99 µs".into(),
+        format!("p99 of {reference}"),
+        "per second".into(),
+        "CPU µs".into(),
+    ]];
+    let base = rows.iter().find(|row| row.label == reference);
+    for row in rows {
+        let share =
+            |of: &dyn Fn(&Row) -> &Series| base.map_or("-".into(), |b| ratio(of(row), of(b)));
+        lines.push(vec![
+            row.label.clone(),
+            row.p50.spread(),
+            share(&|row| &row.p50),
+            row.p99.spread(),
+            share(&|row| &row.p99),
+            number(row.per_second.median()),
+            number(row.cpu.median()),
+        ]);
+    }
+    table(&lines)
+}
+
 /// The same, with what the latency has more than that of the row named.
 pub(super) fn compare_and_add(
     rows: &[Row],

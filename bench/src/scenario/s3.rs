@@ -15,7 +15,7 @@ use crate::contestant::sdk::{self, Call};
 use crate::contestant::{Contestant, Told};
 use crate::load::Pressure;
 use crate::report::Section;
-use crate::upstream::instant::Cheat;
+use crate::upstream::instant::{Cheat, Manner};
 use crate::upstream::{Kind, Upstream, garage};
 
 pub(super) use self::calls::run as run_calls;
@@ -30,7 +30,8 @@ struct Shape {
     connections: u32,
 }
 
-const INSTANT: Kind = Kind::Instant(None);
+const INSTANT: Kind =
+    Kind::Instant(Manner { cheat: None, delay: 0, slow_one_in: 0, slow_delay: 0 });
 
 fn shapes() -> [(&'static str, Shape); 4] {
     let shape = |upstream, size, connections| Shape { upstream, size, connections };
@@ -123,7 +124,7 @@ fn rows(
     let limit = Limit { label: ALONE, measure: &alone };
     let name = format!("s3-{:?}-{}-{}", shape.upstream, shape.size, shape.connections);
     match call {
-        Call::Put => put::rows(context, &contestants, shape.size, pressure, limit),
+        Call::Put => put::rows(context, &contestants, shape.size, pressure, Some(limit)),
         _ => get::rows(context, &name, contestants, shape.size, pressure, Some(limit)),
     }
 }
@@ -143,7 +144,11 @@ fn alone(context: &Context, call: Call, shape: &Shape, pressure: &Pressure) -> R
 /// The negative control: one run of the SDK behind axum, and one of the SDK alone, over an S3 that
 /// may cheat. Both must then be refused.
 pub(crate) fn control(context: &Context, call: Call, cheat: Option<Cheat>) -> [Result<()>; 2] {
-    let shape = Shape { upstream: Kind::Instant(cheat), size: 4 << 10, connections: 64 };
+    let shape = Shape {
+        upstream: Kind::Instant(Manner { cheat, ..Manner::default() }),
+        size: 4 << 10,
+        connections: 64,
+    };
     let pressure = pressure(context, shape.connections);
     let contestant = Contestant::sdk(BEHIND_AXUM, shape.upstream.clone());
     let served = match call {

@@ -3,14 +3,17 @@
 //! It exists so that a comparison of what calls S3 is not one of who simulates S3. What it is told to
 //! keep it keeps, in memory, and conditions hold, on copies and uploads in parts too, so that the
 //! service finds a store which compares by itself, and a contestant is checked as over any other.
-//! What it does not do (ranges, lists, tags, encryption …) is refused with 501. With `--cheat` it is
-//! the negative control: the store of a contestant that must be refused.
+//! What it does not do (ranges, tags, encryption …) is refused with 501. It can be told to be slower,
+//! always or now and then. With `--cheat` it is the negative control: the store of a contestant that
+//! must be refused.
 
 mod store;
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
@@ -46,30 +49,78 @@ impl Cheat {
     }
 }
 
+/// How it answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct Manner {
+    /// Misbehave.
+    #[arg(long, value_enum)]
+    pub(crate) cheat: Option<Cheat>,
+    /// Milliseconds before each answer.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) delay: u64,
+    /// Of so many GETs one is slow; 0: none.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) slow_one_in: u64,
+    /// Milliseconds before the answer to a slow one.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) slow_delay: u64,
+}
+
+impl Manner {
+    /// As the options have it.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![
+            format!("--delay={}", self.delay),
+            format!("--slow-one-in={}", self.slow_one_in),
+            format!("--slow-delay={}", self.slow_delay),
+        ];
+        arguments.extend(self.cheat.map(|cheat| format!("--cheat={}", cheat.name())));
+        arguments
+    }
+
+    /// What passes before an answer. By number and not at random, so that each run has as many.
+    async fn wait(&self, method: &Method, gets: &AtomicU64) {
+        let is_slow = *method == Method::GET
+            && self.slow_one_in > 0
+            && gets.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.slow_one_in);
+        let millis = if is_slow { self.slow_delay } else { self.delay };
+        if millis > 0 {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+        }
+    }
+}
+
 /// The sub-command's options.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     /// Port of 127.0.0.1 to listen on.
     #[arg(long)]
     port: u16,
-    /// Misbehave.
-    #[arg(long, value_enum)]
-    cheat: Option<Cheat>,
+    #[command(flatten)]
+    manner: Manner,
+}
+
+/// What all connections share.
+struct Served {
+    manner: Manner,
+    gets: AtomicU64,
+    store: Mutex<Store>,
 }
 
 type Answer = Response<Full<Bytes>>;
 
 /// Serves on one thread until it is killed.
 pub(crate) fn serve(options: &Options) -> Result<()> {
-    let store = Arc::new(Mutex::new(Store::new(options.cheat)));
+    let store = Mutex::new(Store::new(options.manner.cheat));
+    let served = Arc::new(Served { manner: options.manner, gets: AtomicU64::new(0), store });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let store = Arc::clone(&store);
-            let answer = service_fn(move |request| answer(Arc::clone(&store), request));
+            let served = Arc::clone(&served);
+            let answer = service_fn(move |request| answer(Arc::clone(&served), request));
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
             // how a connection ends is the contestant's to see
             tokio::spawn(connection);
@@ -78,19 +129,21 @@ pub(crate) fn serve(options: &Options) -> Result<()> {
 }
 
 async fn answer(
-    store: Arc<Mutex<Store>>,
+    served: Arc<Served>,
     request: Request<Incoming>,
 ) -> std::result::Result<Answer, Infallible> {
     let (head, body) = request.into_parts();
     let Ok(body) = body.collect().await else {
         return Ok(status(StatusCode::BAD_REQUEST));
     };
+    served.manner.wait(&head.method, &served.gets).await;
     let (path, headers) = (head.uri.path(), &head.headers);
     let Some(call) = call(&head.method, head.uri.query().unwrap_or_default(), headers) else {
         return Ok(status(StatusCode::NOT_IMPLEMENTED));
     };
-    let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut store = served.store.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(match call {
+        Call::List(page) => store.list(path, &page),
         Call::Get => store.get(path, headers),
         Call::Head => store.get(path, headers).map(|_| Full::default()),
         Call::Put => store.put(path, headers, body.to_bytes()),
@@ -106,6 +159,7 @@ async fn answer(
 /// What is simulated.
 #[derive(Debug, PartialEq, Eq)]
 enum Call<'a> {
+    List(Page),
     Get,
     Head,
     Put,
@@ -130,6 +184,9 @@ fn call<'a>(method: &Method, query: &'a str, headers: &'a HeaderMap) -> Option<C
         || coding.windows(11).any(|part| part == b"aws-chunked");
     if asks_for_more {
         return None;
+    }
+    if *method == Method::GET && query.split('&').any(|pair| pair == "list-type=2") {
+        return Page::read(query).map(Call::List);
     }
     let (mut upload, mut part, mut begins) = (None, None, false);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -160,6 +217,33 @@ fn call<'a>(method: &Method, query: &'a str, headers: &'a HeaderMap) -> Option<C
     })
 }
 
+/// One page of names. Those of a benchmark need no escapes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Page {
+    prefix: String,
+    after: String,
+    most: usize,
+}
+
+impl Page {
+    /// None where something is asked for that is not simulated.
+    fn read(query: &str) -> Option<Self> {
+        let mut page = Self { most: 1000, ..Self::default() };
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=')?;
+            let value = value.replace("%2F", "/");
+            match name {
+                "list-type" | "x-id" | "encoding-type" => {}
+                "prefix" => page.prefix = value,
+                "start-after" | "continuation-token" => page.after = value.max(page.after),
+                "max-keys" => page.most = value.parse().ok()?,
+                _ => return None,
+            }
+        }
+        Some(page)
+    }
+}
+
 fn status(status: StatusCode) -> Answer {
     let mut answer = Answer::default();
     *answer.status_mut() = status;
@@ -177,7 +261,7 @@ mod tests {
         assert_eq!(of(Method::GET, ""), "Some(Get)");
         assert_eq!(of(Method::PUT, "x-id=PutObject"), "Some(Put)");
         assert_eq!(of(Method::POST, "uploads"), "Some(Begin)");
-        assert_eq!(of(Method::GET, "list-type=2"), "None");
+        assert_eq!(of(Method::GET, "list-type=2&delimiter=%2F"), "None");
         assert_eq!(of(Method::POST, "delete"), "None");
         assert_eq!(of(Method::PUT, "uploadId=1"), "None");
         for (name, value) in [("content-encoding", "gzip,aws-chunked"), ("range", "bytes=0-1")] {

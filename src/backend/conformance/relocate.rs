@@ -48,6 +48,19 @@ pub(super) async fn copy_leaves_the_source(store: Store) {
     assert_same_meta(&store, &source, &before, "a copy leaves the source as it was");
 }
 
+pub(super) async fn salvage_keeps_the_bytes_and_leaves_the_source(store: Store) {
+    let (source, aside, bytes) = (key("proofs/a"), key("aside/b"), noise(1, 1000));
+    let before = put_with(&store, &source, &bytes, rich(&bytes)).await.meta;
+    for _ in 0..2 {
+        accept(store.salvage(&source, &aside).await, "what is there is kept, and kept again");
+    }
+    expect(&store, &aside, &bytes, "what is kept aside has the bytes").await;
+    let after = expect(&store, &source, &bytes, "salvage leaves the source").await;
+    assert_same_meta(&store, &after, &before, "salvage leaves the source as it was");
+    let nothing = store.salvage(&key("missing"), &key("nowhere")).await;
+    refuse(nothing, ErrorKind::NotFound, "nothing can be kept of what is not there");
+}
+
 pub(super) async fn rename_removes_the_source(store: Store) {
     let (source, destination, bytes) = (key("proofs/a"), key("moved/b"), noise(1, 1000));
     let before = put_with(&store, &source, &bytes, rich(&bytes)).await.meta;

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::errors;
-use crate::model::{Attributes, ETag, ObjectKey, ObjectMeta, Provider, Stamp, StoreError, Version};
+use crate::model::{
+    Attributes, ETag, Encryption, NoVersion, ObjectKey, ObjectMeta, Provider, Stamp, StoreError,
+    Version,
+};
 
 const CHECKSUM_BYTES: usize = 8;
 
@@ -28,25 +31,35 @@ pub(super) struct Header {
     pub(super) modified_ms: u64,
 }
 
-/// A [`Stamp`] at the end of a row; older rows and those of no pool have none.
+/// A [`Stamp`] at the end of a row; older rows and those of no pool have none. Its two fields that are
+/// no version share a byte: the lowest bit is `create`, the others number the encryption.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct StampRow {
     millis: u64,
     counter: u16,
     writer: u32,
-    create: bool,
+    flags: u8,
 }
 
+/// In the order of their numbers, which are on disks.
+const ENCRYPTIONS: [Encryption; 4] =
+    [Encryption::None, Encryption::Aes256, Encryption::Kms, Encryption::Envelope];
+
 impl From<Stamp> for StampRow {
-    fn from(Stamp { version, create }: Stamp) -> Self {
+    fn from(Stamp { version, create, encryption }: Stamp) -> Self {
         let Version { millis, counter, writer } = version;
-        Self { millis, counter, writer, create }
+        let number = ENCRYPTIONS.iter().position(|known| *known == encryption).unwrap_or_default();
+        Self { millis, counter, writer, flags: (number as u8) << 1 | u8::from(create) }
     }
 }
 
-impl From<StampRow> for Stamp {
-    fn from(StampRow { millis, counter, writer, create }: StampRow) -> Self {
-        Self { version: Version { millis, counter, writer }, create }
+impl StampRow {
+    /// Absent where a later version of this service wrote it.
+    fn read(self) -> Option<Stamp> {
+        let Self { millis, counter, writer, flags } = self;
+        let encryption = *ENCRYPTIONS.get(usize::from(flags >> 1))?;
+        let version = Version { millis, counter, writer };
+        Some(Stamp { version, create: flags & 1 == 1, encryption })
     }
 }
 
@@ -103,7 +116,7 @@ impl Record {
         if !rest.is_empty() {
             let stamp: StampRow =
                 postcard::from_bytes(rest).map_err(|error| damaged(key, error))?;
-            attributes.stamp = Some(stamp.into());
+            attributes.stamp = Some(stamp.read().ok_or_else(|| damaged(key, NoVersion))?);
         }
         Ok(Self { header, attributes })
     }
@@ -212,7 +225,8 @@ mod tests {
     fn stamped() -> Record {
         let version = Version { millis: 1 << 40, counter: 2, writer: 3 };
         let mut record = record();
-        record.attributes.stamp = Some(Stamp { version, create: true });
+        record.attributes.stamp =
+            Some(Stamp { encryption: Encryption::Kms, ..Stamp::new(version, true) });
         record
     }
 

@@ -194,7 +194,7 @@ mod tests {
             stored_sha256: Digest::of(b"b"),
         });
         let version = Version { millis: 1, counter: 2, writer: 3 };
-        attributes.stamp = Some(Stamp { version, create: false });
+        attributes.stamp = Some(Stamp::new(version, false));
         assert_eq!(there_and_back(&attributes), attributes);
     }
 

@@ -83,39 +83,62 @@ impl S3 {
         refused
     }
 
-    /// A failed write in the words of its condition. What the backend refuses with 501 it has not,
-    /// whatever was found when it was examined; only where it is clear which of the things that were
-    /// asked for is meant.
+    /// A failed write in the words of its condition.
     pub(super) fn refused_write(
         &self,
         prepared: &Prepared,
         mode: &PutMode,
         error: StoreError,
     ) -> StoreError {
-        if error.kind() == ErrorKind::Unsupported {
-            let asked = [
-                *mode != PutMode::Overwrite,
-                prepared.tagging.is_some(),
-                prepared.storage_class.is_some(),
-                prepared.encryption.is_some(),
-            ];
-            tracing::warn!(error = %error, "the backend has not what was found when it was examined");
-            self.unlearn(|can| match asked {
-                [true, false, false, false] => {
-                    can.create_only = can.create_only.and(Support::Gateway);
-                    can.replace_if_match = can.replace_if_match.and(Support::Gateway);
-                }
-                [false, true, false, false] => can.tags = Support::Gateway,
-                [false, false, true, false] => can.storage_class = Support::No,
-                [false, false, false, true] => match prepared.encryption {
-                    Some(ServerSideEncryption::Aes256) => can.encryption_aes256 = Support::No,
-                    _ => can.encryption_kms = Support::No,
-                },
-                _ => {}
-            });
-        }
+        let asked = Asked {
+            condition: *mode != PutMode::Overwrite,
+            tags: prepared.tagging.is_some(),
+            storage_class: prepared.storage_class.is_some(),
+            encryption: prepared.encryption.as_ref(),
+        };
+        self.note_refusal(asked, &error);
         self.of_condition(mode, error)
     }
+
+    /// What the backend refuses with 501 it has not, whatever was found when it was examined; only
+    /// where it is clear which of the things that were asked for is meant.
+    pub(super) fn note_refusal(&self, asked: Asked<'_>, error: &StoreError) {
+        if error.kind() != ErrorKind::Unsupported {
+            return;
+        }
+        tracing::warn!(%error, "the backend has not what was found when it was examined");
+        self.unlearn(|can| match asked {
+            Asked { condition: true, tags: false, storage_class: false, encryption: None } => {
+                can.create_only = can.create_only.and(Support::Gateway);
+                can.replace_if_match = can.replace_if_match.and(Support::Gateway);
+            }
+            Asked { condition: false, tags: true, storage_class: false, encryption: None } => {
+                can.tags = Support::Gateway;
+            }
+            Asked { condition: false, tags: false, storage_class: true, encryption: None } => {
+                can.storage_class = Support::No;
+            }
+            Asked {
+                condition: false,
+                tags: false,
+                storage_class: false,
+                encryption: Some(kind),
+            } => match kind {
+                ServerSideEncryption::Aes256 => can.encryption_aes256 = Support::No,
+                _ => can.encryption_kms = Support::No,
+            },
+            _ => {}
+        });
+    }
+}
+
+/// What a write asks for besides keeping the bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) condition: bool,
+    pub(super) tags: bool,
+    pub(super) storage_class: bool,
+    pub(super) encryption: Option<&'a ServerSideEncryption>,
 }
 
 /// `If-None-Match` and `If-Match`.

@@ -162,6 +162,11 @@ fn judge_answer(
             let text = "this machine's clock is too far from the backend's";
             (ErrorKind::Misconfigured, said(text), None)
         }
+        // S3 says it with 403, and it has nothing to do with rights.
+        (_, "InvalidObjectState") => {
+            let text = "the object was moved to an archive: restore it there before it is read";
+            (ErrorKind::AccessDenied, said(text), None)
+        }
         (403, _) => (ErrorKind::AccessDenied, said("the backend refuses access"), None),
         (_, "NoSuchUpload") => (ErrorKind::Failed, said("the backend lost the upload"), None),
         (404, _) => (ErrorKind::NotFound, "there is no such object".into(), None),
@@ -276,6 +281,15 @@ mod tests {
         }
         let (read, ..) = judge_answer(ErrorKind::Failed, 500, None, None, None);
         assert_eq!(read, ErrorKind::Failed, "a failed read has no effect");
+    }
+
+    #[test]
+    fn an_archived_object_is_no_matter_of_rights() {
+        let judged = |code| judge_answer(ErrorKind::Failed, 403, Some(code), None, None);
+        let (kind, detail, _) = judged("InvalidObjectState");
+        assert_eq!(kind, ErrorKind::AccessDenied);
+        assert!(detail.contains("restore it"), "{detail}");
+        assert!(!judged("AccessDenied").1.contains("restore"));
     }
 
     #[test]

@@ -161,6 +161,7 @@ impl S3 {
             encryption_kms: support("encryption-kms"),
             versions: support("versions"),
             presign: support("presigned-get"),
+            presign_put: support("presigned-put"),
             unique_etags: Support::No,
             exact_times: Support::No,
         };

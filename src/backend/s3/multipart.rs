@@ -135,7 +135,7 @@ impl S3 {
             .set_tagging(prepared.tagging.clone())
             .set_storage_class(prepared.storage_class.clone())
             .set_server_side_encryption(prepared.encryption.clone())
-            .set_ssekms_key_id(self.kms_key(prepared))
+            .set_ssekms_key_id(self.kms_key(prepared.encryption.as_ref()))
             .send()
             .await;
         // Nothing is visible before the last call: a lost answer here did nothing.

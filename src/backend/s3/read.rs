@@ -122,9 +122,18 @@ impl S3 {
         if changed && self.can().tags == Support::Native {
             let request = self.client().get_object_tagging();
             let answer = request.bucket(self.bucket()).key(key.as_str()).send().await;
-            let answer = answer.map_err(|e| translate(self.provider_of(), Effect::Read, e))?;
-            let pairs = answer.tag_set.into_iter().map(|tag| (tag.key, tag.value));
-            meta.attributes.tags = pairs.collect();
+            match answer.map_err(|e| translate(self.provider_of(), Effect::Read, e)) {
+                Ok(answer) => {
+                    let pairs = answer.tag_set.into_iter().map(|tag| (tag.key, tag.value));
+                    meta.attributes.tags = pairs.collect();
+                }
+                // Those in the metadata are all that can be had of such a backend.
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    tracing::warn!(%error, "the backend does not tell an object's tags");
+                    self.unlearn(|can| can.tags = Support::Gateway);
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(meta)
     }

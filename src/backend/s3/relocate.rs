@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::client::allowance;
-use super::conditions::conditions;
+use super::conditions::{Asked, conditions};
 use super::meta::quoted;
 use super::options::CopyConditions;
 use super::{Effect, S3};
@@ -234,32 +234,45 @@ impl S3 {
             .copy_source(utf8_percent_encode(&path, SOURCE).to_string())
             .copy_source_if_match(quoted(&before.etag))
             .metadata_directive(MetadataDirective::Copy);
-        if can.tags == Support::Native {
+        // Without the header they are copied too: it is left out where there is nothing to copy.
+        let tags = can.tags == Support::Native && !before.attributes.tags.is_empty();
+        if tags {
             request = request.tagging_directive(TaggingDirective::Copy);
         }
         if let Some(class) = &before.attributes.storage_class {
             request = request.storage_class(StorageClass::from(class.as_str()));
         }
-        request = match before.attributes.encryption {
+        let encryption = match before.attributes.encryption {
             Encryption::Aes256 if can.encryption_aes256 == Support::Native => {
-                request.server_side_encryption(ServerSideEncryption::Aes256)
+                Some(ServerSideEncryption::Aes256)
             }
-            Encryption::Kms if can.encryption_kms == Support::Native => request
-                .server_side_encryption(ServerSideEncryption::AwsKms)
-                .set_ssekms_key_id(self.shared.options.kms_key_id.clone()),
-            _ => request,
+            Encryption::Kms if can.encryption_kms == Support::Native => {
+                Some(ServerSideEncryption::AwsKms)
+            }
+            _ => None,
         };
+        request = request
+            .set_server_side_encryption(encryption.clone())
+            .set_ssekms_key_id(self.kms_key(encryption.as_ref()));
         let support = self.support_of(mode)?;
-        let said = self.sent(support, mode);
+        let mut said = self.sent(support, mode);
         let sent = Box::pin(self.send_copy(request.clone(), &said));
         let mut sent = self.in_time(allowance(before.stored_size), Effect::Write, sent).await;
         if let Err(error) = &sent
             && self.is_header_refused(support, &said, error)
         {
-            let again = Box::pin(self.send_copy(request, &PutMode::Overwrite));
+            said = PutMode::Overwrite;
+            let again = Box::pin(self.send_copy(request, &said));
             sent = self.in_time(allowance(before.stored_size), Effect::Write, again).await;
         }
         if let Err(error) = sent {
+            let asked = Asked {
+                condition: said != PutMode::Overwrite,
+                tags,
+                storage_class: before.attributes.storage_class.is_some(),
+                encryption: encryption.as_ref(),
+            };
+            self.note_refusal(asked, &error);
             return Err(self.of_copy(before, mode, error).await);
         }
         let meta = self.look(destination).await.map_err(|error| self.behind_copy(error))?;
@@ -280,6 +293,23 @@ impl S3 {
             PutMode::Overwrite => None,
         };
         Ok(Stored { meta, replaced })
+    }
+
+    /// Copies whatever is there, also where what is said of it cannot be read.
+    pub(super) async fn copy_as_it_is(
+        &self,
+        source: &ObjectKey,
+        aside: &ObjectKey,
+    ) -> Result<(), StoreError> {
+        let path = format!("{}/{source}", self.bucket());
+        let request = (self.shared.clients.transfers)
+            .copy_object()
+            .bucket(self.bucket())
+            .key(aside.as_str())
+            .copy_source(utf8_percent_encode(&path, SOURCE).to_string())
+            .metadata_directive(MetadataDirective::Copy);
+        let sent = Box::pin(request.send());
+        self.in_time(allowance(MOST_BYTES), Effect::Write, sent).await.map(drop)
     }
 
     /// 412 says neither whether source or destination was meant.

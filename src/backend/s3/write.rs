@@ -243,7 +243,7 @@ impl S3 {
             .set_tagging(prepared.tagging.clone())
             .set_storage_class(prepared.storage_class.clone())
             .set_server_side_encryption(prepared.encryption.clone())
-            .set_ssekms_key_id(self.kms_key(prepared))
+            .set_ssekms_key_id(self.kms_key(prepared.encryption.as_ref()))
             .body(ByteStream::from(bytes));
         if attributes.encoding == Encoding::Gzip {
             request = request.content_encoding("gzip");
@@ -265,8 +265,9 @@ impl S3 {
         })
     }
 
-    pub(super) fn kms_key(&self, prepared: &Prepared) -> Option<String> {
-        let kms = prepared.encryption == Some(ServerSideEncryption::AwsKms);
+    /// The key to name with a request for encryption.
+    pub(super) fn kms_key(&self, encryption: Option<&ServerSideEncryption>) -> Option<String> {
+        let kms = encryption == Some(&ServerSideEncryption::AwsKms);
         self.shared.options.kms_key_id.clone().filter(|_| kms)
     }
 

@@ -50,6 +50,7 @@ impl Backend for Script {
             encryption_kms: Support::No,
             versions: Support::No,
             presign: Support::No,
+            presign_put: Support::No,
             unique_etags: Support::Native,
             exact_times: Support::Native,
         }

@@ -11,7 +11,10 @@ use crate::model::ErrorKind;
 
 /// Why another member takes a call over, whether or not it has happened yet: a rate has to see the
 /// first time.
-const USUAL_CAUSES: [ErrorKind; 6] = [
+const USUAL_CAUSES: [ErrorKind; 9] = [
+    ErrorKind::Failed,
+    ErrorKind::Misconfigured,
+    ErrorKind::AccessDenied,
     ErrorKind::Unavailable,
     ErrorKind::Timeout,
     ErrorKind::Indeterminate,
@@ -27,6 +30,8 @@ pub struct PoolFigures {
     pub members: Vec<MemberFigures>,
     /// Age of the oldest copy or delete that a member misses; zero where none does.
     pub oldest_repair: Duration,
+    /// Keys that a read or a comparison found otherwise than they should be at some member.
+    pub divergent: u64,
     /// Keys under which two versions were written that exclude each other.
     pub conflicts: u64,
     /// Copies with wrong bytes that were put aside.
@@ -70,6 +75,7 @@ impl Metrics {
         }
         let oldest = register.gauge(&series::POOL_OLDEST_REPAIR, &[]);
         oldest.set(figures.oldest_repair.as_secs_f64());
+        register.gauge(&series::POOL_DIVERGENT, &[]).set(figures.divergent as f64);
         register.gauge(&series::POOL_CONFLICTS, &[]).set(figures.conflicts as f64);
         register.gauge(&series::POOL_QUARANTINED, &[]).set(figures.quarantined as f64);
         register.counter(&series::POOL_HEDGES, &[]).absolute(figures.hedges_sent);

@@ -112,6 +112,46 @@ fn what_is_not_built_is_refused_or_said_to_have_no_effect() {
     assert!(warnings[0].starts_with("storage.bucket "), "{warnings:?}");
 }
 
+/// What is asked of all is not dropped by the one that cannot.
+#[test]
+fn encryption_is_not_asked_of_who_cannot() {
+    let asked = |providers: [&str; 2], encryption: &str| {
+        let [first, fallback] = providers;
+        let fallback = Some(("STORAGE_FALLBACK_PROVIDER", fallback)).filter(|(_, p)| !p.is_empty());
+        let settings = [
+            ("STORAGE_PROVIDER", first),
+            ("STORAGE_ENCRYPTION", encryption),
+            ("STORAGE_BUCKET", "some-bucket"),
+            ("R2_BUCKET", "some-bucket"),
+            ("R2_ACCOUNT_ID", "abc"),
+            ("R2_ACCESS_KEY_ID", "some-id"),
+            ("R2_SECRET_ACCESS_KEY", CANARY),
+        ];
+        load(&settings.into_iter().chain(fallback).collect::<Vec<_>>())
+    };
+    for (providers, encryption, wanted) in [
+        (["local", ""], "AES256", "the embedded store does not encrypt: remove it"),
+        (["local", ""], "aws:kms", "the embedded store does not encrypt: remove it"),
+        (["s3", "local"], "AES256", "the embedded store does not encrypt, and takes writes too"),
+        (["local", "s3"], "aws:kms", "the embedded store does not encrypt, and takes writes too"),
+        (["s3", "r2"], "aws:kms", "R2 encrypts under a key of its own only"),
+        (["r2", "local"], "AES256", "R2 encrypts everything by itself"),
+    ] {
+        let found = mistakes(asked(providers, encryption));
+        assert_eq!(found.len(), 1, "{providers:?} {encryption}: {found:?}");
+        assert!(found[0].starts_with(&format!("STORAGE_ENCRYPTION: {wanted}")), "{found:?}");
+    }
+    for (providers, encryption) in
+        [(["s3", ""], "aws:kms"), (["s3", "r2"], "AES256"), (["s3", "local"], "none")]
+    {
+        assert!(asked(providers, encryption).is_ok(), "{providers:?} {encryption}");
+    }
+    // Said of the one that can, it is of that one.
+    let each = "[[backend]]\nname = 'a'\nprovider = 's3'\nbucket = 'bucket'\nencryption = 'AES256'\n\
+                [[backend]]\nname = 'b'\nprovider = 'local'\n";
+    assert!(load_file(each, &[]).is_ok());
+}
+
 #[test]
 fn unknown_keys_are_mistakes_with_a_guess() {
     let file = "listen = 'x'\n[sevrer]\n[limits]\ntimeout = 5\nmax_conections = 5\n\

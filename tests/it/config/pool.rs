@@ -284,8 +284,9 @@ fn a_table_says_more_than_what_is_said_of_all() {
 fn urls_in_results_are_of_the_first_that_takes_writes() {
     let url = |file: &str| {
         let loaded = load_file(file, &[("STORAGE_CDN_URL", "https://front.example")]).unwrap();
-        let url = loaded.config.cdn_url().map(|url| url.as_str().to_owned());
-        (url.unwrap(), loaded.warnings)
+        let home = loaded.config.home().unwrap();
+        let url = home.cdn_url.as_ref().or(loaded.config.storage.cdn_url.as_ref());
+        (url.unwrap().as_str().to_owned(), loaded.warnings)
     };
     let one = format!("{S3}\ncdn_url = 'https://bucket-a.example'");
     let other = format!("{OTHER}\ncdn_url = 'https://bucket-b.example'");

@@ -75,6 +75,7 @@ fn every_variable_and_every_key_takes_effect() {
         "STORAGE_FALLBACK_PROVIDER" => "s3",
         "STORAGE_POOL_MODE" => "mirror",
         "STORAGE_POOL_MIN_COPIES" => "2",
+        "STORAGE_POOL_HEDGE_PERCENT" => "7",
         _ => "12345",
     };
     // What a bucket needs, so that its settings mean something.

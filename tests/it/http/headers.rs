@@ -36,12 +36,16 @@ async fn what_the_backend_lacks_is_refused_and_not_dropped() {
         ("proof-encryption", "AES256", "AES256"),
         ("proof-encryption", "aws:kms", "kms"),
         ("proof-encryption", "envelope", "envelope"),
-        ("proof-storage-class", "GLACIER", "storage classes"),
+        ("proof-storage-class", "STANDARD_IA", "storage classes"),
     ] {
         let answer = client.call("PUT", "/v1/proofs/k", &[(name, value)], "x").await;
         answer.is_problem(501, "UNSUPPORTED", text);
         assert_eq!(answer.json()["provider"], "memory");
     }
+    // Of no backend, as what is in it cannot be read.
+    let archived = [("proof-storage-class", "GLACIER")];
+    let answer = client.call("PUT", "/v1/proofs/k", &archived, "x").await;
+    answer.is_problem(400, "INVALID_REQUEST", "Proof-Storage-Class");
     assert_eq!(client.get("/v1/proofs/k").await.status, 404);
     let none = client.call("PUT", "/v1/proofs/k", &[("proof-encryption", "none")], "x").await;
     assert_eq!(none.status, 201);

@@ -137,6 +137,52 @@ async fn what_is_answered_501_is_not_asked_for_again() {
     assert_eq!(refused.kind(), ErrorKind::AlreadyExists, "compared here");
 }
 
+/// Nor by a copy, and a read gives what there is without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_copy_or_a_read_of_tags_is_answered_501_is_not_asked_for_again() {
+    let server = FakeS3::start(Personality::Aws).unwrap();
+    let gone = |call| Fault::new(Effect::error(501, "NotImplemented", "")).on(call);
+    let copy = ObjectKey::new("proofs/copy");
+    let plain = || Attributes::new("a/b");
+    let class = Attributes { storage_class: Some("STANDARD_IA".into()), ..plain() };
+    let encrypted = Attributes { encryption: Encryption::Aes256, ..plain() };
+    let tagged = Attributes { tags: [("a".into(), "b".into())].into(), ..plain() };
+    let (store, _) = examined(&server, Provider::S3).await;
+    for (attributes, mode) in [
+        // First: AWS says of every object that it is encrypted, and so each copy asks for it.
+        (encrypted, PutMode::Overwrite),
+        (class, PutMode::Overwrite),
+        (plain(), PutMode::Create),
+        (tagged.clone(), PutMode::Overwrite),
+    ] {
+        let bytes = Bytes::from_static(b"x");
+        store.put(&key(), bytes.into(), attributes, PutMode::Overwrite).await.unwrap();
+        server.fault(gone("CopyObject"));
+        let refused = store.copy(&key(), &copy, mode).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    }
+    let can = store.capabilities();
+    assert_eq!((can.storage_class, can.encryption_aes256), (Support::No, Support::No));
+    assert_eq!((can.create_only, can.tags), (Support::Gateway, Support::Gateway));
+    assert_eq!(can.encryption_kms, Support::Native, "nobody asked for that");
+
+    let (store, _) = examined(&server, Provider::S3).await;
+    let bytes = Bytes::from_static(b"x");
+    store.put(&key(), bytes.into(), tagged.clone(), PutMode::Overwrite).await.unwrap();
+    let stored = server.raw(key().as_str()).unwrap();
+    let mut headers = stored.headers.clone();
+    headers.tags.insert("c".into(), "d".into());
+    server.put_raw(key().as_str(), Bytes::from_static(b"x"), headers);
+    assert_eq!(store.head(&key()).await.unwrap().attributes.tags.len(), 2, "what others added");
+    server.fault(gone("GetObjectTagging"));
+    let read = store.get(&key(), GetOptions::default()).await.expect("it is served");
+    assert_eq!(read.meta.attributes.tags, tagged.tags);
+    let before = server.requests();
+    store.head(&key()).await.unwrap();
+    assert_eq!(server.requests().since(&before).of("GetObjectTagging"), 0);
+    assert_eq!(store.capabilities().tags, Support::Gateway);
+}
+
 /// R2 may refuse the doctor's second write of a key by its pace, and not by its condition.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_examination_waits_where_it_is_asked_to() {

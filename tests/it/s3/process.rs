@@ -235,8 +235,9 @@ fn what_could_not_be_tried_is_tried_again() {
     server.fault(ails());
     let output = doctor(&reaching(&server), &["--json"]);
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(document["conclusive"], false);
-    assert_eq!(document["capabilities"]["encryption_kms"], "no");
+    let report = &document["backends"][0]["report"];
+    assert_eq!(report["conclusive"], false, "{document}");
+    assert_eq!(report["capabilities"]["encryption_kms"], "no", "{document}");
     server.fault(ails());
     let service = Service::start(&reaching(&server));
     service.until("/v1/backends", |said| {
@@ -264,6 +265,34 @@ fn writes_of_one_key_are_paced_on_r2() {
         let (head, body) = service.call("PUT /v1/proofs/a\r\nContent-Length: 0");
         assert!(head.starts_with("HTTP/1.1 20"), "{head} {body}");
     }
+}
+
+/// What another backend took is not yet where the bucket's own domain gives it out.
+#[test]
+fn a_proof_is_sent_for_where_it_is() {
+    let server = FakeS3::start(Personality::R2).unwrap();
+    let service = Service::start(&[
+        ("STORAGE_PROVIDER", "r2".to_owned()),
+        ("STORAGE_FALLBACK_PROVIDER", "local".to_owned()),
+        ("R2_ENDPOINT", server.endpoint()),
+        ("R2_BUCKET", FakeS3::BUCKET.to_owned()),
+        ("R2_ACCESS_KEY_ID", FakeS3::ACCESS_KEY.to_owned()),
+        ("R2_SECRET_ACCESS_KEY", FakeS3::SECRET_KEY.to_owned()),
+        ("R2_CDN_URL", "https://cdn.example".to_owned()),
+        ("STORAGE_TIMEOUT", "3000".to_owned()),
+    ]);
+    let stored = |name: &str| -> (String, String) {
+        let (_, body) = service.call(&format!("PUT /v1/proofs/{name}\r\nContent-Length: 0"));
+        let said: Value = serde_json::from_str(&body).unwrap();
+        let text =
+            |field: &str| said[field].as_str().unwrap_or_else(|| panic!("{said}")).to_owned();
+        (text("provider"), text("url"))
+    };
+    assert_eq!(stored("a"), ("r2".into(), "https://cdn.example/proofs/a".into()));
+    server.pause().unwrap();
+    let here = format!("http://{}/v1/proofs/b", service.address);
+    assert_eq!(stored("b"), ("local".into(), here.clone()));
+    assert_eq!(service.json("/v1/metadata/b")["url"], here);
 }
 
 /// Figures are there when the first walk is done; until then the answer says when to come back.

@@ -50,7 +50,7 @@ pub(crate) fn run(context: &Context) -> Result<Section> {
 fn batches(context: &Context) -> Result<String> {
     let store = FakeS3::start(Personality::Aws)?;
     let bucket = Bucket::of_simulation(store.address());
-    let server = context.service().start_on(&context.folder("batches"), Some(&bucket))?;
+    let server = context.service().start_on(&context.folder("batches"), &[&bucket])?;
     let head = ["keys", "backend requests", "keys/s", "p50 ms", "p99 ms", "CPU ms of the service"];
     let mut rows = vec![head.map(String::from).to_vec()];
     for (size, expected) in [(1, 1), (PAGE, 1), (PAGE + 1, 2), (10 * PAGE, 10)] {

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::{Answer, Cheat, status};
+use super::{Answer, Cheat, Page, status};
 
 /// What is kept of a write's headers, beside `x-amz-meta-*`, and given back.
 const KEPT: [HeaderName; 3] =
@@ -54,6 +54,32 @@ impl Store {
         let mut answer = Answer::new(Full::new(body));
         *answer.headers_mut() = object.headers.clone();
         answer
+    }
+
+    pub(super) fn list(&self, path: &str, page: &Page) -> Answer {
+        let bucket = format!("{}/", path.trim_end_matches('/'));
+        let named = self.objects.iter().filter_map(|(path, object)| {
+            let key = path.strip_prefix(&bucket)?;
+            (key.starts_with(&page.prefix) && key > page.after.as_str()).then_some((key, object))
+        });
+        let mut named: Vec<_> = named.collect();
+        named.sort_unstable_by_key(|(key, _)| *key);
+        let is_cut = named.len() > page.most;
+        named.truncate(page.most);
+        let mut text = format!("<ListBucketResult><IsTruncated>{is_cut}</IsTruncated>");
+        if let (true, Some((last, _))) = (is_cut, named.last()) {
+            text += &format!("<NextContinuationToken>{last}</NextContinuationToken>");
+        }
+        for (key, object) in named {
+            let etag = object.headers.get(header::ETAG).map_or(&b""[..], HeaderValue::as_bytes);
+            text += &format!(
+                "<Contents><Key>{key}</Key><ETag>{}</ETag><Size>{}</Size>\
+                 <LastModified>2025-01-01T00:00:00.000Z</LastModified></Contents>",
+                String::from_utf8_lossy(etag),
+                object.body.len()
+            );
+        }
+        xml(&(text + "</ListBucketResult>"))
     }
 
     pub(super) fn put(&mut self, path: &str, headers: &HeaderMap, body: Bytes) -> Answer {
@@ -215,6 +241,26 @@ mod tests {
         assert_eq!(refused.status(), StatusCode::PRECONDITION_FAILED);
         assert_eq!(store.complete("1", "/b/k", &none).status(), StatusCode::OK);
         assert_eq!(store.get("/b/k", &none).headers()[header::CONTENT_LENGTH], "2");
+    }
+
+    #[tokio::test]
+    async fn names_come_in_order_and_by_pages() {
+        use http_body_util::BodyExt as _;
+        let mut store = Store::new(None);
+        for key in ["p/c", "p/a", "q/x", "p/b"] {
+            store.put(&format!("/b/{key}"), &HeaderMap::new(), Bytes::new());
+        }
+        let mut page = Page { prefix: "p/".into(), after: String::new(), most: 2 };
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let body = store.list("/b", &page).into_body().collect().await.unwrap().to_bytes();
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            let keys = text.split("<Key>").skip(1).filter_map(|part| part.split('<').next());
+            seen.extend(keys.map(str::to_owned));
+            assert_eq!(text.contains("<IsTruncated>true"), seen.len() == 2);
+            page.after = seen[seen.len() - 1].clone();
+        }
+        assert_eq!(seen, ["p/a", "p/b", "p/c"]);
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! are `done`, `cut` (an answer that was begun and did not end) and refusals, as status and code.
 //! What is not named is a failure of the row.
 //!
-//! In a pool the fault strikes the first of two members. A `mirror` has no excuse. A `fallback` has one:
-//! what only the struck member has cannot be read, which is `503`, and a large proof may be cut.
+//! In a pool the fault strikes the first of two members. A `mirror` has one excuse: a large proof with
+//! wrong bytes, or too few, is cut, as it was begun before anybody could know. A `fallback` has another one: what
+//! only the struck member has cannot be read, which is `503`, and a large proof may be cut.
 
 use std::time::Duration;
 
@@ -121,6 +122,8 @@ const TRICKLE: Expected = &[(Write, SILENT), (Read, SILENT_OR_CUT), (Delete, SIL
 const AT_HOME: &[&str] = &[DONE, "503 UNAVAILABLE"];
 /// The same of answers that begin and do not end.
 const CUT_AT_HOME: &[&str] = &[DONE, "503 UNAVAILABLE", CUT];
+/// What was sent of a large proof cannot be taken back. The next read of it goes elsewhere.
+const DONE_OR_CUT: &[&str] = &[DONE, CUT];
 const DAMAGED_AT_HOME: &[&str] = &["502 CORRUPT", CUT];
 
 /// The second member of a fallback takes what the first does not.
@@ -234,7 +237,7 @@ pub(super) const CELLS: [Cell; 24] = [
         Doubts::Done,
     )
     .fallback(&[(Read, DAMAGED_AT_HOME)], &[(Write, OK), (Read, DAMAGED_AT_HOME), (Delete, OK)])
-    .mirror(&[(Read, OK)], ALL_OK)
+    .mirror(&[(Read, DONE_OR_CUT)], &[(Write, OK), (Read, DONE_OR_CUT), (Delete, OK)])
     .only("GET"),
     wire(
         "wrong length",
@@ -244,7 +247,7 @@ pub(super) const CELLS: [Cell; 24] = [
         Doubts::Done,
     )
     .fallback(&[(Read, DONE_OR_BROKEN)], STANDS_IN_BUT_CUT)
-    .mirror(&[(Read, OK)], ALL_OK)
+    .mirror(&[(Read, DONE_OR_CUT)], &[(Write, OK), (Read, DONE_OR_CUT), (Delete, OK)])
     .only("GET"),
     // The backend answers, and badly.
     store("503 SlowDown", Effect::slow_down, ALL_OK, ALL_SLOW, Doubts::Undone),
@@ -252,7 +255,7 @@ pub(super) const CELLS: [Cell; 24] = [
     store("500", Effect::internal_error, ALL_OK, ALL_FAIL, Doubts::Undone),
     store("500 after commit", || Effect::InternalErrorAfter, ALL_OK, ALL_FAIL, Doubts::Done),
     store("403", Effect::access_denied, ALL_DENIED, ALL_DENIED, Doubts::Undone)
-        .fallback(&[(Write, OK), (Read, SLOW), (Delete, OK)], STANDS_IN),
+        .fallback(STANDS_IN, STANDS_IN),
     store(
         "403 quota is reached",
         Effect::quota_reached,
