@@ -11,14 +11,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack, contextmanager
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import requests
 
 import garage
+from fakes import PERSONALITIES, fake, of_r2
 from motoserver import Moto
 from places import Place, examined
 from s3 import Bucket
@@ -63,33 +63,6 @@ WORDS = """
 """
 
 
-@contextmanager
-def fake(personality: str) -> Iterator[Bucket]:
-    """fake-s3 as a process, which says how it is reached."""
-    program = binary().parent / "fake-s3"
-    process = subprocess.Popen(
-        [program, "--personality", personality], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        said = dict(process.stdout.readline().split() for _ in range(5))
-        names = ("endpoint", "region", "bucket", "access-key", "secret-key")
-        yield Bucket(*(said[name] for name in names))
-    finally:
-        process.kill()
-        process.wait()
-
-
-def of_r2(bucket: Bucket) -> dict[str, str]:
-    return {
-        "STORAGE_PROVIDER": "r2",
-        "R2_ENDPOINT": bucket.endpoint,
-        "R2_BUCKET": bucket.name,
-        "R2_ACCESS_KEY_ID": bucket.key_id,
-        "R2_SECRET_ACCESS_KEY": bucket.secret,
-    }
-
-
 def examine(bucket: Bucket | None, settings: dict[str, str], folder: Path) -> dict[str, Any]:
     """Capabilities that a service with these settings shows, and the doctor's findings."""
     folder.mkdir()
@@ -118,7 +91,7 @@ def collect() -> dict[str, dict[str, Any]]:
             (f"Garage {garage_version()}", cluster.bucket),
             (f"moto {moto_version()}", moto.bucket("proofs", versions=True)),
         ]
-        for personality in ("aws", "r2", "garage"):
+        for personality in PERSONALITIES:
             places.append((f"{personality} (simulated)", stack.enter_context(fake(personality))))
         for number, (name, bucket) in enumerate(places):
             settings = {} if bucket is None else bucket.settings()

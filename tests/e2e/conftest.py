@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fakes import PERSONALITIES, fake, of_r2
 from garage import Cluster
 from motoserver import Moto
 from places import Place, examined
@@ -58,6 +59,21 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         bucket = server.bucket("proofs", versions=True)
         with Service(folder, bucket.settings()) as running:
             yield examined(Place("moto", bucket, running, {"tags", "encryption", "versions"}))
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Place]]:
+    """Over each personality of fake-s3; shared like `service`."""
+    with ExitStack() as stack:
+        places = []
+        for personality in PERSONALITIES:
+            # R2's one write a second of a key is a matter of time, and has tests of its own.
+            bucket = stack.enter_context(fake(personality, "--write-interval", "0"))
+            settings = of_r2(bucket) if personality == "r2" else bucket.settings()
+            folder = tmp_path_factory.mktemp(personality)
+            running = stack.enter_context(Service(folder, settings))
+            places.append(examined(Place(f"{personality} (simulated)", bucket, running)))
+        yield places
 
 
 @pytest.fixture(scope="module")

@@ -107,6 +107,17 @@ class Node:
             self.process.kill()
             self.process.wait()
 
+    def back_up(self, backup: Path) -> None:
+        """Copies all that it keeps; it must not run."""
+        for name in ("data", "meta"):
+            shutil.copytree(self.folder / name, backup / name)
+
+    def restore(self, backup: Path) -> None:
+        """Makes it what it was then; it must not run."""
+        for name in ("data", "meta"):
+            shutil.rmtree(self.folder / name)
+            shutil.copytree(backup / name, self.folder / name)
+
 
 class Cluster:
     """Nodes with one layout, a bucket, a key that may use it, and one address in front of them."""

@@ -84,4 +84,6 @@ def check_twice(service: Service, ledger: Ledger) -> Findings:
         return found
     service.stop()
     service.start()
+    # Until it has read what is written down it answers no call.
+    poll(lambda: requests.get(f"{service.url}/v1/proofs/none", timeout=60).status_code == 404)
     return ledger.check(Readers(service), READERS)

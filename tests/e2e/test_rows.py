@@ -1,4 +1,4 @@
-"""Every row of the HTTP contract, over the embedded store, Garage and moto: the same answers."""
+"""Every row of the HTTP contract, over the embedded store, Garage, moto and what simulates AWS, R2 and Garage."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ def play(service: Service, name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", rows.ROWS)
-def test_all_stores_answer_alike(service: Service, garage: Place, moto: Place, name: str) -> None:
+def test_all_stores_answer_alike(
+    service: Service, garage: Place, moto: Place, simulated: list[Place], name: str
+) -> None:
     embedded = play(service, name)
-    for place in (garage, moto):
+    for place in (garage, moto, *simulated):
         assert play(place.service, name) == embedded, place.name
 
 

@@ -308,15 +308,15 @@ def race(services: list[Service], folder: str, writers: int, keys: int) -> tuple
 
 
 def test_64_writers_of_1000_keys_have_one_winner_for_each(
-    garage: Place, folder: str, figures: Callable[[str], None]
+    place: Place, folder: str, figures: Callable[[str], None]
 ) -> None:
     writers, keys = 64, 1000
-    outcomes, winners = race([garage.service], folder, writers, keys)
+    outcomes, winners = race([place.service], folder, writers, keys)
     assert outcomes == {201: keys, 409: (writers - 1) * keys}
     for number, won in enumerate(winners):
         assert len(won) == 1
-        assert requests.get(garage.url(f"{folder}/{number}"), timeout=60).text == f"writer {won[0]}"
-    figures(f"{writers} writers of {keys} keys over Garage: {dict(outcomes)}, each key with its winner's bytes")
+        assert requests.get(place.url(f"{folder}/{number}"), timeout=60).text == f"writer {won[0]}"
+    figures(f"{writers} writers of {keys} keys over {place.name}: {dict(outcomes)}, each key with its winner's bytes")
 
 
 def test_control_two_processes_over_garage_have_two_winners(
