@@ -78,9 +78,15 @@ pub(crate) fn number(figure: f64) -> String {
     }
 }
 
-/// How many times one median is the other.
+/// How many times one is the other: the median of the runs' own ratios, as a run and that of the other
+/// which followed it met the same machine. Of runs that are no pairs, the ratio of the medians.
 pub(crate) fn ratio(figure: &Series, reference: &Series) -> String {
-    let ratio = figure.median() / reference.median();
+    let ratio = if figure.0.len() == reference.0.len() {
+        let pairs = figure.0.iter().zip(&reference.0);
+        pairs.map(|(one, other)| one / other).collect::<Series>().median()
+    } else {
+        figure.median() / reference.median()
+    };
     if ratio.is_finite() { format!("{ratio:.2}×") } else { "-".into() }
 }
 
@@ -122,5 +128,14 @@ mod tests {
         assert_eq!(texts, ["0.00", "1.23", "56.8", "999", "1 230", "81 200", "1 230 000"]);
         assert_eq!(number(f64::NAN), "-");
         assert_eq!(number(-16_070.0), "-16 100");
+    }
+
+    #[test]
+    fn a_ratio_is_of_runs_that_followed_each_other() {
+        let series = |figures: [f64; 3]| figures.into_iter().collect::<Series>();
+        // The machine was half as fast in one run, and that says nothing of the two.
+        let (one, other) = (series([8.0, 16.0, 16.0]), series([10.0, 20.0, 10.0]));
+        assert_eq!(ratio(&one, &other), "0.80×");
+        assert_eq!(ratio(&one, &[10.0].into_iter().collect()), "1.60×");
     }
 }

@@ -32,7 +32,10 @@ pub(crate) enum Script {
 #[derive(Clone, Debug)]
 pub(crate) struct Pressure {
     pub(crate) connections: u32,
+    /// Of one run.
     pub(crate) duration: Duration,
+    /// Alternated runs of every contestant.
+    pub(crate) runs: usize,
     /// Further request headers, `Name: value`.
     pub(crate) headers: Vec<String>,
 }

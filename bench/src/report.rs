@@ -10,7 +10,7 @@ const INTRODUCTION: &str = "\
 Written by `cargo run --release -p bench -- all --write`; `bench/README.md` says how to read it.
 Every contestant runs on 127.0.0.1 of the same machine and shares its cores with the load
 generator (`wrk`, one thread), so **ratios within a table count, absolute figures do not travel**.
-Figures are medians of alternated runs with (lowest-highest). CPU is user and system time of the
+Figures are medians of alternated runs with (lowest-highest), ratios medians of the runs' own. CPU is user and system time of the
 contestant alone, per request. Every answer was checked: a run with one wrong byte, error or
 forgotten write ends without a table.
 ";

@@ -2,10 +2,9 @@
 
 use super::put;
 use super::rounds::{Row, compare, latencies};
-use super::{Context, RUNS, get};
+use super::{Context, get};
 use crate::Result;
 use crate::contestant::{Contestant, Pooled};
-use crate::load::Pressure;
 use crate::report::Section;
 use crate::upstream::Kind;
 use crate::upstream::instant::Manner;
@@ -37,21 +36,18 @@ pub(super) fn run(context: &Context) -> Result<Section> {
         latencies(&far_writes(context)?, SLOWER),
         latencies(&hedged(context)?, UNHEDGED),
     );
+    let pressure = context.short_pressure(FEW);
     let how = format!(
-        "Objects of 4 KiB, {RUNS} runs of {:?} each. Members are instant S3s: simulations in memory, \
+        "Objects of 4 KiB, {} runs of {:?} each. Members are instant S3s: simulations in memory, \
          a process each, which verify nothing. {ONE}: the service over one of them, without a pool. \
          Slow now and then: one member takes {NEAR} ms and for one read in {SLOW_ONE_IN} {} ms, the \
          other one always {} ms, so that the former is the faster one.",
-        pressure(context, FEW).duration,
+        pressure.runs,
+        pressure.duration,
         NEAR * SLOWER_BY,
         NEAR + 1,
     );
     context.section("pool", "A pool of two", &how, body)
-}
-
-fn pressure(context: &Context, connections: u32) -> Pressure {
-    let pressure = context.pressure(connections);
-    Pressure { duration: pressure.duration.min(std::time::Duration::from_secs(5)), ..pressure }
 }
 
 fn away(delay: u64) -> Kind {
@@ -75,12 +71,12 @@ fn at_once(context: &Context) -> Vec<Contestant> {
 }
 
 fn reads(context: &Context) -> Result<Vec<Row>> {
-    let pressure = pressure(context, 64);
+    let pressure = context.short_pressure(64);
     get::rows(context, "pool-get", at_once(context), SIZE, &pressure, None)
 }
 
 fn writes(context: &Context) -> Result<Vec<Row>> {
-    put::rows(context, &at_once(context), SIZE, &pressure(context, 64), None)
+    put::rows(context, &at_once(context), SIZE, &context.short_pressure(64), None)
 }
 
 fn far_writes(context: &Context) -> Result<Vec<Row>> {
@@ -92,7 +88,7 @@ fn far_writes(context: &Context) -> Result<Vec<Row>> {
         pool(context, "mirror, acknowledged at both", members(), both),
         pool(context, "fallback, the slower one first", [away(FAR), away(NEAR)], FALLBACK),
     ];
-    put::rows(context, &contestants, SIZE, &pressure(context, FEW), None)
+    put::rows(context, &contestants, SIZE, &context.short_pressure(FEW), None)
 }
 
 fn hedged(context: &Context) -> Result<Vec<Row>> {
@@ -103,5 +99,5 @@ fn hedged(context: &Context) -> Result<Vec<Row>> {
         pool(context, UNHEDGED, members(), Pooled { hedge_percent: Some(0), ..MIRROR }),
         pool(context, "mirror, hedged", members(), MIRROR),
     ];
-    get::rows(context, "pool-hedged", contestants, SIZE, &pressure(context, FEW), None)
+    get::rows(context, "pool-hedged", contestants, SIZE, &context.short_pressure(FEW), None)
 }

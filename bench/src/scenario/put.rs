@@ -59,7 +59,7 @@ pub(super) fn rows(
 ) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = contestants.iter().map(|c| Row::new(&c.label)).collect();
     let mut limit = limit.map(|limit| (Row::new(limit.label), limit));
-    for run in 1..=RUNS {
+    for run in 1..=pressure.runs {
         for (contestant, row) in contestants.iter().zip(&mut rows) {
             progress(&format!("put {size}, run {run}: {}", contestant.label));
             row.push(one_run(context, contestant, size, pressure)?);

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Context, RUNS, mib, progress};
+use super::{Context, mib, progress};
 use crate::Result;
 use crate::contestant::{Contestant, Running, Told};
 use crate::figures::{Series, number, ratio};
@@ -52,11 +52,12 @@ pub(crate) fn alternated(
 ) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = entrants.iter().map(|e| Row::new(&e.contestant.label)).collect();
     let mut limit = limit.map(|limit| (Row::new(limit.label), limit));
-    for run in 1..=RUNS {
+    for run in 1..=pressure.runs {
         for (entrant, row) in entrants.iter().zip(&mut rows) {
             progress(&format!("{script:?}, run {run}: {}", row.label));
             let one_run = || -> Result<Measured> {
-                let warm_up = Pressure { duration: context.warm_up, ..pressure.clone() };
+                let duration = context.warm_up.min(pressure.duration);
+                let warm_up = Pressure { duration, ..pressure.clone() };
                 check(&entrant.server)?;
                 measure(context.scratch.path(), &entrant.server, script, &warm_up)?;
                 let measured = measure(context.scratch.path(), &entrant.server, script, pressure)?;

@@ -9,7 +9,7 @@ mod calls;
 use std::fs;
 
 use super::rounds::{Limit, Row, compare_and_add};
-use super::{Context, RUNS, get, progress, put};
+use super::{Context, get, progress, put};
 use crate::Result;
 use crate::contestant::sdk::{self, Call};
 use crate::contestant::{Contestant, Told};
@@ -49,14 +49,15 @@ pub(super) fn run(context: &Context, call: Call) -> Result<Section> {
     for (title, shape) in shapes() {
         body.push_str(&format!("### {title}\n\n{}\n", table(context, call, &shape)?));
     }
-    let pressure = pressure(context, 64);
+    let pressure = context.short_pressure(64);
     let how = format!(
-        "{RUNS} runs of {:?} each, every contestant over an S3 of its own on the same cores. \
+        "{} runs of {:?} each, every contestant over an S3 of its own on the same cores. \
          {BEHIND_AXUM}: a handler that does nothing but {}, under the same load; {ALONE}: the same \
          calls by so many tasks, without HTTP in front and without `wrk`. Both have the SDK's own \
          settings. {} Instant S3: a simulation in memory that verifies nothing. fake-s3: a \
          simulation in memory that checks signatures and checksums. Added: median of the p50 and \
          p99 less that of {BEHIND_AXUM}.",
+        pressure.runs,
         pressure.duration,
         if call == Call::Get { "GetObject" } else { "PutObject" },
         if call == Call::Get {
@@ -79,25 +80,21 @@ pub(super) fn run_garage(context: &Context) -> Result<Option<Section>> {
         progress("s3-garage is left out: no Garage, set GARAGE_BIN");
         return Ok(None);
     };
+    let pressure = context.short_pressure(64);
     let mut body = String::new();
     for (title, call) in [("GET", Call::Get), ("PUT", Call::Put)] {
         let shape = Shape { upstream: Kind::Garage, size: 4 << 10, connections: 64 };
         body.push_str(&format!("### {title}, 4 KiB\n\n{}\n", table(context, call, &shape)?));
     }
     let how = format!(
-        "{}, one node with LMDB on the same cores and disk, at 64 connections, {RUNS} runs of {:?} \
+        "{}, one node with LMDB on the same cores and disk, at 64 connections, {} runs of {:?} \
          each. Garage ignores conditions, so the service compares itself: each of its PUTs is a \
          HeadObject and a PutObject.",
         garage::version(&binary)?,
-        pressure(context, 64).duration
+        pressure.runs,
+        pressure.duration
     );
     context.section("s3-garage", "Over Garage", &how, body).map(Some)
-}
-
-/// Shorter than elsewhere: nothing here waits for a disk.
-fn pressure(context: &Context, connections: u32) -> Pressure {
-    let pressure = context.pressure(connections);
-    Pressure { duration: pressure.duration.min(std::time::Duration::from_secs(5)), ..pressure }
 }
 
 fn table(context: &Context, call: Call, shape: &Shape) -> Result<String> {
@@ -107,7 +104,7 @@ fn table(context: &Context, call: Call, shape: &Shape) -> Result<String> {
         *service = service.clone().over(upstream.clone());
     }
     contestants.push(Contestant::sdk(BEHIND_AXUM, upstream.clone()));
-    let pressure = pressure(context, shape.connections);
+    let pressure = context.short_pressure(shape.connections);
     let rows = rows(context, call, contestants, shape, &pressure)?;
     Ok(compare_and_add(&rows, "per second", &[BEHIND_AXUM, ALONE], Some(BEHIND_AXUM)))
 }
@@ -149,7 +146,7 @@ pub(crate) fn control(context: &Context, call: Call, cheat: Option<Cheat>) -> [R
         size: 4 << 10,
         connections: 64,
     };
-    let pressure = pressure(context, shape.connections);
+    let pressure = context.short_pressure(shape.connections);
     let contestant = Contestant::sdk(BEHIND_AXUM, shape.upstream.clone());
     let served = match call {
         Call::Put => put::one_run(context, &contestant, shape.size, &pressure).map(drop),

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use fake_s3::{Counts, FakeS3, Headers, Personality};
 use serde_json::{Value, json};
 
+use super::super::Context;
 use super::super::rounds::{Entrant, Limit, alternated, compare};
-use super::super::{Context, RUNS};
-use super::{ALONE, pressure};
+use super::ALONE;
 use crate::Result;
 use crate::contestant::sdk::{self, Call};
 use crate::contestant::{OBJECTS, Running};
@@ -39,10 +39,11 @@ pub(crate) fn run(context: &Context) -> Result<Section> {
         "Batch delete: {BATCHES} batches of each size one after the other, over fake-s3 with one \
          object under every key; the requests are those that arrived there. {} keys are there to \
          show that the count would tell. Signed URLs: `POST /v1/signed-urls` with `via: backend` \
-         at 64 connections, {RUNS} runs of {:?} each; a sample is fetched from the store. {ALONE}: \
+         at 64 connections, {} runs of {:?} each; a sample is fetched from the store. {ALONE}: \
          the same signature in a loop of 64 tasks.",
         PAGE + 1,
-        pressure(context, 64).duration
+        context.short_pressure(64).runs,
+        context.short_pressure(64).duration
     );
     context.section("s3-calls", "Batch delete and signed URLs over S3", &how, body)
 }
@@ -139,7 +140,7 @@ fn signed(context: &Context) -> Result<String> {
         }
         Ok(())
     })?;
-    let pressure = pressure(context, 64);
+    let pressure = context.short_pressure(64);
     let alone = |run| {
         let upstream = Upstream::start(&Kind::Fake, &context.folder(format!("signed-{run}")))?;
         sdk::measure(&upstream.bucket, Call::Presign, 0, pressure.connections, pressure.duration)
