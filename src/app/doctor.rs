@@ -28,7 +28,7 @@ pub enum Found {
     Embedded(PathBuf),
     /// What a bucket does.
     Report(s3::Report),
-    /// The first write failed.
+    /// The first write failed, or the first read of what is only read.
     Failed(StoreError),
 }
 
@@ -42,7 +42,7 @@ async fn examine_one(config: &BackendConfig) -> Examined {
         BackendKind::Local(local) => Found::Embedded(local.data_dir.clone()),
         BackendKind::Remote(remote) => {
             let store = S3::connect(member::options(remote, config.timeout)).await;
-            store.examine().await.map_or_else(Found::Failed, Found::Report)
+            member::examine(config.role, &store).await.map_or_else(Found::Failed, Found::Report)
         }
     };
     let (name, provider) = (Arc::clone(&config.name), config.provider());

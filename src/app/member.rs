@@ -17,7 +17,7 @@ use crate::layer::{
     Breaker, BreakerHandle, BreakerPolicy, Inventory, InventoryPolicy, Limit, LimitPolicy, Metered,
     Pace, PacePolicy, Retry, RetryPolicy, Timeout,
 };
-use crate::model::{Provider, StoreError};
+use crate::model::{Provider, Role, StoreError};
 use crate::telemetry::{BreakerState, Metrics};
 
 /// Until a store that did not answer is examined again; doubles up to the second.
@@ -79,6 +79,7 @@ impl Member {
             return Ok(Self { config, backend, breaker, news, store, inventory: None });
         };
         let policy = InventoryPolicy::new(storage.namespace.prefix(), remote.inventory_interval);
+        let policy = if config.role == Role::ReadOnly { policy.in_memory() } else { policy };
         let inventory = Arc::new(Inventory::new(backend, policy));
         let backend: Arc<dyn Backend> = inventory.clone();
         let inventory = Some(inventory);
@@ -88,7 +89,7 @@ impl Member {
     /// Finds out what a remote store can do, and goes on trying until it answers: a store that is
     /// down at start-up comes back some time, and when it does, this is the first to know.
     pub(super) fn learn(&self) -> impl Future<Output = ()> + Send + use<> {
-        let name = Arc::clone(&self.config.name);
+        let (name, role) = (Arc::clone(&self.config.name), self.config.role);
         let (store, breaker) = (self.store.clone(), self.breaker.clone());
         async move {
             let (Store::Remote(store), Some(breaker)) = (store, breaker) else { return };
@@ -96,7 +97,7 @@ impl Member {
             breaker.tell(Arc::clone(&news));
             let mut wait = FIRST_EXAMINATION_AGAIN;
             loop {
-                match examine(&name, &store).await {
+                match learn_once(&name, role, &store).await {
                     Ok(true) => return,
                     Ok(false) => tracing::warn!(
                         backend = %name,
@@ -117,7 +118,7 @@ impl Member {
     /// As [`Self::learn`], but tries once.
     pub(super) async fn learn_now(&self) {
         let Store::Remote(store) = &self.store else { return };
-        if let Err(error) = examine(&self.config.name, store).await {
+        if let Err(error) = learn_once(&self.config.name, self.config.role, store).await {
             tracing::warn!(backend = %self.config.name, ?error, "the backend cannot be examined");
         }
     }
@@ -223,8 +224,8 @@ async fn closes(breaker: &BreakerHandle, news: &Notify) {
 }
 
 /// Examines a bucket once, and takes over what was found; answers whether that is the last word.
-async fn examine(name: &str, store: &S3) -> Result<bool, StoreError> {
-    let report = store.examine().await?;
+async fn learn_once(name: &str, role: Role, store: &S3) -> Result<bool, StoreError> {
+    let report = examine(role, store).await?;
     store.learn(&report);
     for finding in &report.findings {
         let (verdict, feature) = (finding.verdict, finding.feature);
@@ -234,6 +235,14 @@ async fn examine(name: &str, store: &S3) -> Result<bool, StoreError> {
         tracing::warn!(backend = name, "{note}");
     }
     Ok(report.conclusive)
+}
+
+/// Tries what a bucket can do; one that is only read is not written to for that either.
+pub(super) async fn examine(role: Role, store: &S3) -> Result<s3::Report, StoreError> {
+    match role {
+        Role::ReadOnly => store.examine_reading().await,
+        Role::ReadWrite | Role::WriteOnly | Role::Drain => store.examine().await,
+    }
 }
 
 /// How a configured bucket is reached.

@@ -47,8 +47,9 @@ pub struct InventoryPolicy {
     pub save_every: Duration,
     /// After so long without a new note a walk of another replica is taken over.
     pub patience: Duration,
-    /// Begins the record's name: a pool keeps its record among its members' own.
-    pub record: &'static str,
+    /// Begins the record's name: a pool keeps its record among its members' own. Absent where the
+    /// store is not to be written to: each process counts it for itself then.
+    pub record: Option<&'static str>,
 }
 
 impl InventoryPolicy {
@@ -60,14 +61,20 @@ impl InventoryPolicy {
             lanes: 4,
             save_every: Duration::from_secs(10),
             patience: Duration::from_secs(60),
-            record: "",
+            record: Some(""),
         }
     }
 
     /// The same for a pool.
     #[must_use]
     pub fn of_pool(self) -> Self {
-        Self { record: "pool-", ..self }
+        Self { record: Some("pool-"), ..self }
+    }
+
+    /// The same without a record.
+    #[must_use]
+    pub fn in_memory(self) -> Self {
+        Self { record: None, ..self }
     }
 }
 
@@ -88,7 +95,7 @@ impl Inventory {
     pub fn new(inner: Arc<dyn Backend>, policy: InventoryPolicy) -> Self {
         // A digest, as the prefix may have any character and any length.
         let digest = &Digest::of(policy.prefix.as_bytes()).to_hex()[..16];
-        let name = format!("{}{digest}", policy.record);
+        let name = format!("{}{digest}", policy.record.unwrap_or_default());
         Self {
             inner,
             owner: format!("{:016x}", fastrand::u64(..)),
@@ -117,7 +124,11 @@ impl Inventory {
     pub async fn keep(&self) {
         let mut watch = Watch::default();
         loop {
-            let wait = match self.round(&mut watch).await {
+            let round = match self.policy.record {
+                Some(_) => self.round(&mut watch).await,
+                None => self.take().await.map(|_| self.policy.interval),
+            };
+            let wait = match round {
                 Ok(wait) => wait,
                 // As of a store of which it is not known yet whether it can do what is asked of it.
                 Err(error) if error.is_unasked() => {

@@ -153,6 +153,23 @@ impl S3 {
         report.notes = report.capabilities.notes();
         Ok(report)
     }
+
+    /// Tries what reading shows, and writes nothing: of a backend that is only read.
+    ///
+    /// # Errors
+    /// It cannot be read: there is nothing to be examined.
+    pub async fn examine_reading(&self) -> Result<Report, StoreError> {
+        let mut examination = Examination::new(self);
+        examination.run_reading().await?;
+        let mut report = examination.report();
+        let can = &mut report.capabilities;
+        // Nothing is written there, so nobody will ever find out.
+        for unknown in [&mut can.storage_class, &mut can.encryption_aes256, &mut can.encryption_kms]
+        {
+            *unknown = if *unknown == Support::Unknown { Support::No } else { *unknown };
+        }
+        Ok(report)
+    }
 }
 
 /// A call that a backend has not cannot break a condition.

@@ -135,6 +135,28 @@ async fn replicas_share_one_walk_and_its_figures_survive_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_counts_what_a_process_that_is_gone_has_not_told() {
+    let store = store();
+    fill(&store, 100).await;
+    let key = &inventory(&store).record_key;
+    let counted = async |age: Duration, watch: &mut Watch| {
+        let then = SystemTime::now() - age;
+        let (mut record, version) = Record::load(&*store, key).await.unwrap();
+        record.taken = Some(Taken::new(Sums { objects: 7, stored_bytes: 7 }, then, then));
+        record.save(&*store, key, version).await.unwrap();
+        let fresh = inventory(&store);
+        fresh.round(watch).await.unwrap();
+        figures(&fresh).await.0
+    };
+    assert_eq!(counted(MINUTE, &mut Watch::default()).await, 7, "little can be missing");
+    assert_eq!(counted(10 * MINUTE, &mut Watch::default()).await, 100);
+    // Who was there all the time adds what it did itself.
+    let mut running = Watch::default();
+    tokio::time::sleep(20 * MINUTE).await;
+    assert_eq!(counted(10 * MINUTE, &mut running).await, 7);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_walk_goes_on_where_a_killed_one_stood() {
     let store = store();
     fill(&store, 30_000).await;

@@ -6,12 +6,21 @@ use tokio::time::Instant;
 
 use super::record::{Taken, Walking};
 
-#[derive(Default)]
+/// What was done in less than this before a start is not worth a walk.
+const LITTLE: Duration = Duration::from_secs(300);
+
 pub(super) struct Watch {
+    begun: Instant,
     /// A walk of somebody else, and when it was last seen to go on.
     walk: Option<(Walking, Instant)>,
     /// The last finished one, and when the next is due.
     taken: Option<(Taken, Instant)>,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { begun: Instant::now(), walk: None, taken: None }
+    }
 }
 
 impl Watch {
@@ -31,7 +40,12 @@ impl Watch {
         let now = Instant::now();
         let due = match self.taken {
             Some((last, due)) if last == taken => due,
-            _ => now + interval.saturating_sub(taken.age(SystemTime::now())),
+            _ => {
+                let age = taken.age(SystemTime::now());
+                // What a process that is gone did since then is in nobody's figures.
+                let is_old = age > self.begun.elapsed() && age > LITTLE;
+                now + if is_old { Duration::ZERO } else { interval.saturating_sub(age) }
+            }
         };
         self.taken = Some((taken, due));
         due.saturating_duration_since(now)

@@ -35,7 +35,12 @@ async fn the_configured_key_encrypts_every_way_in() {
     let parts = ObjectKey::new("proofs/parts");
     store.put(&parts, payload, attributes, PutMode::Create).await.unwrap();
     store.copy(&small, &ObjectKey::new("proofs/copy"), PutMode::Create).await.unwrap();
-    for name in ["small", "parts", "copy"] {
+    // Also a copy of what somebody else left in plain.
+    server.put_raw("proofs/plain", Bytes::from_static(b"x"), fake_s3::Headers::default());
+    let plain = ObjectKey::new("proofs/plain");
+    assert_eq!(store.head(&plain).await.unwrap().attributes.encryption, Encryption::None);
+    store.copy(&plain, &ObjectKey::new("proofs/of-plain"), PutMode::Create).await.unwrap();
+    for name in ["small", "parts", "copy", "of-plain"] {
         let headers = &server.raw(&format!("proofs/{name}")).unwrap().headers;
         let found = (headers.encryption.as_deref(), headers.kms_key_id.as_deref());
         assert_eq!(found, (Some("aws:kms"), Some(KEY)), "{name}");

@@ -297,6 +297,49 @@ fn stats_come_though_the_examination_comes_late() {
     assert!(!log.contains("WARN proof_storage::layer::inventory"), "{log}");
 }
 
+/// An archive is not written to: neither to examine it, nor to count it, nor by the doctor.
+#[test]
+fn what_is_only_read_is_never_written_to() {
+    let server = FakeS3::start(Personality::Aws).unwrap();
+    let bytes = bytes::Bytes::from_static(b"12345");
+    server.put_raw("proofs/old", bytes, fake_s3::Headers::default());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pool.toml");
+    let text = format!(
+        "[[backend]]\nname = 'here'\nprovider = 'local'\n\
+         [[backend]]\nname = 'archive'\nprovider = 's3'\nrole = 'read-only'\nbucket = '{}'\n\
+         region = '{}'\nendpoint = '{}'\naccess_key_id = '{}'\nsecret_access_key = '{}'\n",
+        FakeS3::BUCKET,
+        FakeS3::REGION,
+        server.endpoint(),
+        FakeS3::ACCESS_KEY,
+        FakeS3::SECRET_KEY,
+    );
+    std::fs::write(&file, text).unwrap();
+    let settings = [("STORAGE_CONFIG", file.to_str().unwrap().to_owned())];
+    let service = Service::start(&settings);
+    let counted = |said: &Value| said["backends"][1]["objects"] == 1;
+    service.until("/v1/stats", counted);
+    assert_eq!(service.call("GET /v1/proofs/old").1, "12345");
+    let (head, body) = service.call("PUT /v1/proofs/new\r\nContent-Length: 0");
+    assert!(head.starts_with("HTTP/1.1 201"), "{head} {body}");
+    drop(service);
+    let (out, err) = texts(&doctor(&settings, &[]));
+    assert!(err.is_empty() && out.contains("it is only read"), "{out} {err}");
+    assert_eq!(doctor(&settings, &[]).status.code(), Some(0), "{out}");
+    let requests = server.requests();
+    assert!(requests.of("GetObject") > 0 && requests.of("ListObjectsV2") > 0);
+    for call in
+        ["PutObject", "DeleteObject", "DeleteObjects", "CopyObject", "CreateMultipartUpload"]
+    {
+        assert_eq!(requests.of(call), 0, "{call}");
+    }
+    let wrong = std::fs::read_to_string(&file).unwrap().replace(FakeS3::SECRET_KEY, "wrong");
+    std::fs::write(&file, wrong).unwrap();
+    let failed = doctor(&settings, &[]);
+    assert_eq!(failed.status.code(), Some(1), "{:?}", texts(&failed));
+}
+
 /// R2 refuses the second write of a key within a second: the service has it wait, and never sees that.
 #[test]
 fn writes_of_one_key_are_paced_on_r2() {

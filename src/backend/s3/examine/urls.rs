@@ -11,13 +11,17 @@ use super::super::error::chain;
 use super::{Examination, Verdict};
 use crate::model::{ObjectKey, PresignMethod, Presigned};
 
-const EXPIRES: Duration = Duration::from_secs(60);
+pub(super) const EXPIRES: Duration = Duration::from_secs(60);
+
+pub(super) fn connector() -> Connector {
+    Connector::builder()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
+        .build()
+}
 
 impl Examination<'_> {
     pub(super) async fn presigned(&mut self) {
-        let connector = Connector::builder()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
-            .build();
+        let connector = connector();
         let put = PresignMethod::Put { create_only: false, content_type: None };
         for (feature, method, word, name) in [
             ("presigned-put", put, "PUT", "url"),
@@ -43,7 +47,7 @@ impl Examination<'_> {
         }
     }
 
-    async fn fetch(
+    pub(super) async fn fetch(
         &mut self,
         connector: &Connector,
         method: &str,
