@@ -64,7 +64,7 @@ pub use self::status::{PoolMemberStatus, PoolStatus};
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
-    ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError,
+    ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, Role, StoreError,
     Stored, Support, Usage,
 };
 
@@ -121,23 +121,31 @@ impl Backend for Pool {
         self.parts.provider()
     }
 
-    /// What all members can do, so that each may take what another one cannot.
+    /// What all members can do, so that each may take what another one cannot; of writes those that
+    /// are written to.
     fn capabilities(&self) -> Capabilities {
-        let members = self.parts.members.iter().map(|member| member.backend.capabilities());
-        let all = members.reduce(|one, other| Capabilities {
+        let members = &self.parts.members;
+        let of = |member: &Member| member.backend.capabilities();
+        let reads = members.iter().map(of).reduce(|one, other| Capabilities {
+            range: one.range.and(other.range),
+            presign: one.presign.and(other.presign),
+            ..one
+        });
+        let written = members.iter().filter(|member| member.role != Role::ReadOnly).map(of);
+        let writes = written.reduce(|one, other| Capabilities {
             create_only: one.create_only.and(other.create_only),
             replace_if_match: one.replace_if_match.and(other.replace_if_match),
             delete_if_match: one.delete_if_match.and(other.delete_if_match),
-            range: one.range.and(other.range),
             tags: one.tags.and(other.tags),
             storage_class: one.storage_class.and(other.storage_class),
             encryption_aes256: one.encryption_aes256.and(other.encryption_aes256),
             encryption_kms: one.encryption_kms.and(other.encryption_kms),
-            presign: one.presign.and(other.presign),
             unique_etags: one.unique_etags.and(other.unique_etags),
             ..one
         });
-        let all = all.unwrap_or_else(|| unreachable!("a pool has members"));
+        let reads = reads.unwrap_or_else(|| unreachable!("a pool has members"));
+        let writes = writes.unwrap_or(reads);
+        let all = Capabilities { range: reads.range, presign: reads.presign, ..writes };
         // What is stored past a pool has no version. A move is a copy and a delete; versions have
         // names at one member only, and listings may come from another member than the write went to.
         Capabilities {

@@ -12,7 +12,7 @@ use super::extract::NoQuery;
 use super::problem::Problem;
 use super::render::{milliseconds, timestamp};
 use super::state::{AppState, Member, PoolState};
-use crate::model::{Capabilities, PoolMode, Support, Usage};
+use crate::model::{Capabilities, PoolMode, Role, Support, Usage};
 use crate::telemetry::{BreakerState, Label as _, Outcome};
 
 /// `GET /v1/backends`: what the stores behind the service are, can do and how they fare.
@@ -84,16 +84,21 @@ fn together(pool: &PoolState, state: &AppState) -> Value {
     })
 }
 
+/// Features of reading. All others are of writing, for which a read-only member does not count.
+const OF_READING: [&str; 2] = ["range", "presign"];
+
 /// For each feature that the pool has not natively, the members that have no more of it either;
 /// none where it is the pool itself that cannot.
 fn limited_by(pool: Capabilities, members: &[Member]) -> BTreeMap<&'static str, Vec<&str>> {
-    let of_members: Vec<_> =
-        members.iter().map(|m| (m.monitor.name(), m.monitor.capabilities().each())).collect();
+    let of_members: Vec<_> = members.iter().map(|m| (m, m.monitor.capabilities().each())).collect();
     let limits = pool.each().into_iter().enumerate().filter(|(_, (_, level))| want(*level) > 0);
     limits
         .map(|(place, (feature, level))| {
-            let no_more = of_members.iter().filter(|(_, each)| want(each[place].1) >= want(level));
-            (feature, no_more.map(|(name, _)| *name).collect())
+            let no_more = of_members.iter().filter(|(member, each)| {
+                let counts = member.role != Role::ReadOnly || OF_READING.contains(&feature);
+                counts && want(each[place].1) >= want(level)
+            });
+            (feature, no_more.map(|(member, _)| member.monitor.name()).collect())
         })
         .collect()
 }

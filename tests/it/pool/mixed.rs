@@ -147,6 +147,24 @@ async fn urls_of_a_members_own_are_for_reading() {
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
 }
 
+/// What cannot be written to limits nothing that is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_member_limits_reading_only() {
+    let members = Kinds::start(PoolMode::Fallback, &[Personality::Aws, Personality::Garage]).await;
+    let of = |role| {
+        let roles = [Role::ReadWrite, role];
+        let setup = members.members.iter().zip(roles).enumerate().map(|(place, (member, role))| {
+            let backend = Arc::clone(member) as Arc<dyn Backend>;
+            MemberSetup { name: format!("m{place}").into(), backend, role, quota_bytes: None }
+        });
+        let policy = PoolPolicy::new(PoolMode::Fallback, 1, NAMESPACE, members.spool.path());
+        Pool::new(setup.collect(), policy).capabilities()
+    };
+    let (archive, other) = (of(Role::ReadOnly), of(Role::ReadWrite));
+    assert_eq!((archive.encryption_kms, other.encryption_kms), (Support::Native, Support::No));
+    assert_eq!((archive.create_only, other.create_only), (Support::Native, Support::Gateway));
+}
+
 /// Where what is said of the bytes is damaged, nobody can tell whether they are right: they are kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_which_nothing_can_be_told_is_kept_aside_before_it_is_replaced() {
