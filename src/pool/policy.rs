@@ -50,6 +50,8 @@ pub enum Planted {
     DropRepairRecord,
     /// Versions are bare wall-clock times.
     OrderByWallClock,
+    /// What other replicas wrote down is read once, at the start.
+    NeverRefresh,
 }
 
 impl PoolPolicy {
