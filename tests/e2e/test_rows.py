@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,12 @@ from service import Service
 ELSEWHERE = {307, 408, 431, 500, 501, 502, 503, 504, 507}
 
 
+def unencrypted(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As if the store did not encrypt everything by itself and say so, as AWS and R2 do. No row asks for it."""
+    text = json.dumps(answers).replace('"encryption": "AES256"', '"encryption": "none"')
+    return json.loads(text)
+
+
 def play(service: Service, name: str) -> list[dict[str, Any]]:
     return rows.play(service.port, rows.ROWS[name], uuid.uuid4().hex)
 
@@ -27,8 +34,10 @@ def test_all_stores_answer_alike(
     service: Service, garage: Place, moto: Place, simulated: list[Place], name: str
 ) -> None:
     embedded = play(service, name)
-    for place in (garage, moto, *simulated):
+    for place in (garage, moto):
         assert play(place.service, name) == embedded, place.name
+    for place in simulated:
+        assert unencrypted(play(place.service, name)) == embedded, place.name
 
 
 def test_the_table_has_every_operation_and_every_answer() -> None:
