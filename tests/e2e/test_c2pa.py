@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import struct
 import io
 import json
 import uuid
