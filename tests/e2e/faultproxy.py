@@ -31,7 +31,7 @@ class FaultProxy:
         self.process.communicate()
 
     def tell(self, command: str) -> None:
-        """Such as `dark silent`, `dark unreachable`, `light`."""
+        """Such as `dark silent`, `dark unreachable`, `light`, `fault delay=20 times=100`."""
         assert self.process is not None and self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(f"{command}\n")
         self.process.stdin.flush()

@@ -19,7 +19,7 @@ from ledger import Ledger
 from service import Service
 
 CLIENTS = 16
-READERS = 32
+READERS = 16
 #: What is answered where all is well.
 FINE = ("PUT 201", "GET 200", "GET 404", "DELETE 204")
 #: For this long a client waits for a service that does not listen.
@@ -59,16 +59,22 @@ class Client:
 
 
 class Readers:
-    """For the ledger: a client for each thread. Only a 404 says that nothing is there."""
+    """For the ledger: a client for each thread. Only a 404 says that nothing is there; a 503 says nothing, and
+    fails where there is no patience left to ask again.
+    """
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    def __init__(self, service: Service, patience: float = 0) -> None:
+        self.service, self.patience = service, patience
         self.local = threading.local()
 
     def __call__(self, key: str) -> bytes | None:
         if not hasattr(self.local, "client"):
             self.local.client = Client(self.service)
+        deadline = time.monotonic() + self.patience
         status, body = self.local.client.call("GET", key)
+        while status == 503 and time.monotonic() < deadline:
+            time.sleep(0.2)
+            status, body = self.local.client.call("GET", key)
         assert status in (200, 404), (key, status, body)
         return body if status == 200 else None
 

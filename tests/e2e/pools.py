@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import requests
 
 from ledger import Findings, Ledger
-from load import READERS, Readers
+from load import PATIENCE, READERS, Readers
 from places import poll
 from s3 import Bucket
 from service import Service
@@ -40,6 +41,11 @@ class Pool:
         config.write_text(f'[pool]\nmode = "{self.mode}"\n{"".join(members)}', encoding="utf-8")
         self.replicas.append(Service(folder, {"STORAGE_CONFIG": str(config), "STORAGE_KEY_PREFIX": self.prefix}))
         return self.replicas[-1]
+
+    def records(self, bucket: Bucket, kind: str) -> set[str]:
+        """Names of what the pool wrote down for itself: `now/clock/`, `quarantine/`."""
+        service = hashlib.sha256(self.prefix.encode()).hexdigest()[:16]
+        return bucket.names(f".proof-storage/pool/{service}/{kind}")
 
     def names(self, bucket: Bucket) -> set[str]:
         """Keys of the proofs that a store itself has."""
@@ -78,12 +84,10 @@ def complete(service: Service) -> bool:
 
 
 def check_twice(service: Service, ledger: Ledger) -> Findings:
-    """What does not hold now, or else after a restart."""
+    """What does not hold now, or else after a restart, when it first reads what is written down."""
     poll(lambda: settled(service))
-    if found := ledger.check(Readers(service), READERS):
+    if found := ledger.check(Readers(service, PATIENCE), READERS):
         return found
     service.stop()
     service.start()
-    # Until it has read what is written down it answers no call.
-    poll(lambda: requests.get(f"{service.url}/v1/proofs/none", timeout=60).status_code == 404)
-    return ledger.check(Readers(service), READERS)
+    return ledger.check(Readers(service, PATIENCE), READERS)
