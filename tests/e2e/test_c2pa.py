@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import struct
 import io
 import json
+import struct
 import uuid
 
 import c2pa
