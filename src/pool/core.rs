@@ -203,29 +203,23 @@ impl Core {
     /// Whether nothing is there, where `absent` members have nothing and `dark` ones do not say.
     ///
     /// A home that is complete has all that was acknowledged, but for what is written down; and of
-    /// the dark members all that was written down must have been read. Another replica may have
-    /// written there since.
+    /// the dark members all that was written down must have been read.
     pub(super) fn proves_absence(
         &self,
         key: &ObjectKey,
         absent: &[usize],
-        dark: impl Iterator<Item = usize>,
+        mut dark: impl Iterator<Item = usize>,
     ) -> bool {
         let homes = self.homes();
         let is_complete =
             |place: &usize| homes.contains(place) && self.members[*place].is_complete();
-        let all_read = self.knows_lines_of(dark);
+        let all_read = dark.all(|place| self.view.is_loaded(place));
         // An attempt that failed may have landed at a member that is dark now.
         let is_doubtful = !self.view.doubts(key).is_empty();
         all_read
             && !is_doubtful
             && absent.iter().any(is_complete)
             && !self.is_elsewhere(key, absent)
-    }
-
-    /// Whether all lines are known that members keep which do not answer now.
-    pub(super) fn knows_lines_of(&self, mut dark: impl Iterator<Item = usize>) -> bool {
-        self.marks.is_alone() && dark.all(|place| self.view.is_loaded(place))
     }
 
     /// Whether a key was written to members none of which is among these.
@@ -235,7 +229,7 @@ impl Core {
         }
         let lines = self.view.lines(key);
         lines.iter().filter(|known| !known.settled).any(|known| match &known.line.what {
-            What::Copy { on, .. } => {
+            What::Copy { on } => {
                 let places = on.iter().filter_map(|name| self.place_of(name));
                 !places.into_iter().any(|place| answering.contains(&place))
             }

@@ -14,9 +14,10 @@ use super::line::{Line, What};
 use super::member::Asked;
 use super::parts::Parts;
 use super::policy::Planted;
+use super::state::version_of;
 use crate::model::{
-    Attributes, Class, ErrorKind, ObjectKey, ObjectMeta, Payload, PoolMode, PutMode, Stamp,
-    StoreError, Stored, Version,
+    Attributes, Class, ErrorKind, ObjectKey, Payload, PoolMode, PutMode, Stamp, StoreError, Stored,
+    Version,
 };
 
 /// A write that is the same wherever it goes.
@@ -29,13 +30,8 @@ pub(super) struct Write {
 }
 
 impl Write {
-    pub(super) fn stamp(&self) -> Stamp {
-        let none = Version { millis: 0, counter: 0, writer: 0 };
-        self.attributes.stamp.unwrap_or(Stamp::new(none, true))
-    }
-
     pub(super) fn version(&self) -> Version {
-        self.stamp().version
+        self.attributes.stamp.map_or(Version { millis: 0, counter: 0, writer: 0 }, |s| s.version)
     }
 }
 
@@ -176,13 +172,13 @@ impl Parts {
                 continue;
             }
             let missing = self.names(tried.iter().map(|(place, _)| *place));
-            let line = self.copy_line(&write.key, write.stamp(), &[place], missing);
+            let line = self.copy_line(&write.key, write.version(), &[place], missing);
             let (put, noted) =
                 join(self.put_at(place, &write, PutMode::Create), self.write_down(vec![line]))
                     .await;
             match put {
                 Ok(stored) => {
-                    noted.map_err(|error| self.not_written_down(&write, error))?;
+                    noted.map_err(|error| self.not_written_down(error))?;
                     return Ok(self.outward_stored(place, stored, Some(false)));
                 }
                 Err(error) if passes_on(&error) => tried.push((place, error)),
@@ -213,9 +209,9 @@ impl Parts {
             return Ok(());
         }
         let sight = self.look_at(has, key).await;
-        let stamp = self.stamp_of(sight.copy());
+        let version = sight.copy().and_then(version_of).unwrap_or_else(|| self.clock.next());
         let missing = self.names(tried.iter().map(|(place, _)| *place));
-        self.write_down(vec![self.copy_line(key, stamp, &[has], missing)]).await
+        self.write_down(vec![self.copy_line(key, version, &[has], missing)]).await
     }
 
     /// A refusal is about to be answered: what of the write is still on its way must not count.
@@ -239,18 +235,12 @@ impl Parts {
     pub(super) fn copy_line(
         &self,
         key: &ObjectKey,
-        stamp: Stamp,
+        version: Version,
         on: &[usize],
         missing: Vec<String>,
     ) -> Line {
-        let what = What::Copy { on: self.names(on.iter().copied()), replaces: !stamp.create };
-        Line { what, key: key.clone(), version: stamp.version, missing }
-    }
-
-    /// The stamp for a line about a copy: one without its own is somebody else's create.
-    pub(super) fn stamp_of(&self, copy: Option<&ObjectMeta>) -> Stamp {
-        let stamp = copy.and_then(|meta| meta.attributes.stamp);
-        stamp.unwrap_or_else(|| Stamp::new(self.clock.next(), true))
+        let on = self.names(on.iter().copied());
+        Line { what: What::Copy { on }, key: key.clone(), version, missing }
     }
 
     /// Has lines written down, before anybody is answered.
@@ -277,9 +267,7 @@ impl Parts {
         StoreError::new(ErrorKind::QuotaExceeded, member.backend.provider(), detail)
     }
 
-    /// A write took effect and its line did not: from now on no member's silence about it counts.
-    pub(super) fn not_written_down(&self, write: &Write, cause: StoreError) -> StoreError {
-        self.view.doubt(&write.key, write.version(), self.past(write.version()));
+    pub(super) fn not_written_down(&self, cause: StoreError) -> StoreError {
         let detail = "the proof may be stored, but not on every backend that should have it: send \
                       it again";
         StoreError::new(ErrorKind::Indeterminate, self.provider(), detail).with_source(cause)

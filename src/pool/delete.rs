@@ -14,7 +14,6 @@ use super::line::{Line, What};
 use super::member::Asked;
 use super::parts::Parts;
 use super::state::Sight;
-use super::view::Known;
 use crate::model::{Class, ETag, ErrorKind, ObjectKey, StoreError, Version};
 
 /// What members said of one key: who confirmed that nothing is there, and who did not.
@@ -180,17 +179,17 @@ impl Parts {
         version: Version,
         answers: Vec<Answers>,
     ) -> Vec<Result<Option<bool>, StoreError>> {
-        let is_read = self.refresh().await.is_ok();
         let is_clear = |answers: &Answers, key: &ObjectKey| {
             answers.failed.is_empty() && !self.view.is_touched(key)
         };
+        let any_clear = keys.iter().zip(&answers).any(|(key, answers)| is_clear(answers, key));
+        let is_read = !any_clear || self.refresh().await.is_ok();
         let mut lines = Vec::new();
         let mut buried = BTreeSet::new();
         for (key, answers) in keys.iter().zip(&answers) {
             let needed = answers.confirmed > 0 && !(is_read && is_clear(answers, key));
             if needed && buried.insert(key) {
                 let missing = self.names(answers.failed.iter().map(|(place, _)| *place));
-                let version = self.above_lines(key, version);
                 lines.push(Line { what: What::Delete, key: key.clone(), version, missing });
             }
         }
@@ -211,15 +210,6 @@ impl Parts {
             result.map(|()| existed(&answers.existed))
         };
         keys.iter().zip(answers).map(answer).collect()
-    }
-
-    /// A version above what other replicas wrote down of a key: their clocks may be ahead.
-    fn above_lines(&self, key: &ObjectKey, version: Version) -> Version {
-        let lines = self.view.lines(key);
-        let is_above = |known: &Known| {
-            known.id.0.writer != self.clock.writer() && known.line.version >= version
-        };
-        if lines.iter().any(is_above) { self.clock.next() } else { version }
     }
 
     fn not_buried(&self, cause: StoreError) -> StoreError {

@@ -107,7 +107,7 @@ impl Parts {
             homes.iter().any(|&home| is_answering(home) && self.members[home].is_complete());
         let name_answers =
             |name: &str| pages.iter().any(|(place, _)| &*self.members[*place].name == name);
-        let all_read = self.knows_lines_of(dark.iter().map(|(place, _)| *place));
+        let all_read = dark.iter().all(|(place, _)| self.view.is_loaded(*place));
         let is_doubtful = self.view.doubts_below(&request.prefix);
         let is_known = has_home && all_read && !is_doubtful;
         if pages.is_empty() || !is_known || self.view.is_stranded(name_answers) {

@@ -6,10 +6,9 @@
 //! missing that was put there has been emptied, or set back to an earlier state.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::line::Mark;
 use super::parts::Parts;
@@ -23,10 +22,6 @@ pub(super) const EVERY: Duration = Duration::from_secs(10);
 /// How far a mark reaches: the next one may be late.
 const REACH: Duration = Duration::from_secs(20);
 
-/// A replica whose mark stood unchanged for so long, on a member that could be read all the while,
-/// is gone: it would have put three others. Nobody's wall clock decides.
-const GONE: Duration = Duration::from_secs(40);
-
 /// A member whose newest mark is older than the newest of all by more than this was away, or is in
 /// an earlier state.
 const LAG_MS: u64 = 40_000;
@@ -37,6 +32,8 @@ const ALARM_MS: u64 = 5_000;
 /// What is known of marks.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
+    /// Until when another replica is known to be at work, by the wall in milliseconds.
+    others_until: AtomicU64,
     inside: Mutex<Inside>,
 }
 
@@ -46,67 +43,24 @@ struct Inside {
     found: BTreeMap<usize, Option<Mark>>,
     /// Of each member, the last one that this replica put there.
     put: BTreeMap<usize, Mark>,
-    /// Of other replicas, by member, the newest there.
-    others: BTreeMap<u32, BTreeMap<usize, Standing>>,
-}
-
-/// A mark of another replica on a member.
-#[derive(Clone, Copy, Debug)]
-struct Standing {
-    mark: Mark,
-    /// Since when it was found there again and again; absent where that was broken off.
-    since: Option<Instant>,
-}
-
-impl Inside {
-    /// Whether a replica is no longer at work: it may reach one member only.
-    fn is_gone(&self, writer: u32) -> bool {
-        let stands = |standing: &Standing| standing.since.is_some_and(|at| at.elapsed() >= GONE);
-        self.others.get(&writer).is_none_or(|members| members.values().all(stands))
-    }
-
-    /// A mark was read. Answers whether it is news.
-    fn found(&mut self, place: usize, mark: Mark) -> bool {
-        // A bound may fall where a wall clock is set back, the time of a mark does not.
-        let age = |mark: Mark| (mark.now, mark.bound);
-        let members = self.others.entry(mark.bound.writer).or_default();
-        match members.get_mut(&place) {
-            Some(known) if age(known.mark) >= age(mark) => {
-                known.since.get_or_insert_with(Instant::now);
-                false
-            }
-            _ => {
-                members.insert(place, Standing { mark, since: Some(Instant::now()) });
-                true
-            }
-        }
-    }
 }
 
 impl Marks {
-    /// Whether no other replica is known to be at work. Who cannot read a member cannot tell that
-    /// somebody has left, however long that takes.
-    pub(super) fn is_alone(&self) -> bool {
-        let inside = self.lock();
-        inside.others.keys().all(|writer| inside.is_gone(*writer))
-    }
-
-    /// A member's marks could not be read.
-    pub(super) fn missed(&self, place: usize) {
-        let mut inside = self.lock();
-        let standing = inside.others.values_mut().filter_map(|members| members.get_mut(&place));
-        standing.for_each(|standing| standing.since = None);
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Parts {
+    /// Whether no other replica is known to be at work.
+    pub(super) fn is_alone(&self) -> bool {
+        self.marks.others_until.load(Ordering::Relaxed) < self.clock.wall_millis()
+    }
+
     /// Takes note of a member's marks; those of processes that are gone are removed once a newer one
     /// says as much.
     pub(super) async fn take_marks(&self, place: usize, marks: &[Mark]) {
+        let wall = self.clock.wall_millis();
         let newest = marks.iter().copied().max();
         let is_first = !self.marks.lock().found.contains_key(&place);
         for mark in marks {
@@ -119,15 +73,13 @@ impl Parts {
                 continue;
             }
             self.clock.observe(Version { millis: mark.now, counter: 0, writer });
-            let (is_news, is_gone) = {
-                let mut inside = self.marks.lock();
-                (inside.found(place, *mark), inside.is_gone(writer))
-            };
-            let ahead_ms = mark.now.saturating_sub(self.clock.wall_millis());
-            if is_news && !is_first && ahead_ms > ALARM_MS {
-                tracing::warn!(ahead_ms, "another replica's clock is ahead of this one's");
-            }
-            if is_gone && newest > Some(*mark) {
+            if mark.bound.millis >= wall {
+                self.marks.others_until.fetch_max(mark.bound.millis, Ordering::Relaxed);
+                let ahead_ms = mark.now.saturating_sub(wall);
+                if ahead_ms > ALARM_MS {
+                    tracing::warn!(ahead_ms, "another replica's clock is ahead of this one's");
+                }
+            } else if newest > Some(*mark) {
                 // Another replica may have done so already.
                 let _ = self.delete_at(place, &self.records.clock(*mark), None).await;
             }

@@ -50,8 +50,6 @@ pub enum Planted {
     DropRepairRecord,
     /// Versions are bare wall-clock times.
     OrderByWallClock,
-    /// What other replicas wrote down is read once, at the start.
-    NeverRefresh,
 }
 
 impl PoolPolicy {

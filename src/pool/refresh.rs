@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use super::line::decode;
 use super::member::Asked;
 use super::parts::Parts;
-use super::policy::Planted;
 use crate::model::{
     Digest, ErrorKind, GetOptions, ListItem, ListRequest, ObjectKey, StoreError, Version,
 };
@@ -31,9 +30,6 @@ impl Parts {
     /// # Errors
     /// Those of a member could not be read. What the others said counts all the same.
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
-        if self.policy.planted == Some(Planted::NeverRefresh) {
-            return Ok(());
-        }
         let before = self.readings.begun.load(Ordering::Acquire);
         let mut last = self.readings.last.lock().await;
         let (number, error) = &*last;
@@ -44,12 +40,9 @@ impl Parts {
         let members = 0..self.members.len();
         let read = join_all(members.map(|place| self.read_current(place))).await;
         for (place, result) in read.iter().enumerate() {
-            if result.is_err() {
-                self.marks.missed(place);
-                // Alone, this replica knows what was written since it last read them.
-                if !self.marks.is_alone() {
-                    self.view.unload(place);
-                }
+            // Alone, this replica knows what was written since it last read them.
+            if result.is_err() && !self.is_alone() {
+                self.view.unload(place);
             }
         }
         let error = read.into_iter().find_map(Result::err);

@@ -11,10 +11,8 @@ use super::create::{Tried, Write};
 use super::line::{Line, What};
 use super::member::is_race;
 use super::parts::Parts;
-use super::state::{Sight, version_of};
-use crate::model::{
-    Attributes, ErrorKind, ObjectKey, Payload, PoolMode, PutMode, Stamp, StoreError, Stored,
-};
+use super::state::Sight;
+use crate::model::{Attributes, ObjectKey, Payload, PoolMode, PutMode, Stamp, StoreError, Stored};
 
 /// Looks at a key that others write too, before the caller is told.
 const ATTEMPTS: usize = 8;
@@ -41,9 +39,7 @@ impl Parts {
         let mut raced = self.other_version();
         for _ in 0..ATTEMPTS {
             let picture = self.look(key).await;
-            if let Err(error) = self.check(&picture, key, &mode) {
-                return Err(self.confirmed(&picture, key, error).await);
-            }
+            self.check(&picture, key, &mode)?;
             let stamp = Stamp {
                 version: self.clock.next(),
                 create: mode == PutMode::Create,
@@ -90,47 +86,15 @@ impl Parts {
         }
     }
 
-    /// That a proof is there already will be told as a success where it has the same bytes: that a
-    /// home misses it must then be written down, as for any other that is acknowledged.
-    async fn confirmed(&self, picture: &Picture, key: &ObjectKey, error: StoreError) -> StoreError {
-        if error.kind() != ErrorKind::AlreadyExists {
-            return error;
-        }
-        let Some(line) = self.unwritten(key, picture) else { return error };
-        match self.write_down(vec![line]).await {
-            Ok(()) => error,
-            Err(cause) => self.cannot_tell(Some(&cause)),
-        }
-    }
-
-    /// The line that says which homes miss an object, where none says so yet.
-    pub(super) fn unwritten(&self, key: &ObjectKey, picture: &Picture) -> Option<Line> {
-        let winner = picture.winner()?;
-        let holders = &picture.resolved.holders;
-        let mut missing = self.homes();
-        missing.retain(|home| !holders.contains(home));
-        let is_written_down = picture.lines.iter().any(|known| {
-            matches!(known.line.what, What::Copy { .. })
-                && version_of(winner).is_none_or(|version| known.line.version == version)
-        });
-        if missing.is_empty() || is_written_down {
-            return None;
-        }
-        let stamp = self.stamp_of(Some(winner));
-        Some(self.copy_line(key, stamp, holders, self.names(missing)))
-    }
-
     /// Whether a picture without an object shows that there is none.
     pub(super) fn is_absent(&self, picture: &Picture, key: &ObjectKey) -> bool {
         let absent: Vec<usize> = (0..picture.sights.len())
             .filter(|&place| picture.sights[place].dark().is_none())
             .collect();
         let dark = &picture.resolved.dark;
-        // Whoever confirmed a delete may have been written since; whoever did not has what is deleted,
-        // unless another replica came first that had not heard of it.
+        // Whoever confirmed a delete may have been written since; whoever did not has what is deleted.
         let verdicts = &picture.verdicts;
-        let is_deleted = self.marks.is_alone()
-            && verdicts.tombstone > verdicts.written
+        let is_deleted = verdicts.tombstone > verdicts.written
             && dark.iter().all(|place| verdicts.unburied.contains(place));
         dark.is_empty() || is_deleted || self.proves_absence(key, &absent, dark.iter().copied())
     }
@@ -215,7 +179,7 @@ impl Parts {
         // would take a dark member's word for granted.
         if !missing.is_empty() || picture.verdicts.tombstone.is_some() {
             let missing = self.names(missing);
-            lines.push(self.copy_line(&write.key, write.stamp(), &on, missing));
+            lines.push(self.copy_line(&write.key, write.version(), &on, missing));
         }
         let late = self.view.doubts(&write.key);
         if !late.is_empty() {
@@ -228,7 +192,7 @@ impl Parts {
         }
         if !lines.is_empty() {
             let noted = self.write_down(lines).await;
-            noted.map_err(|error| self.not_written_down(&write, error))?;
+            noted.map_err(|error| self.not_written_down(error))?;
         }
         if self.policy.mode == PoolMode::Mirror && copies < self.policy.min_copies {
             return Err(self.too_few(copies));

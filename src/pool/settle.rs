@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::aside::Why;
 use super::core::{Picture, count};
 use super::create::Write;
+use super::line::What;
 use super::member::{is_race, is_silence};
 use super::parts::Parts;
 use super::rewrite::over;
@@ -152,10 +153,15 @@ impl Parts {
             .copied()
             .filter(|home| !resolved.holders.contains(home) && !resolved.dark.contains(home))
             .collect();
-        if !lacking.is_empty()
-            && let Some(line) = self.unwritten(key, picture)
-        {
+        let is_written_down = picture.lines.iter().any(|known| {
+            matches!(known.line.what, What::Copy { .. })
+                && version_of(winner).is_none_or(|version| known.line.version == version)
+        });
+        if !lacking.is_empty() && !is_written_down {
             // Whoever deletes the key now must find that a copy is under way.
+            let version = version_of(winner).unwrap_or_else(|| self.clock.next());
+            let missing = self.names(lacking.iter().copied());
+            let line = self.copy_line(key, version, &resolved.holders, missing);
             return match self.write_down(vec![line]).await {
                 Ok(()) => Err(Stop::Raced),
                 Err(_) => Err(Stop::Silent(lacking[0])),
@@ -192,14 +198,6 @@ impl Parts {
         for &place in &picture.resolved.stale {
             self.remove(key, picture, place).await?;
             count(&self.counters.repaired_deletes);
-        }
-        for &place in &picture.resolved.conflicting {
-            let Some(meta) = picture.sights[place].copy() else { continue };
-            if !self.put_aside(Why::WrongBytes, place, key, Some(meta)).await {
-                return Err(Stop::Refused);
-            }
-            picture.put_aside();
-            self.remove(key, picture, place).await?;
         }
         // Nobody has the bytes of something that nobody can read: only a delete removes it.
         if picture.verdicts.tombstone.is_some() {

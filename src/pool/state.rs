@@ -48,9 +48,7 @@ pub(super) struct Verdicts {
     pub(super) killed: Vec<(Version, Version)>,
     /// Versions that were written down, and so may have been acknowledged; and when.
     pub(super) vouched: Vec<(Version, Version)>,
-    /// Those of them that took the place of what was there.
-    pub(super) replacements: Vec<Version>,
-    /// Highest of all.
+    /// Highest of them.
     pub(super) written: Option<Version>,
     /// Members that have it.
     pub(super) on: Vec<usize>,
@@ -61,9 +59,8 @@ impl Verdicts {
         let mut verdicts = Self::default();
         let places = |names: &[String]| names.iter().filter_map(|name| place_of(name)).collect();
         for Known { line, id, .. } in lines {
-            if let What::Copy { replaces, .. } = line.what {
+            if matches!(line.what, What::Copy { .. }) {
                 verdicts.vouched.push((line.version, id.0));
-                verdicts.replacements.extend(replaces.then_some(line.version));
             }
             match &line.what {
                 What::Delete if verdicts.tombstone <= Some(line.version) => {
@@ -74,7 +71,7 @@ impl Verdicts {
                 What::Kill { versions } => {
                     verdicts.killed.extend(versions.iter().map(|version| (*version, id.0)));
                 }
-                What::Copy { on, .. } if verdicts.written <= Some(line.version) => {
+                What::Copy { on } if verdicts.written <= Some(line.version) => {
                     verdicts.written = Some(line.version);
                     verdicts.on = places(on);
                 }
@@ -93,14 +90,6 @@ impl Verdicts {
         };
         version.is_some_and(is_killed)
             || self.tombstone.is_some_and(|tombstone| version < Some(tombstone))
-    }
-}
-
-impl Verdicts {
-    /// Below which version a copy was replaced, whatever became of its replacement.
-    fn replaced_below(&self) -> Option<Version> {
-        let counting = self.replacements.iter().filter(|version| !self.kills(Some(**version)));
-        counting.max().copied()
     }
 }
 
@@ -158,11 +147,8 @@ pub(super) fn resolve(sights: &[Sight], verdicts: &Verdicts, order: &[usize]) ->
     }
     let replaced_below =
         live.iter().filter(|(_, meta)| is_replacement(meta)).map(|(_, m)| version_of(m)).max();
-    let replaced_below = replaced_below.flatten().max(verdicts.replaced_below());
-    let is_current = |meta: &ObjectMeta| version_of(meta) >= replaced_below;
+    let is_current = |meta: &ObjectMeta| Some(version_of(meta)) >= replaced_below;
     let Some(&(_, winner)) = live.iter().find(|(_, meta)| is_current(meta)) else {
-        // Their replacement is gone; they are not what anybody shall see.
-        resolved.conflicting.extend(live.into_iter().map(|(member, _)| member));
         return resolved;
     };
     for (member, meta) in live {
@@ -222,8 +208,6 @@ mod tests {
         let kill = Verdicts { killed: killed.clone(), ..Verdicts::default() };
         let vouched = vec![(version(5), version(9))];
         let confirmed = Verdicts { killed, vouched, ..Verdicts::default() };
-        let replaced = Verdicts { replacements: vec![version(6)], ..Verdicts::default() };
-        let undone = Verdicts { killed: vec![(version(6), version(8))], ..replaced.clone() };
         let (absent, damaged) = (Sight::Absent, Sight::Damaged);
         let resolved = |holders: &[usize], stale: &[usize], conflicting: &[usize]| Resolved {
             holders: holders.to_vec(),
@@ -297,24 +281,6 @@ mod tests {
                 "one that somebody found and confirmed",
                 vec![copy(Some((5, true)), "x"), Sight::Absent],
                 &confirmed,
-                resolved(&[0], &[], &[]),
-            ),
-            (
-                "replaced, and the replacement is gone",
-                vec![copy(Some((5, true)), "x"), absent.clone()],
-                &replaced,
-                resolved(&[], &[], &[0]),
-            ),
-            (
-                "replaced, deleted and written again",
-                vec![copy(Some((5, true)), "x"), copy(Some((9, true)), "y")],
-                &replaced,
-                resolved(&[1], &[0], &[]),
-            ),
-            (
-                "an attempt to replace that does not count",
-                vec![copy(Some((5, true)), "x"), absent.clone()],
-                &undone,
                 resolved(&[0], &[], &[]),
             ),
         ];

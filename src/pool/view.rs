@@ -260,7 +260,7 @@ impl View {
         let inside = self.lock();
         let mut open = inside.segments.values().flat_map(|s| &s.lines).filter(|e| !e.settled);
         open.any(|entry| match &entry.line.what {
-            What::Copy { on, .. } => !on.iter().any(|name| reachable(name)),
+            What::Copy { on } => !on.iter().any(|name| reachable(name)),
             What::Delete | What::Kill { .. } => false,
         })
     }
@@ -352,11 +352,7 @@ mod tests {
         let view = View::new(2);
         let key = ObjectKey::new("k");
         let on = vec!["b".to_owned()];
-        view.add(
-            version(5),
-            vec![line("k", What::Copy { on, replaces: false }), line("l", What::Delete)],
-            [1],
-        );
+        view.add(version(5), vec![line("k", What::Copy { on }), line("l", What::Delete)], [1]);
         assert!(view.is_pending(&key) && view.is_stranded(|name| name == "a"));
         assert!(!view.is_stranded(|name| name == "b"));
         assert_eq!(view.pending().len(), 2);

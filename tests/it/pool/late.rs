@@ -5,12 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use proof_storage::backend::Backend;
 use proof_storage::model::{
     Attributes, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
     ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError,
-    Stored, Usage, Version,
+    Stored, Usage,
 };
 
 /// A write that the caller has given up.
@@ -42,17 +41,6 @@ impl<B: Backend> Late<B> {
             landed += usize::from(self.inner.put(&key, payload, attributes, mode).await.is_ok());
         }
         landed
-    }
-
-    /// Versions and bytes of a key's writes that are held back.
-    pub fn held(&self, key: &ObjectKey) -> Vec<(Version, Bytes)> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_key = held.iter().filter(|(name, ..)| name == key);
-        let version = |(_, payload, attributes, _): &Held| match payload {
-            Payload::Bytes(bytes) => Some((attributes.stamp?.version, bytes.clone())),
-            Payload::File(_) => None,
-        };
-        of_key.filter_map(version).collect()
     }
 
     /// The store below.

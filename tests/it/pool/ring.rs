@@ -9,8 +9,8 @@ use proof_storage::backend::Backend;
 use proof_storage::backend::faulty::{Chance, Fault, Faulty, Operation};
 use proof_storage::backend::memory::Memory;
 use proof_storage::model::{
-    Attributes, Digest, ETag, ErrorKind, GetOptions, ListRequest, ObjectKey, Payload, PoolMode,
-    PutMode, Representation, Role, StoreError, Stored, Version,
+    Attributes, Digest, ErrorKind, GetOptions, ListRequest, ObjectKey, Payload, PoolMode, PutMode,
+    Representation, Role, StoreError, Stored,
 };
 use proof_storage::pool::{MemberSetup, Planted, Pool, PoolPolicy, WallClock};
 use tokio::time::Instant;
@@ -19,12 +19,6 @@ use super::late::Late;
 
 /// What the names of proofs begin with.
 pub const NAMESPACE: &str = "proofs/";
-
-/// What the names of the pool's own records begin with.
-pub const RECORDS: &str = ".proof-storage/pool/";
-
-/// Machines with a wall clock of their own.
-pub const MACHINES: usize = 2;
 
 const CALLS: [Operation; 11] = [
     Operation::Put,
@@ -47,8 +41,8 @@ pub struct Ring {
     pub min_copies: usize,
     pub planted: Option<Planted>,
     roles: Vec<Role>,
-    /// Milliseconds by which each machine's wall clock is off.
-    skews: [Arc<AtomicI64>; MACHINES],
+    /// Milliseconds by which the wall clock is off.
+    skew: Arc<AtomicI64>,
     writers: AtomicU32,
     began: Instant,
     spool: tempfile::TempDir,
@@ -64,7 +58,7 @@ impl Ring {
             min_copies: 1,
             planted: None,
             roles: vec![Role::ReadWrite; members],
-            skews: Default::default(),
+            skew: Arc::default(),
             writers: AtomicU32::new(1),
             began: Instant::now(),
             spool: tempfile::tempdir().expect("a folder"),
@@ -78,11 +72,6 @@ impl Ring {
 
     /// A replica of the service: it knows nothing but what the members keep.
     pub fn replica(&self) -> Arc<Pool> {
-        self.replica_on(0)
-    }
-
-    /// The same, by the wall clock of this machine.
-    pub fn replica_on(&self, machine: usize) -> Arc<Pool> {
         let setups = self.members.iter().zip(&self.roles).enumerate();
         let setups = setups.map(|(place, (member, &role))| MemberSetup {
             name: format!("m{place}").into(),
@@ -90,7 +79,7 @@ impl Ring {
             role,
             quota_bytes: None,
         });
-        let (skew, began) = (Arc::clone(&self.skews[machine]), self.began);
+        let (skew, began) = (Arc::clone(&self.skew), self.began);
         let now = move || -> SystemTime {
             // Somewhere in 2026, and then as the test's time goes.
             let millis = 1_800_000_000_000 + began.elapsed().as_millis() as i64;
@@ -105,14 +94,9 @@ impl Ring {
         Pool::new(setups.collect(), policy)
     }
 
-    /// Moves the wall clock of all machines.
+    /// Moves the wall clock of all replicas.
     pub fn jump(&self, millis: i64) {
-        (0..MACHINES).for_each(|machine| self.jump_on(machine, millis));
-    }
-
-    /// Moves the wall clock of one machine.
-    pub fn jump_on(&self, machine: usize, millis: i64) {
-        self.skews[machine].fetch_add(millis, Ordering::Relaxed);
+        self.skew.fetch_add(millis, Ordering::Relaxed);
     }
 
     /// A member refuses connections.
@@ -146,44 +130,6 @@ impl Ring {
         let meta = store.head(&key(name)).await.expect("something to corrupt");
         let wrong = Payload::Bytes(Bytes::from_static(b"wrong"));
         store.put(&key(name), wrong, meta.attributes, PutMode::Overwrite).await.expect("memory");
-    }
-
-    /// Copies of a proof with their versions, also those that may land.
-    pub async fn copies(&self, name: &str) -> Vec<(Version, String)> {
-        let mut copies = Vec::new();
-        for member in &self.members {
-            if let Ok(found) = member.inner().inner().get(&key(name), GetOptions::default()).await {
-                let stamp = found.meta.attributes.stamp;
-                let bytes = found.body.collect().await.expect("memory");
-                copies.extend(stamp.map(|stamp| (stamp.version, bytes)));
-            }
-            copies.extend(member.held(&key(name)));
-        }
-        let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).expect("text");
-        copies.into_iter().map(|(version, bytes)| (version, text(bytes))).collect()
-    }
-
-    /// Versions of the deletes of a proof that are written down, wherever that is.
-    pub async fn tombstones(&self, name: &str) -> Vec<Version> {
-        let mut versions = Vec::new();
-        for member in 0..self.members.len() {
-            for record in self.names(member, RECORDS).await {
-                if !record.contains("/repair/") {
-                    continue;
-                }
-                let name_there = ObjectKey::new(record);
-                let segment = self.store(member).get(&name_there, GetOptions::default()).await;
-                let body = segment.expect("memory").body.collect().await.expect("memory");
-                for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                    let line: serde_json::Value = serde_json::from_slice(line).expect("a line");
-                    if line["op"] == "delete" && line["key"] == key(name).as_str() {
-                        let version = serde_json::from_value(line["version"].clone());
-                        versions.push(version.expect("a version"));
-                    }
-                }
-            }
-        }
-        versions
     }
 
     /// Names that a member has below a prefix.
@@ -236,13 +182,6 @@ pub async fn read(store: &dyn Backend, name: &str) -> Result<String, ErrorKind> 
     let found = store.get(&key(name), GetOptions::default()).await.map_err(|e| e.kind())?;
     let bytes = found.body.collect().await.map_err(|e| e.kind())?;
     Ok(String::from_utf8(bytes.to_vec()).expect("text"))
-}
-
-/// The whole text and its version.
-pub async fn tagged(store: &dyn Backend, name: &str) -> Result<(String, ETag), ErrorKind> {
-    let found = store.get(&key(name), GetOptions::default()).await.map_err(|e| e.kind())?;
-    let bytes = found.body.collect().await.map_err(|e| e.kind())?;
-    Ok((String::from_utf8(bytes.to_vec()).expect("text"), found.meta.etag))
 }
 
 /// Names of proofs as listed.

@@ -7,9 +7,10 @@ use proof_storage::backend::faulty::{Fault, Operation};
 use proof_storage::model::{ErrorKind, PoolMode, PutMode, Role};
 use proof_storage::pool::{Planted, Reconcile};
 
-use super::ring::{RECORDS, Ring, create, key, list, put, read, settle};
+use super::ring::{Ring, create, key, list, put, read, settle};
 
 const NOT_FOUND: Result<String, ErrorKind> = Err(ErrorKind::NotFound);
+const RECORDS: &str = ".proof-storage/pool/";
 const GRACE: Duration = Duration::from_secs(15 * 60);
 
 fn fallback() -> Ring {

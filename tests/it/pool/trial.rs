@@ -1,65 +1,38 @@
 //! Random histories of a pool against what was promised to its callers.
 //!
-//! The reference says of each key what a read may give ([`expected`]). One or two replicas of the
-//! service are called, one call after another. Faults come in between: members
-//! that are dark, that lose answers, that do writes long after they were given up, that have wrong
-//! bytes; restarts, and wall clocks that are apart and jump. In the end everything is healed and
-//! repaired, and all must be as the reference says, on every member.
+//! The reference is a map from each key to what a read may give: one value after an acknowledged
+//! write or delete; several after a call whose outcome nobody knows, until one of them is seen.
+//! Faults come in between: members that are dark, that lose answers, that do writes long after they
+//! were given up, that have wrong bytes; restarts, and wall clocks that jump. In the end everything
+//! is healed and repaired, and all must be as the map says, on every member.
 //!
 //! What the pool does not promise is not asked for: an error while a member is dark or wrong is no
 //! violation, and neither is a conflict of two creates of which one could not know of the other.
-
-#[path = "trial/calls.rs"]
-mod calls;
-#[path = "trial/end.rs"]
-mod end;
-#[path = "trial/expected.rs"]
-mod expected;
-#[path = "trial/faults.rs"]
-mod faults;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proof_storage::model::PoolMode;
-use proof_storage::pool::{Planted, Pool};
-use tokio::time::Instant;
+use proof_storage::backend::Backend as _;
+use proof_storage::backend::faulty::{Fault, Operation};
+use proof_storage::model::{Class, ErrorKind, PoolMode, PutMode, StoreError};
+use proof_storage::pool::{Planted, Pool, Reconcile};
 
-use self::expected::{Expected, Weather};
-use super::ring::Ring;
+use super::ring::{NAMESPACE, Ring, key, list, put, read, settle};
 
 /// Names that are written: few, so that histories meet.
 const KEYS: u64 = 6;
 /// Longer than the pool waits for what may land late.
 const GRACE: Duration = Duration::from_secs(16 * 60);
-/// Within which each replica reads the lines and puts its mark, as its background would.
-const BEAT: Duration = Duration::from_secs(8);
 
 /// What kind of history to play.
 #[derive(Clone, Copy, Debug)]
 pub struct Course {
     pub mode: PoolMode,
     pub members: usize,
-    pub replicas: usize,
     pub operations: usize,
     pub planted: Option<Planted>,
-}
-
-impl Course {
-    /// Both modes, two and three members, one and two replicas.
-    pub fn of(number: u64, operations: usize) -> Self {
-        let mode = if number.is_multiple_of(2) { PoolMode::Fallback } else { PoolMode::Mirror };
-        let members = if number % 4 < 2 { 2 } else { 3 };
-        let replicas = if number % 8 < 4 { 2 } else { 1 };
-        Self { mode, members, replicas, operations, planted: None }
-    }
-
-    /// The same with a mistake.
-    pub fn with(self, planted: Planted) -> Self {
-        Self { planted: Some(planted), ..self }
-    }
 }
 
 /// A broken promise, and the calls on its key that led there.
@@ -87,8 +60,6 @@ pub struct Tally {
     pub restarts: u64,
     pub late: u64,
     pub conflicts: u64,
-    /// Calls whose version was below that of another replica's call that was over.
-    pub overtaken: u64,
 }
 
 impl Tally {
@@ -101,7 +72,42 @@ impl Tally {
         self.restarts += other.restarts;
         self.late += other.late;
         self.conflicts += other.conflicts;
-        self.overtaken += other.overtaken;
+    }
+}
+
+/// What a read of a key may give; `None` is "not found".
+#[derive(Clone, Debug)]
+struct Expected {
+    values: BTreeSet<Option<String>>,
+    /// Of calls that failed and may yet be done: until a repair with everybody well, what is seen is
+    /// not the last word.
+    landing: BTreeSet<Option<String>>,
+    /// Two creates were acknowledged: either may be served until the key is deleted.
+    conflict: bool,
+}
+
+impl Default for Expected {
+    fn default() -> Self {
+        Self::only(None)
+    }
+}
+
+impl Expected {
+    fn only(value: Option<String>) -> Self {
+        Self { values: [value].into(), landing: BTreeSet::new(), conflict: false }
+    }
+
+    /// A call failed that may have happened, or may yet where writes are held back.
+    fn doubt(&mut self, value: Option<String>, may_land: bool) {
+        self.values.insert(value.clone());
+        self.landing.extend(may_land.then_some(value));
+    }
+
+    fn keep(&mut self, is_right: impl Fn(&Option<String>) -> bool) {
+        if !self.conflict {
+            let landing = &self.landing;
+            self.values.retain(|value| is_right(value) || landing.contains(value));
+        }
     }
 }
 
@@ -124,27 +130,14 @@ pub fn run(seed: u64, course: Course) -> Result<Tally, Violation> {
     })
 }
 
-/// A replica of the service that is at work.
-struct Replica {
-    pool: Arc<Pool>,
-    /// Number of its process: a restart makes a new one.
-    process: u32,
-    /// When its background was last let work.
-    beaten: Instant,
-}
-
 struct Trial {
     random: fastrand::Rng,
     ring: Ring,
-    replicas: Vec<Replica>,
-    /// Of each process that was started, its machine; there is none of number 0.
-    machines: Vec<usize>,
+    pool: Arc<Pool>,
     course: Course,
     expected: BTreeMap<String, Expected>,
     dark: BTreeSet<usize>,
     holding: BTreeSet<usize>,
-    /// Answers that members will have lost by the end of their scripts.
-    losing: BTreeMap<usize, usize>,
     /// Members with wrong bytes, by key.
     corrupt: BTreeSet<(usize, String)>,
     written: u64,
@@ -156,44 +149,25 @@ impl Trial {
     fn new(seed: u64, course: Course) -> Self {
         let mut ring = Ring::new(course.mode, course.members);
         ring.planted = course.planted;
-        let mut random = fastrand::Rng::with_seed(seed);
-        // Up to five seconds apart: more is an alarm.
-        ring.jump_on(1, random.i64(-5_000..5_000) * i64::from(random.bool()));
-        let mut trial = Self {
-            random,
+        let pool = ring.replica();
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            pool,
             ring,
-            replicas: Vec::new(),
-            machines: vec![0],
             course,
             expected: BTreeMap::new(),
             dark: BTreeSet::new(),
             holding: BTreeSet::new(),
-            losing: BTreeMap::new(),
             corrupt: BTreeSet::new(),
             written: 0,
             history: Vec::new(),
             tally: Tally::default(),
-        };
-        for machine in 0..course.replicas {
-            let replica = trial.start(machine);
-            trial.replicas.push(replica);
         }
-        trial
-    }
-
-    fn start(&mut self, machine: usize) -> Replica {
-        let (pool, process) = (self.ring.replica_on(machine), self.machines.len() as u32);
-        self.machines.push(machine);
-        Replica { pool, process, beaten: Instant::now() }
     }
 
     async fn play(&mut self) -> Result<(), String> {
-        for replica in 0..self.replicas.len() {
-            self.beat(replica).await;
-        }
         for _ in 0..self.course.operations {
-            let pause = Duration::from_millis(self.random.u64(1..50));
-            self.pass(pause).await;
+            tokio::time::sleep(Duration::from_millis(self.random.u64(1..50))).await;
             let name = format!("k{}", self.random.u64(0..KEYS));
             match self.random.u32(0..100) {
                 0..22 => self.create(&name).await?,
@@ -211,15 +185,12 @@ impl Trial {
                 91..93 => self.restart().await,
                 93..97 => self.repair().await,
                 97 => self.jump().await,
-                98 => {
-                    let time = Duration::from_secs(self.random.u64(1..60));
-                    self.pass(time).await;
-                }
+                98 => tokio::time::sleep(Duration::from_secs(self.random.u64(1..60))).await,
                 _ => {
                     // Long enough for tombstones to come to their end, where nothing hinders them;
                     // and so for what may land late.
                     self.land().await;
-                    self.rest().await;
+                    tokio::time::sleep(GRACE).await;
                     self.repair().await;
                 }
             }
@@ -231,72 +202,343 @@ impl Trial {
         self.history.push(line);
     }
 
-    fn any_replica(&mut self) -> usize {
-        self.random.usize(0..self.replicas.len())
-    }
-
-    fn any_member(&mut self) -> usize {
-        self.random.usize(0..self.course.members)
+    fn new_value(&mut self) -> String {
+        self.written += 1;
+        format!("value {}", self.written)
     }
 
     fn expected(&mut self, name: &str) -> &mut Expected {
         self.expected.entry(name.to_owned()).or_default()
     }
 
-    /// Time passes while the replicas' backgrounds are at work.
-    async fn pass(&mut self, time: Duration) {
-        let until = Instant::now() + time;
-        loop {
-            let due = self.replicas.iter().map(|replica| replica.beaten + BEAT).min();
-            let next = due.map_or(until, |due| due.min(until));
-            tokio::time::sleep_until(next).await;
-            for replica in 0..self.replicas.len() {
-                if self.replicas[replica].beaten + BEAT <= Instant::now() {
-                    self.beat(replica).await;
+    /// Whether an error may be: somebody is dark, holds writes back or has wrong bytes.
+    fn is_troubled(&self) -> bool {
+        !self.dark.is_empty() || !self.holding.is_empty() || !self.corrupt.is_empty()
+    }
+
+    fn check_error(&mut self, call: &str, error: &StoreError) -> Result<(), String> {
+        self.tally.refused += 1;
+        if self.is_troubled() || error.class() == Class::Unknown {
+            return Ok(());
+        }
+        Err(format!("{call} fails though every member is well: {error:?}"))
+    }
+
+    async fn create(&mut self, name: &str) -> Result<(), String> {
+        let value = self.new_value();
+        let result = put(&*self.pool, name, &value, PutMode::Create).await;
+        self.note(format!("create {name} = {value}: {:?}", outcome(&result)));
+        let is_dark = !self.dark.is_empty() || !self.holding.is_empty();
+        let may_land = !self.holding.is_empty();
+        let expected = self.expected(name);
+        match result {
+            Ok(_) => {
+                let was_free = expected.values.contains(&None);
+                if !was_free && !is_dark {
+                    return Err(format!("{name} was created over {:?}", expected.values));
                 }
+                if was_free {
+                    *expected = Expected::only(Some(value));
+                } else {
+                    expected.values.insert(Some(value));
+                    expected.conflict = true;
+                    self.tally.conflicts += 1;
+                }
+                self.tally.acknowledged += 1;
             }
-            if next >= until {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                if expected.values == BTreeSet::from([None]) {
+                    return Err(format!("{name} is taken though nothing is there"));
+                }
+                expected.keep(Option::is_some);
+            }
+            Err(error) => {
+                if error.class() == Class::Unknown {
+                    // Where the home is dark, nobody could know what it has.
+                    expected.conflict |= is_dark && !expected.values.contains(&None);
+                    expected.doubt(Some(value), may_land);
+                    self.tally.maybes += 1;
+                }
+                self.check_error("a create", &error)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn replace(&mut self, name: &str) -> Result<(), String> {
+        let Ok(meta) = self.pool.head(&key(name)).await else { return Ok(()) };
+        let value = self.new_value();
+        let result = put(&*self.pool, name, &value, PutMode::Replace(meta.etag)).await;
+        self.note(format!("replace {name} = {value}: {:?}", outcome(&result)));
+        let may_land = !self.holding.is_empty();
+        let expected = self.expected(name);
+        match result {
+            Ok(_) => {
+                *expected = Expected::only(Some(value));
+                self.tally.acknowledged += 1;
+            }
+            Err(error) if error.class() == Class::Answer => {}
+            Err(error) => {
+                if error.class() == Class::Unknown {
+                    expected.doubt(Some(value), may_land);
+                    self.tally.maybes += 1;
+                }
+                self.check_error("a replacement", &error)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, name: &str) -> Result<(), String> {
+        let result = self.pool.delete(&key(name), None).await;
+        self.note(format!("delete {name}: {:?}", outcome(&result)));
+        self.deleted(name, result.map(drop))
+    }
+
+    async fn delete_some(&mut self) -> Result<(), String> {
+        let count = self.random.u64(1..4);
+        let names: BTreeSet<String> =
+            (0..count).map(|_| format!("k{}", self.random.u64(0..KEYS))).collect();
+        let keys: Vec<_> = names.iter().map(|name| key(name)).collect();
+        let results = self.pool.delete_many(&keys).await;
+        for (name, result) in names.iter().zip(results) {
+            self.note(format!("delete {name} among others: {:?}", outcome(&result)));
+            self.deleted(name, result.map(drop))?;
+        }
+        Ok(())
+    }
+
+    fn deleted(&mut self, name: &str, result: Result<(), StoreError>) -> Result<(), String> {
+        match result {
+            Ok(()) => {
+                *self.expected(name) = Expected::default();
+                self.tally.acknowledged += 1;
+                Ok(())
+            }
+            Err(error) => {
+                if error.class() == Class::Unknown {
+                    let may_land = !self.holding.is_empty();
+                    self.expected(name).doubt(None, may_land);
+                    self.tally.maybes += 1;
+                }
+                self.check_error("a delete", &error)
+            }
+        }
+    }
+
+    async fn get(&mut self, name: &str) -> Result<(), String> {
+        self.tally.reads += 1;
+        let result = read(&*self.pool, name).await;
+        let mut kept = Vec::new();
+        for member in 0..self.course.members {
+            kept.push(self.ring.kept(member, name).await);
+        }
+        self.note(format!("get {name}: {result:?}; the members have {kept:?}"));
+        let seen = match result {
+            Ok(value) => Some(value),
+            Err(ErrorKind::NotFound) => None,
+            Err(_) if self.is_troubled() => return Ok(()),
+            Err(kind) => return Err(format!("a read fails though every member is well: {kind:?}")),
+        };
+        self.seen(name, seen)
+    }
+
+    fn seen(&mut self, name: &str, seen: Option<String>) -> Result<(), String> {
+        let expected = self.expected(name);
+        if !expected.values.contains(&seen) {
+            return Err(format!("{name} is {seen:?}, and not one of {:?}", expected.values));
+        }
+        expected.keep(|value| *value == seen);
+        Ok(())
+    }
+
+    async fn list(&mut self) -> Result<(), String> {
+        let names = match list(&*self.pool).await {
+            Ok(names) => names,
+            Err(_) if self.is_troubled() => return Ok(()),
+            Err(kind) => return Err(format!("a list fails though every member is well: {kind:?}")),
+        };
+        self.note(format!("list: {names:?}"));
+        if !names.is_sorted() || names.iter().collect::<BTreeSet<_>>().len() != names.len() {
+            return Err(format!("a list is out of order or has doubles: {names:?}"));
+        }
+        for name in (0..KEYS).map(|number| format!("k{number}")) {
+            let is_listed = names.contains(&name);
+            let expected = self.expected(&name);
+            let may_be = expected.values.iter().any(|value| value.is_some() == is_listed);
+            if !may_be {
+                let values = expected.values.clone();
+                return Err(format!("{name} is listed: {is_listed}, and should be {values:?}"));
+            }
+            expected.keep(|value| value.is_some() == is_listed);
+        }
+        Ok(())
+    }
+
+    fn any_member(&mut self) -> usize {
+        self.random.usize(0..self.course.members)
+    }
+
+    fn darken(&mut self) {
+        let member = self.any_member();
+        if self.dark.insert(member) {
+            self.tally.outages += 1;
+            self.ring.darken(member);
+            self.note(format!("m{member} goes dark"));
+        }
+    }
+
+    fn heal(&mut self) {
+        let member = self.any_member();
+        if self.dark.remove(&member) {
+            self.ring.heal(member);
+            self.note(format!("m{member} is back"));
+        }
+    }
+
+    fn hold(&mut self) {
+        let member = self.any_member();
+        self.holding.insert(member);
+        self.ring.members[member].hold(true);
+        self.note(format!("m{member} holds writes back"));
+    }
+
+    async fn land(&mut self) {
+        for member in std::mem::take(&mut self.holding) {
+            self.ring.members[member].hold(false);
+            let landed = self.ring.members[member].land().await;
+            self.tally.late += landed as u64;
+            self.note(format!("m{member} did {landed} writes late"));
+        }
+    }
+
+    fn lose_an_answer(&mut self) {
+        let member = self.any_member();
+        if !self.dark.contains(&member) {
+            let operation = *self
+                .random
+                .choice([Operation::Put, Operation::Delete].iter())
+                .unwrap_or(&Operation::Put);
+            let fault = Fault::Lose(ErrorKind::Indeterminate);
+            self.ring.members[member].inner().script(operation, [fault]);
+            self.note(format!("m{member} will lose the answer to a {operation:?}"));
+        }
+    }
+
+    /// Only what another member has too: else the trial itself would lose the proof.
+    async fn corrupt(&mut self, name: &str) {
+        let member = self.any_member();
+        let Some(right) = self.ring.kept(member, name).await else { return };
+        for other in (0..self.course.members).filter(|other| *other != member) {
+            let is_right = !self.corrupt.contains(&(other, name.to_owned()));
+            if is_right && self.ring.kept(other, name).await.as_ref() == Some(&right) {
+                self.ring.corrupt(member, name).await;
+                self.corrupt.insert((member, name.to_owned()));
+                self.note(format!("m{member} has wrong bytes under {name}"));
                 return;
             }
         }
     }
 
-    /// Much time passes, in one step; then all replicas are known to each other again.
-    async fn rest(&mut self) {
-        tokio::time::sleep(GRACE).await;
-        for replica in (0..self.replicas.len()).chain(0..self.replicas.len()) {
-            self.beat(replica).await;
+    /// Not while a dark member alone keeps what a new replica would have to know.
+    async fn restart(&mut self) {
+        for &member in &self.dark {
+            let records = self.ring.names(member, ".proof-storage/pool/").await;
+            if records.iter().any(|name| name.contains("/repair/")) {
+                return;
+            }
+        }
+        // What was in doubt was known to the old process only.
+        self.land().await;
+        self.pool = self.ring.replica();
+        self.tally.restarts += 1;
+        self.note("restart".to_owned());
+    }
+
+    async fn repair(&mut self) {
+        settle(&self.pool).await;
+        // A tombstone that landed late is known by now, where it can be read.
+        if self.holding.is_empty() && self.dark.is_empty() {
+            self.expected.values_mut().for_each(|expected| expected.landing.clear());
+        }
+        if self.dark.is_empty() && self.holding.is_empty() && !self.corrupt.is_empty() {
+            let how = Reconcile { verify_bytes: true, dry_run: false };
+            if self.pool.reconcile(how).await.is_ok_and(|report| report.failed == 0) {
+                self.corrupt.clear();
+            }
+        }
+        self.note("repair".to_owned());
+    }
+
+    /// The wall clock of a machine is set, while the pool can tell its members so.
+    async fn jump(&mut self) {
+        if self.dark.is_empty() && self.holding.is_empty() {
+            self.pool.round().await;
+            let millis = self.random.i64(-3_600_000..600_000);
+            self.ring.jump(millis);
+            self.note(format!("the clock jumps by {millis} ms"));
         }
     }
 
-    /// A replica's background reads, puts its mark, and repairs what it can.
-    async fn beat(&mut self, replica: usize) {
-        self.replicas[replica].pool.round().await;
-        self.has_read(replica);
-    }
-
-    fn has_read(&mut self, replica: usize) {
-        self.replicas[replica].beaten = Instant::now();
-        let dark = &self.dark;
-        self.expected.values_mut().for_each(|expected| expected.read_by(replica, dark));
-    }
-
-    fn weather(&mut self) -> Weather {
-        let mut away: BTreeSet<usize> = self.dark.union(&self.holding).copied().collect();
-        self.forget_lost_answers();
-        away.extend(self.losing.keys());
-        let gone = |member: &usize| self.dark.contains(member) || self.holding.contains(member);
-        Weather {
-            mode: self.course.mode,
-            replicas: self.replicas.len(),
-            well: (0..self.course.members).filter(|member| !gone(member)).collect(),
-            away,
-            is_holding: !self.holding.is_empty(),
+    /// Heals and repairs everything, and compares all members with what was promised.
+    async fn conclude(&mut self) -> Result<(), String> {
+        self.land().await;
+        for member in std::mem::take(&mut self.dark) {
+            self.ring.heal(member);
         }
+        // Scripted losses that nobody met must not strike now.
+        for member in &self.ring.members {
+            member.inner().clear_script();
+        }
+        self.note("everything is healed".to_owned());
+        for _ in 0..3 {
+            settle(&self.pool).await;
+            tokio::time::sleep(GRACE).await;
+        }
+        let how = Reconcile { verify_bytes: true, dry_run: false };
+        let report = self.pool.reconcile(how).await.map_err(|error| format!("{error:?}"))?;
+        if report.failed > 0 {
+            return Err(format!("reconcile leaves something: {report:?}"));
+        }
+        self.corrupt.clear();
+        settle(&self.pool).await;
+        self.expected.values_mut().for_each(|expected| expected.landing.clear());
+        self.check_all().await?;
+        let status = self.pool.status();
+        if status.repairs_pending > 0 {
+            return Err(format!("repairs are left: {status:?}"));
+        }
+        self.pool = self.ring.replica();
+        self.note("a new replica".to_owned());
+        self.check_all().await?;
+        self.check_members().await
     }
 
-    /// Whether an error may be: somebody is dark, holds writes back or has wrong bytes.
-    fn is_troubled(&self) -> bool {
-        !self.dark.is_empty() || !self.holding.is_empty() || !self.corrupt.is_empty()
+    async fn check_all(&mut self) -> Result<(), String> {
+        for number in 0..KEYS {
+            self.get(&format!("k{number}")).await?;
+        }
+        self.list().await
     }
+
+    async fn check_members(&mut self) -> Result<(), String> {
+        for name in (0..KEYS).map(|number| format!("k{number}")) {
+            let served = read(&*self.pool, &name).await.ok();
+            for member in 0..self.course.members {
+                let kept = self.ring.kept(member, &name).await;
+                let is_home = member == 0 || self.course.mode == PoolMode::Mirror;
+                let wanted = served.clone().filter(|_| is_home);
+                if kept != wanted {
+                    return Err(format!(
+                        "{NAMESPACE}{name} on m{member} is {kept:?} and should be {wanted:?}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn outcome<T>(result: &Result<T, StoreError>) -> Result<(), ErrorKind> {
+    result.as_ref().map(drop).map_err(StoreError::kind)
 }
