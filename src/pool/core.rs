@@ -20,9 +20,7 @@ use super::policy::{Planted, PoolPolicy};
 use super::refresh::Readings;
 use super::state::{Resolved, Sight, Verdicts, resolve, version_of};
 use super::view::{Known, View};
-use crate::model::{
-    Class, ErrorKind, ObjectKey, ObjectMeta, PoolMode, Provider, StoreError, Version,
-};
+use crate::model::{Class, ErrorKind, ObjectKey, ObjectMeta, PoolMode, Provider, StoreError};
 
 /// Locks that keys share; two keys seldom meet in one.
 const STRIPES: usize = 256;
@@ -79,6 +77,15 @@ impl Picture {
     /// The object, where there is one.
     pub(super) fn winner(&self) -> Option<&ObjectMeta> {
         self.resolved.holders.first().and_then(|&place| self.sights[place].copy())
+    }
+
+    /// Whether what a member has and cannot read, or has wrong, is deleted: one that says its version
+    /// is judged by that, another one by whether anything was written down since the delete.
+    pub(super) fn is_deleted_at(&self, place: usize) -> bool {
+        match self.wrong.get(&place) {
+            Some(meta) => self.verdicts.kills(version_of(meta)),
+            None => self.verdicts.tombstone > self.verdicts.written,
+        }
     }
 
     /// Whether something newer was acknowledged that a member may have which did not say.
@@ -190,7 +197,8 @@ impl Core {
 
     pub(super) fn picture(&self, key: &ObjectKey, sights: Vec<Sight>) -> Picture {
         let lines = self.view.lines(key);
-        let verdicts = Verdicts::of(&lines, |name| self.place_of(name));
+        let mut verdicts = Verdicts::of(&lines, |name| self.place_of(name));
+        verdicts.prefers_vouched = self.policy.mode == PoolMode::Mirror;
         let resolved = resolve(&sights, &verdicts, &self.counting());
         let (wrong, aside) = (BTreeMap::new(), AtomicU64::new(0));
         Picture { sights, lines, verdicts, resolved, wrong, aside }
@@ -210,10 +218,9 @@ impl Core {
         let is_complete =
             |place: &usize| homes.contains(place) && self.members[*place].is_complete();
         let all_read = dark.all(|place| self.view.is_loaded(place));
-        // An attempt that failed may have landed at a member that is dark now.
-        let is_doubtful = !self.view.doubts(key).is_empty();
         all_read
-            && !is_doubtful
+            // An attempt that failed may have landed at a member that is dark now.
+            && !self.view.doubts.contains(key)
             && absent.iter().any(is_complete)
             && !self.is_elsewhere(key, absent)
     }
@@ -225,7 +232,7 @@ impl Core {
         }
         let lines = self.view.lines(key);
         lines.iter().filter(|known| !known.settled).any(|known| match &known.line.what {
-            What::Copy { on } => {
+            What::Copy { on, .. } => {
                 let places = on.iter().filter_map(|name| self.place_of(name));
                 !places.into_iter().any(|place| answering.contains(&place))
             }
@@ -292,15 +299,6 @@ impl Core {
     pub(super) fn other_version(&self) -> StoreError {
         let detail = "another version is there, or none";
         StoreError::new(ErrorKind::PreconditionFailed, self.provider(), detail)
-    }
-
-    /// Until when an attempt that fails now may land.
-    pub(super) fn past(&self, version: Version) -> u64 {
-        version.millis.saturating_add(self.grace_millis())
-    }
-
-    pub(super) fn grace_millis(&self) -> u64 {
-        u64::try_from(self.policy.grace.as_millis()).unwrap_or(u64::MAX)
     }
 }
 

@@ -7,16 +7,17 @@
 //! goes by `rewrite`, which looks at all of them first.
 
 use futures_util::future::join;
+use tokio::time::Instant;
 
 use super::core::{Picture, passes_on};
+use super::doubts::Doubt;
 use super::line::{Line, What};
 use super::member::Asked;
 use super::parts::Parts;
 use super::policy::Planted;
-use super::state::version_of;
 use crate::model::{
-    Attributes, Class, ErrorKind, ObjectKey, Payload, PoolMode, PutMode, Stamp, StoreError, Stored,
-    Version,
+    Attributes, Class, ErrorKind, ObjectKey, ObjectMeta, Payload, PoolMode, PutMode, Stamp,
+    StoreError, Stored, Version,
 };
 
 /// A write that is the same wherever it goes.
@@ -29,8 +30,13 @@ pub(super) struct Write {
 }
 
 impl Write {
+    pub(super) fn stamp(&self) -> Stamp {
+        let none = Version { millis: 0, counter: 0, writer: 0 };
+        self.attributes.stamp.unwrap_or(Stamp::new(none, true))
+    }
+
     pub(super) fn version(&self) -> Version {
-        self.attributes.stamp.map_or(Version { millis: 0, counter: 0, writer: 0 }, |s| s.version)
+        self.stamp().version
     }
 }
 
@@ -175,13 +181,13 @@ impl Parts {
                 continue;
             }
             let missing = self.names(tried.iter().map(|(place, _)| *place));
-            let line = self.copy_line(&write.key, write.version(), &[place], missing);
+            let line = self.copy_line(&write.key, write.stamp(), &[place], missing);
             let (put, noted) =
                 join(self.put_at(place, &write, PutMode::Create), self.write_down(vec![line]))
                     .await;
             match put {
                 Ok(stored) => {
-                    noted.map_err(|error| self.not_written_down(error))?;
+                    noted.map_err(|error| self.not_written_down(&write, error))?;
                     return Ok(self.outward_stored(place, stored, Some(false)));
                 }
                 Err(error) if passes_on(&error) => tried.push((place, error)),
@@ -212,9 +218,9 @@ impl Parts {
             return Ok(());
         }
         let sight = self.look_at(has, key).await;
-        let version = sight.copy().and_then(version_of).unwrap_or_else(|| self.clock.next());
+        let stamp = self.stamp_of(sight.copy());
         let missing = self.names(tried.iter().map(|(place, _)| *place));
-        self.write_down(vec![self.copy_line(key, version, &[has], missing)]).await
+        self.write_down(vec![self.copy_line(key, stamp, &[has], missing)]).await
     }
 
     /// A refusal is about to be answered: what of the write is still on its way must not count.
@@ -238,12 +244,18 @@ impl Parts {
     pub(super) fn copy_line(
         &self,
         key: &ObjectKey,
-        version: Version,
+        stamp: Stamp,
         on: &[usize],
         missing: Vec<String>,
     ) -> Line {
-        let on = self.names(on.iter().copied());
-        Line { what: What::Copy { on }, key: key.clone(), version, missing }
+        let what = What::Copy { on: self.names(on.iter().copied()), replaces: !stamp.create };
+        Line { what, key: key.clone(), version: stamp.version, missing }
+    }
+
+    /// The stamp for a line about a copy: one without its own is somebody else's create.
+    pub(super) fn stamp_of(&self, copy: Option<&ObjectMeta>) -> Stamp {
+        let stamp = copy.and_then(|meta| meta.attributes.stamp);
+        stamp.unwrap_or_else(|| Stamp::new(self.clock.next(), true))
     }
 
     /// Has lines written down, before anybody is answered.
@@ -260,8 +272,15 @@ impl Parts {
     /// Remembers the attempts of a write that failed and may land late.
     pub(super) fn doubt(&self, write: &Write, tried: &Tried) {
         if tried.iter().any(|(_, error)| error.class() == Class::Unknown) {
-            self.view.doubt(&write.key, write.version(), self.past(write.version()));
+            self.in_doubt(&write.key, write.version(), false);
         }
+    }
+
+    /// Remembers an attempt of which nobody knows what became.
+    pub(super) fn in_doubt(&self, key: &ObjectKey, version: Version, is_delete: bool) {
+        self.view
+            .doubts
+            .add(key, Doubt { version, is_delete, past: Instant::now() + self.policy.grace });
     }
 
     pub(super) fn full(&self, place: usize) -> StoreError {
@@ -270,7 +289,9 @@ impl Parts {
         StoreError::new(ErrorKind::QuotaExceeded, member.backend.provider(), detail)
     }
 
-    pub(super) fn not_written_down(&self, cause: StoreError) -> StoreError {
+    /// A write took effect and its line did not: from now on no member's silence about it counts.
+    pub(super) fn not_written_down(&self, write: &Write, cause: StoreError) -> StoreError {
+        self.in_doubt(&write.key, write.version(), false);
         let detail = "the proof may be stored, but not on every backend that should have it: send \
                       it again";
         StoreError::new(ErrorKind::Indeterminate, self.provider(), detail).with_source(cause)

@@ -144,7 +144,11 @@ impl Parts {
         }
         let version = self.clock.next();
         // The first holder decides between racing calls.
-        self.delete_at(first, &key, Some(&meta.etag)).await?;
+        let deleted = self.delete_at(first, &key, Some(&meta.etag)).await;
+        if deleted.as_ref().is_err_and(|error| error.class() == Class::Unknown) {
+            self.in_doubt(&key, version, true);
+        }
+        deleted?;
         let mut answers = Answers { confirmed: 1, existed: vec![Some(true)], failed: Vec::new() };
         let others = (0..self.members.len()).filter(|place| *place != first).map(|place| {
             let (key, sight) = (&key, &picture.sights[place]);
@@ -202,7 +206,7 @@ impl Parts {
             };
             if result.as_ref().is_err_and(|error| error.class() == Class::Unknown) {
                 // Gone here and there: that somebody has nothing says nothing of the others.
-                self.view.doubt(key, version, self.past(version));
+                self.in_doubt(key, version, true);
             }
             result.map(|()| existed(&answers.existed))
         };

@@ -166,9 +166,9 @@ impl Parts {
         }
         let copies = on.len();
         if !missing.is_empty() {
-            let line = self.copy_line(&write.key, write.version(), &on, self.names(missing));
+            let line = self.copy_line(&write.key, write.stamp(), &on, self.names(missing));
             let noted = self.write_down(vec![line]).await;
-            noted.map_err(|error| self.not_written_down(error))?;
+            noted.map_err(|error| self.not_written_down(&write, error))?;
         }
         match first {
             Some((place, stored)) if copies >= self.policy.min_copies => {

@@ -127,7 +127,6 @@ impl Parts {
         {
             tracing::debug!(?error, "a member's repair records cannot be read");
         }
-        self.view.forget_doubts(self.clock.now_millis());
     }
 
     /// Settles what waits, at members that answer: what this replica wrote down or saw itself, and
@@ -136,6 +135,11 @@ impl Parts {
         let seen = self.errands.list().into_iter().map(|key| (key, BTreeSet::new()));
         let mut keys: BTreeMap<ObjectKey, BTreeSet<String>> = seen.collect();
         let mut order: Vec<ObjectKey> = keys.keys().cloned().collect();
+        for key in self.landed().await {
+            if keys.insert(key.clone(), BTreeSet::new()).is_none() {
+                order.push(key);
+            }
+        }
         let pending = self.view.pending();
         let is_ours = |pending: &Pending| pending.writers.contains(&self.clock.writer());
         let may_all = pending.iter().all(is_ours) || self.holds(&mut repairer.lease).await;
@@ -158,6 +162,15 @@ impl Parts {
         }
         self.prune().await;
         !self.view.is_clear() || self.errands.len() > 0
+    }
+
+    /// Keys with attempts that have landed if they ever do, once everybody can tell.
+    async fn landed(&self) -> Vec<ObjectKey> {
+        let landed = self.view.doubts.past(Instant::now());
+        if landed.is_empty() || !self.silent_members().await.is_empty() {
+            return Vec::new();
+        }
+        landed
     }
 
     /// Settles keys, several at once; gives back those that a member refuses.

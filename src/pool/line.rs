@@ -33,6 +33,9 @@ pub(super) enum What {
     Copy {
         /// Members, by name, that have it.
         on: Vec<String>,
+        /// Whether it took the place of what was there: older copies never count again.
+        #[serde(default)]
+        replaces: bool,
     },
     /// All copies below this version are deleted: a tombstone.
     Delete,
@@ -178,7 +181,7 @@ mod tests {
             missing: vec!["first".to_owned()],
         };
         let lines = vec![
-            line(What::Copy { on: vec!["second".to_owned()] }),
+            line(What::Copy { on: vec!["second".to_owned()], replaces: true }),
             line(What::Delete),
             line(What::Kill { versions: vec![version(3), version(4)] }),
         ];

@@ -29,6 +29,14 @@ impl Parts {
         let mut request = request.clone();
         let mut page = ListPage::default();
         let wanted = request.limit;
+        // What is left out is said not to be there.
+        let decided = stream::iter(self.view.doubts.below(&request.prefix))
+            .map(|key| async move { self.look_and_decide(&key).await })
+            .buffer_unordered(LOOKS);
+        let mut decided = std::pin::pin!(decided);
+        while let Some(picture) = decided.next().await {
+            picture?;
+        }
         loop {
             request.limit = wanted - page.items.len() - page.common_prefixes.len();
             let next = self.part(&request, &mut page).await?;
@@ -105,7 +113,7 @@ impl Parts {
         let name_answers =
             |name: &str| pages.iter().any(|(place, _)| &*self.members[*place].name == name);
         let all_read = dark.iter().all(|(place, _)| self.view.is_loaded(*place));
-        let is_doubtful = self.view.doubts_below(&request.prefix);
+        let is_doubtful = !self.view.doubts.below(&request.prefix).is_empty();
         let is_known = has_home && all_read && !is_doubtful;
         if pages.is_empty() || !is_known || self.view.is_stranded(name_answers) {
             return Err(self.cannot_tell(Some(cause)));
@@ -117,6 +125,10 @@ impl Parts {
     async fn check_entry(&self, name: &str, entry: Entry) -> Result<Option<Entry>, StoreError> {
         match entry {
             Entry::Item(place, item) if !self.view.is_pending(&item.key) => {
+                if self.members[place].role.takes_writes() && !self.homes().contains(&place) {
+                    // Its home has nothing, and nobody wrote down why.
+                    self.vouch(&item.key).await;
+                }
                 Ok(Some(Entry::Item(place, Box::new(self.outward_item(place, *item)))))
             }
             Entry::Item(_, item) => self.look_up(*item).await,
@@ -131,7 +143,7 @@ impl Parts {
     }
 
     async fn look_up(&self, item: ListItem) -> Result<Option<Entry>, StoreError> {
-        let picture = self.look(&item.key).await;
+        let picture = self.look_and_decide(&item.key).await?;
         let dark = picture.sights.iter().find_map(Sight::dark);
         if picture.is_behind() {
             return Err(self.cannot_tell(dark));

@@ -23,7 +23,7 @@ impl Parts {
     {
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let picture = self.look(key).await;
+            let picture = self.look_and_decide(key).await?;
             let dark = picture.sights.iter().find_map(Sight::dark);
             if picture.is_behind() {
                 return Err(self.cannot_tell(dark));

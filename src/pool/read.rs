@@ -284,6 +284,13 @@ impl Parts {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
+        // Records that were not read yet may say more of it.
+        if !self.view.is_all_loaded() {
+            let _ = self.refresh().await;
+            if self.view.is_pending(key) {
+                return self.find_pending(key, ask).await;
+            }
+        }
         let sights = join_all(others.iter().map(|&place| self.look_at(place, key))).await;
         for (&place, sight) in others.iter().zip(sights) {
             match sight {
@@ -301,6 +308,7 @@ impl Parts {
                         }
                         self.counters.failed_over(ErrorKind::NotFound);
                         self.errands.misplaced(key);
+                        self.vouch(key).await;
                         return Ok((place, found));
                     }
                 }

@@ -8,11 +8,13 @@ use futures_util::future::join_all;
 
 use super::core::{Picture, passes_on};
 use super::create::{Tried, Write};
-use super::line::{Line, What};
+use super::line::Line;
 use super::member::is_race;
 use super::parts::Parts;
 use super::state::Sight;
-use crate::model::{Attributes, ObjectKey, Payload, PoolMode, PutMode, StoreError, Stored};
+use crate::model::{
+    Attributes, ErrorKind, ObjectKey, Payload, PoolMode, PutMode, StoreError, Stored, Version,
+};
 
 /// Looks at a key that others write too, before the caller is told.
 const ATTEMPTS: usize = 8;
@@ -38,8 +40,14 @@ impl Parts {
         let _turn = self.lock(key).await;
         let mut raced = self.other_version();
         for _ in 0..ATTEMPTS {
+            let doubts = self.view.doubts.of(key);
             let picture = self.look(key).await;
-            self.check(&picture, key, &mode)?;
+            if self.bury_in_doubt(key, &picture, &doubts).await? {
+                continue;
+            }
+            if let Err(error) = self.check(&picture, key, &mode) {
+                return Err(self.confirmed(&picture, key, error).await);
+            }
             let attributes = self.stamped(attributes.clone(), mode == PutMode::Create);
             let write = Write { key: key.clone(), payload: payload.clone(), attributes };
             let mut tried = Tried::new();
@@ -69,7 +77,13 @@ impl Parts {
         let winner = picture.resolved.holders.first().zip(picture.winner());
         match (mode, winner) {
             (PutMode::Create, Some(_)) => Err(self.already_exists()),
-            (PutMode::Create, None) | (PutMode::Overwrite, _) => Ok(()),
+            (PutMode::Create, None) => {
+                // Something is there: only who deletes it means it to go.
+                let mut damaged = picture.resolved.damaged.iter().copied();
+                let is_taken = damaged.find(|&place| !picture.is_deleted_at(place));
+                is_taken.map_or(Ok(()), |place| Err(self.wrong_bytes(place)))
+            }
+            (PutMode::Overwrite, _) => Ok(()),
             (PutMode::Replace(wanted), Some((&place, meta))) => {
                 let is_wanted = self.etag_of(place, meta) == *wanted;
                 if is_wanted { Ok(()) } else { Err(self.other_version()) }
@@ -81,15 +95,30 @@ impl Parts {
         }
     }
 
+    /// That a proof is there already will be told as a success where it has the same bytes: that a
+    /// home misses it must then be written down, as for any other that is acknowledged.
+    async fn confirmed(&self, picture: &Picture, key: &ObjectKey, error: StoreError) -> StoreError {
+        if error.kind() != ErrorKind::AlreadyExists {
+            return error;
+        }
+        let Some(line) = self.unwritten(key, picture) else { return error };
+        match self.write_down(vec![line]).await {
+            Ok(()) => error,
+            Err(cause) => self.cannot_tell(Some(&cause)),
+        }
+    }
+
     /// Whether a picture without an object shows that there is none.
     pub(super) fn is_absent(&self, picture: &Picture, key: &ObjectKey) -> bool {
         let absent: Vec<usize> = (0..picture.sights.len())
             .filter(|&place| picture.sights[place].dark().is_none())
             .collect();
         let dark = &picture.resolved.dark;
-        // Whoever confirmed a delete may have been written since; whoever did not has what is deleted.
+        // Whoever confirmed a delete may have been written since; whoever did not has what is deleted,
+        // unless another replica came first that had not heard of it.
         let verdicts = &picture.verdicts;
         let is_deleted = verdicts.tombstone > verdicts.written
+            && !self.view.doubts.contains(key)
             && dark.iter().all(|place| verdicts.unburied.contains(place));
         dark.is_empty() || is_deleted || self.proves_absence(key, &absent, dark.iter().copied())
     }
@@ -171,23 +200,20 @@ impl Parts {
             .collect();
         let mut lines: Vec<Line> = Vec::new();
         // Above a tombstone the write must be known too: a replica that only knows of the delete
-        // would take a dark member's word for granted.
-        if !missing.is_empty() || picture.verdicts.tombstone.is_some() {
+        // would take a dark member's word for granted. So must it where one may yet land.
+        let late: Vec<Version> =
+            self.view.doubts.of(&write.key).iter().map(|doubt| doubt.version).collect();
+        if !missing.is_empty() || picture.verdicts.tombstone.is_some() || !late.is_empty() {
             let missing = self.names(missing);
-            lines.push(self.copy_line(&write.key, write.version(), &on, missing));
+            lines.push(self.copy_line(&write.key, write.stamp(), &on, missing));
         }
-        let late = self.view.doubts(&write.key);
         if !late.is_empty() {
-            lines.push(Line {
-                what: What::Kill { versions: late },
-                key: write.key.clone(),
-                version: write.version(),
-                missing: self.names(0..self.members.len()),
-            });
+            lines.push(self.never(&write.key, late.clone()));
         }
         if !lines.is_empty() {
             let noted = self.write_down(lines).await;
-            noted.map_err(|error| self.not_written_down(error))?;
+            noted.map_err(|error| self.not_written_down(&write, error))?;
+            self.view.doubts.forget(&write.key, |doubt| late.contains(&doubt.version));
         }
         if self.policy.mode == PoolMode::Mirror && copies < self.policy.min_copies {
             return Err(self.too_few(copies));

@@ -2,7 +2,9 @@
 //!
 //! While one round of segments is on its way, further lines gather for the next. A segment goes to a
 //! member that its lines do not miss; with three members or more to two of them, so that the loss of
-//! one takes no line with it. A line is in the view before its writer is answered.
+//! one takes no line with it. A line about a copy stands beside the tombstones of its key: who reads
+//! that it was deleted must read that it was written again. A line is in the view before its writer
+//! is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::Core;
-use super::line::{Line, encode};
+use super::line::{Line, What, encode};
 use super::member::Asked;
 use crate::model::{
     Attributes, Digest, ErrorKind, ObjectKey, Payload, Provider, PutMode, Representation,
@@ -75,33 +77,55 @@ async fn write(core: Arc<Core>, mut queue: mpsc::Receiver<Job>) {
             jobs.push(job);
         }
         // Lines that miss the same members can stand in one segment.
-        let mut groups: BTreeMap<BTreeSet<String>, Vec<Line>> = BTreeMap::new();
+        let mut groups: BTreeMap<Where, Vec<Line>> = BTreeMap::new();
+        let mut wheres = Vec::new();
         for line in jobs.iter().flat_map(|job| &job.lines) {
-            let missing = line.missing.iter().cloned().collect();
-            groups.entry(missing).or_default().push(line.clone());
+            let place = Where::of(&core, line);
+            groups.entry(place.clone()).or_default().push(line.clone());
+            wheres.push(place);
         }
-        let written = join_all(groups.into_iter().map(|(missing, lines)| {
+        let written = join_all(groups.into_iter().map(|(place, lines)| {
             let core = &core;
             async move {
-                let result = write_segment(core, &missing, lines).await;
-                (missing, result)
+                let result = write_segment(core, &place, lines).await;
+                (place, result)
             }
         }));
         let results: BTreeMap<_, _> = written.await.into_iter().collect();
+        let mut wheres = wheres.into_iter();
         for Job { lines, done } in jobs {
-            let result = lines.iter().try_for_each(|line| {
-                let missing: BTreeSet<_> = line.missing.iter().cloned().collect();
-                results[&missing].clone()
-            });
+            let of_lines = wheres.by_ref().take(lines.len());
+            // All are taken, whatever the first says.
+            let results: Vec<_> = of_lines.map(|place| results[&place].clone()).collect();
+            let result = results.into_iter().collect();
             // Whoever has gone away does not need to know.
             let _ = done.send(result);
         }
     }
 }
 
+/// What decides at which members a line stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Where {
+    /// Last of all at these, by name.
+    missing: BTreeSet<String>,
+    /// At each of these, where they answer.
+    beside: BTreeSet<usize>,
+}
+
+impl Where {
+    fn of(core: &Core, line: &Line) -> Self {
+        let beside = match line.what {
+            What::Copy { .. } => core.view.buried_at(&line.key),
+            What::Delete | What::Kill { .. } => BTreeSet::new(),
+        };
+        Self { missing: line.missing.iter().cloned().collect(), beside }
+    }
+}
+
 async fn write_segment(
     core: &Core,
-    missing: &BTreeSet<String>,
+    Where { missing, beside }: &Where,
     lines: Vec<Line>,
 ) -> Result<(), StoreError> {
     let version = core.clock.next();
@@ -112,9 +136,9 @@ async fn write_segment(
     // A missing one only where nobody else is left.
     candidates.sort_by_key(|&place| {
         let member = &core.members[place];
-        (missing.contains(&*member.name), member.is_avoided(), place)
+        (!beside.contains(&place), missing.contains(&*member.name), member.is_avoided(), place)
     });
-    let wanted = if core.members.len() > 2 { 2 } else { 1 };
+    let wanted = if core.members.len() > 2 { 2 } else { 1 }.max(beside.len());
     let mut holders = Vec::new();
     let mut last_error = None;
     for place in candidates {

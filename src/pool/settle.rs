@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt as _;
+use tokio::time::Instant;
 
 use super::aside::Why;
 use super::core::{Picture, count};
 use super::create::Write;
-use super::line::What;
 use super::member::{is_race, is_silence};
 use super::parts::Parts;
 use super::rewrite::over;
@@ -52,6 +52,7 @@ impl Parts {
     /// The same, and how many copies were put aside for it.
     pub(super) async fn settle_and_count(&self, key: &ObjectKey) -> (Settled, u64) {
         let _turn = self.lock(key).await;
+        let now = Instant::now();
         let picture = self.look(key).await;
         let picture = self.without_wrong_bytes(key, picture).await;
         let settled = self.settle_picture(key, &picture).await;
@@ -59,6 +60,7 @@ impl Parts {
             let ids: Vec<LineId> = picture.lines.iter().map(|known| known.id).collect();
             self.view.mark(&ids, true);
             self.errands.done(key);
+            self.view.doubts.forget(key, |doubt| doubt.past <= now);
         }
         (settled, picture.aside.into_inner())
     }
@@ -154,18 +156,11 @@ impl Parts {
             .copied()
             .filter(|home| !resolved.holders.contains(home) && !resolved.dark.contains(home))
             .collect();
-        let is_written_down = picture.lines.iter().any(|known| {
-            matches!(known.line.what, What::Copy { .. })
-                && version_of(winner).is_none_or(|version| known.line.version == version)
-        });
-        if !lacking.is_empty() && !is_written_down {
+        if let Some(line) = self.unwritten(key, picture) {
             // Whoever deletes the key now must find that a copy is under way.
-            let version = version_of(winner).unwrap_or_else(|| self.clock.next());
-            let missing = self.names(lacking.iter().copied());
-            let line = self.copy_line(key, version, &resolved.holders, missing);
             return match self.write_down(vec![line]).await {
                 Ok(()) => Err(Stop::Raced),
-                Err(_) => Err(Stop::Silent(lacking[0])),
+                Err(_) => Err(Stop::Refused),
             };
         }
         let mut refused = None;
@@ -186,11 +181,29 @@ impl Parts {
         let is_home_whole = homes.iter().all(|home| !silent.contains(home)) && !homes.is_empty();
         let elsewhere = resolved.stale.iter().chain(&resolved.conflicting).chain(&resolved.holders);
         for &place in elsewhere.filter(|place| !homes.contains(*place)) {
-            // A copy of the object itself stays until all homes have it.
-            if resolved.holders.contains(&place) && !is_home_whole {
-                continue;
+            // A copy of the object itself stays until all homes have it, and have been read.
+            if resolved.holders.contains(&place) {
+                if !is_home_whole {
+                    continue;
+                }
+                self.verify(key, &homes).await?;
             }
             self.remove(key, picture, place).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the copies at homes, before the last other one goes.
+    async fn verify(&self, key: &ObjectKey, homes: &[usize]) -> Result<(), Stop> {
+        for &home in homes {
+            match self.has_right_bytes(home, key).await {
+                Some(true) => {}
+                Some(false) => {
+                    self.errands.wrong_bytes(key, home);
+                    return Err(Stop::Raced);
+                }
+                None => return Err(Stop::Silent(home)),
+            }
         }
         Ok(())
     }
@@ -200,9 +213,17 @@ impl Parts {
             self.remove(key, picture, place).await?;
             count(&self.counters.repaired_deletes);
         }
+        for &place in &picture.resolved.conflicting {
+            let Some(meta) = picture.sights[place].copy() else { continue };
+            if !self.put_aside(Why::WrongBytes, place, key, Some(meta)).await {
+                return Err(Stop::Refused);
+            }
+            picture.put_aside();
+            self.remove(key, picture, place).await?;
+        }
         // Nobody has the bytes of something that nobody can read: only a delete removes it.
-        if picture.verdicts.tombstone.is_some() {
-            for &place in &picture.resolved.damaged {
+        for &place in &picture.resolved.damaged {
+            if picture.is_deleted_at(place) {
                 self.remove(key, picture, place).await?;
             }
         }

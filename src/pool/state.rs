@@ -48,10 +48,14 @@ pub(super) struct Verdicts {
     pub(super) killed: Vec<(Version, Version)>,
     /// Versions that were written down, and so may have been acknowledged; and when.
     pub(super) vouched: Vec<(Version, Version)>,
-    /// Highest of them.
+    /// Those of them that took the place of what was there.
+    pub(super) replacements: Vec<Version>,
+    /// Highest of all.
     pub(super) written: Option<Version>,
     /// Members that have it.
     pub(super) on: Vec<usize>,
+    /// Whether what was written down counts before what was not: where every member is a home.
+    pub(super) prefers_vouched: bool,
 }
 
 impl Verdicts {
@@ -59,8 +63,9 @@ impl Verdicts {
         let mut verdicts = Self::default();
         let places = |names: &[String]| names.iter().filter_map(|name| place_of(name)).collect();
         for Known { line, id, .. } in lines {
-            if matches!(line.what, What::Copy { .. }) {
+            if let What::Copy { replaces, .. } = line.what {
                 verdicts.vouched.push((line.version, id.0));
+                verdicts.replacements.extend(replaces.then_some(line.version));
             }
             match &line.what {
                 What::Delete if verdicts.tombstone <= Some(line.version) => {
@@ -71,7 +76,7 @@ impl Verdicts {
                 What::Kill { versions } => {
                     verdicts.killed.extend(versions.iter().map(|version| (*version, id.0)));
                 }
-                What::Copy { on } if verdicts.written <= Some(line.version) => {
+                What::Copy { on, .. } if verdicts.written <= Some(line.version) => {
                     verdicts.written = Some(line.version);
                     verdicts.on = places(on);
                 }
@@ -90,6 +95,19 @@ impl Verdicts {
         };
         version.is_some_and(is_killed)
             || self.tombstone.is_some_and(|tombstone| version < Some(tombstone))
+    }
+}
+
+impl Verdicts {
+    /// Whether a copy of this version counts before others that nobody wrote down.
+    fn prefers(&self, version: Option<Version>) -> bool {
+        self.prefers_vouched && self.vouched.iter().any(|(of, _)| Some(*of) == version)
+    }
+
+    /// Below which version a copy was replaced, whatever became of its replacement.
+    fn replaced_below(&self) -> Option<Version> {
+        let counting = self.replacements.iter().filter(|version| !self.kills(Some(**version)));
+        counting.max().copied()
     }
 }
 
@@ -147,8 +165,14 @@ pub(super) fn resolve(sights: &[Sight], verdicts: &Verdicts, order: &[usize]) ->
     }
     let replaced_below =
         live.iter().filter(|(_, meta)| is_replacement(meta)).map(|(_, m)| version_of(m)).max();
-    let is_current = |meta: &ObjectMeta| Some(version_of(meta)) >= replaced_below;
-    let Some(&(_, winner)) = live.iter().find(|(_, meta)| is_current(meta)) else {
+    let replaced_below = replaced_below.flatten().max(verdicts.replaced_below());
+    let is_current = |meta: &ObjectMeta| version_of(meta) >= replaced_below;
+    let current = || live.iter().filter(|(_, meta)| is_current(meta));
+    // A home that has nothing shows that there is nothing: what was written down then counts.
+    let vouched = current().find(|(_, meta)| verdicts.prefers(version_of(meta)));
+    let Some(&(_, winner)) = vouched.or_else(|| current().next()) else {
+        // Their replacement is gone; they are not what anybody shall see.
+        resolved.conflicting.extend(live.into_iter().map(|(member, _)| member));
         return resolved;
     };
     for (member, meta) in live {
@@ -208,6 +232,8 @@ mod tests {
         let kill = Verdicts { killed: killed.clone(), ..Verdicts::default() };
         let vouched = vec![(version(5), version(9))];
         let confirmed = Verdicts { killed, vouched, ..Verdicts::default() };
+        let replaced = Verdicts { replacements: vec![version(6)], ..Verdicts::default() };
+        let undone = Verdicts { killed: vec![(version(6), version(8))], ..replaced.clone() };
         let (absent, damaged) = (Sight::Absent, Sight::Damaged);
         let resolved = |holders: &[usize], stale: &[usize], conflicting: &[usize]| Resolved {
             holders: holders.to_vec(),
@@ -281,6 +307,24 @@ mod tests {
                 "one that somebody found and confirmed",
                 vec![copy(Some((5, true)), "x"), Sight::Absent],
                 &confirmed,
+                resolved(&[0], &[], &[]),
+            ),
+            (
+                "replaced, and the replacement is gone",
+                vec![copy(Some((5, true)), "x"), absent.clone()],
+                &replaced,
+                resolved(&[], &[], &[0]),
+            ),
+            (
+                "replaced, deleted and written again",
+                vec![copy(Some((5, true)), "x"), copy(Some((9, true)), "y")],
+                &replaced,
+                resolved(&[1], &[0], &[]),
+            ),
+            (
+                "an attempt to replace that does not count",
+                vec![copy(Some((5, true)), "x"), absent.clone()],
+                &undone,
                 resolved(&[0], &[], &[]),
             ),
         ];

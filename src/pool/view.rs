@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::doubts::Doubts;
 use super::line::{Line, What};
 use crate::model::{ObjectKey, Version};
 
@@ -24,16 +25,14 @@ pub(super) struct View {
     open: AtomicUsize,
     /// Segments, likewise.
     known: AtomicUsize,
-    /// Keys with attempts in doubt, likewise.
-    doubts: AtomicUsize,
+    /// Of this process.
+    pub(super) doubts: Doubts,
 }
 
 #[derive(Debug, Default)]
 struct Inside {
     segments: BTreeMap<Version, Segment>,
     keys: HashMap<ObjectKey, Vec<LineId>>,
-    /// Failed attempts at a key that may land late, and when that is past.
-    doubts: HashMap<ObjectKey, Vec<(Version, u64)>>,
     /// Of each member, whether its segments are known.
     loaded: Vec<bool>,
     /// Segments and holders that became known so far.
@@ -84,7 +83,7 @@ impl View {
             inside: Mutex::new(inside),
             open: AtomicUsize::new(0),
             known: AtomicUsize::new(0),
-            doubts: AtomicUsize::new(0),
+            doubts: Doubts::default(),
         }
     }
 
@@ -175,19 +174,23 @@ impl View {
         self.lock().loaded[member]
     }
 
+    /// Whether all members' segments are.
+    pub(super) fn is_all_loaded(&self) -> bool {
+        self.lock().loaded.iter().all(|is_loaded| *is_loaded)
+    }
+
     /// Whether there is anything to settle.
     pub(super) fn is_clear(&self) -> bool {
         self.open.load(Ordering::Acquire) == 0
     }
 
-    /// Whether one member's word on a key is not enough: it has a line that is not settled, or was
-    /// deleted so lately that an older write may still land.
+    /// Whether one member's word on a key is not enough: it has a line that is not settled, was
+    /// deleted so lately that an older write may still land, or has an attempt in doubt.
     pub(super) fn is_pending(&self, key: &ObjectKey) -> bool {
-        self.known.load(Ordering::Acquire) > 0
-            && self
-                .lines(key)
-                .iter()
-                .any(|known| !known.settled || !matches!(known.line.what, What::Copy { .. }))
+        let is_open =
+            |known: &Known| !known.settled || !matches!(known.line.what, What::Copy { .. });
+        self.doubts.contains(key)
+            || (self.known.load(Ordering::Acquire) > 0 && self.lines(key).iter().any(is_open))
     }
 
     /// All lines of a key, settled ones too.
@@ -201,13 +204,20 @@ impl View {
         ids.iter().filter_map(known).collect()
     }
 
+    /// Members that keep tombstones of a key.
+    pub(super) fn buried_at(&self, key: &ObjectKey) -> BTreeSet<usize> {
+        let is_delete = |known: &Known| matches!(known.line.what, What::Delete);
+        let tombstones = self.lines(key).into_iter().filter(is_delete);
+        let inside = self.lock();
+        let segments = tombstones.filter_map(|known| inside.segments.get(&known.id.0));
+        segments.flat_map(|segment| segment.holders.iter().copied()).collect()
+    }
+
     /// Whether a key has any line, or an attempt in doubt.
     pub(super) fn is_touched(&self, key: &ObjectKey) -> bool {
-        if self.known.load(Ordering::Acquire) == 0 && self.doubts.load(Ordering::Acquire) == 0 {
-            return false;
-        }
-        let inside = self.lock();
-        inside.keys.contains_key(key) || inside.doubts.contains_key(key)
+        let has_lines =
+            || self.known.load(Ordering::Acquire) > 0 && self.lock().keys.contains_key(key);
+        self.doubts.contains(key) || has_lines()
     }
 
     /// Marks lines as settled, or as to be looked at again.
@@ -260,7 +270,7 @@ impl View {
         let inside = self.lock();
         let mut open = inside.segments.values().flat_map(|s| &s.lines).filter(|e| !e.settled);
         open.any(|entry| match &entry.line.what {
-            What::Copy { on } => !on.iter().any(|name| reachable(name)),
+            What::Copy { on, .. } => !on.iter().any(|name| reachable(name)),
             What::Delete | What::Kill { .. } => false,
         })
     }
@@ -296,38 +306,6 @@ impl View {
         done.map(with_lines).collect()
     }
 
-    /// An attempt failed that may still land, until `past` (milliseconds).
-    pub(super) fn doubt(&self, key: &ObjectKey, version: Version, past: u64) {
-        let mut inside = self.lock();
-        inside.doubts.entry(key.clone()).or_default().push((version, past));
-        self.doubts.store(inside.doubts.len(), Ordering::Release);
-    }
-
-    /// Attempts at a key that may still land.
-    pub(super) fn doubts(&self, key: &ObjectKey) -> Vec<Version> {
-        if self.doubts.load(Ordering::Acquire) == 0 {
-            return Vec::new();
-        }
-        let inside = self.lock();
-        inside.doubts.get(key).into_iter().flatten().map(|(version, _)| *version).collect()
-    }
-
-    /// Whether a key that begins so has an attempt in doubt.
-    pub(super) fn doubts_below(&self, prefix: &str) -> bool {
-        self.doubts.load(Ordering::Acquire) > 0
-            && self.lock().doubts.keys().any(|key| key.as_str().starts_with(prefix))
-    }
-
-    /// Forgets the doubts of which the time is past.
-    pub(super) fn forget_doubts(&self, now: u64) {
-        let mut inside = self.lock();
-        inside.doubts.retain(|_, attempts| {
-            attempts.retain(|(_, past)| *past > now);
-            !attempts.is_empty()
-        });
-        self.doubts.store(inside.doubts.len(), Ordering::Release);
-    }
-
     /// No holder leaves the maps half changed, so a lock poisoned by a panic is usable.
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
@@ -352,7 +330,11 @@ mod tests {
         let view = View::new(2);
         let key = ObjectKey::new("k");
         let on = vec!["b".to_owned()];
-        view.add(version(5), vec![line("k", What::Copy { on }), line("l", What::Delete)], [1]);
+        view.add(
+            version(5),
+            vec![line("k", What::Copy { on, replaces: false }), line("l", What::Delete)],
+            [1],
+        );
         assert!(view.is_pending(&key) && view.is_stranded(|name| name == "a"));
         assert!(!view.is_stranded(|name| name == "b"));
         assert_eq!(view.pending().len(), 2);
@@ -378,16 +360,5 @@ mod tests {
         assert!(!view.is_clear(), "it became known after the listing began");
         view.loaded(1, &none, now);
         assert!(view.is_clear());
-    }
-
-    #[test]
-    fn doubts_pass() {
-        let view = View::new(1);
-        let key = ObjectKey::new("k");
-        view.doubt(&key, version(3), 100);
-        assert_eq!(view.doubts(&key), [version(3)]);
-        assert!(view.is_touched(&key));
-        view.forget_doubts(100);
-        assert!(view.doubts(&key).is_empty() && !view.is_touched(&key));
     }
 }
