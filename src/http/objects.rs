@@ -104,7 +104,8 @@ async fn receive(
     }
     state.vault.check_supported(&options.attributes)?;
     let length = content_length(headers).or_else(|| body.size_hint().exact());
-    let reservation = state.budget.reserve(Upload::memory_for(length))?;
+    let memory = state.vault.memory_for(&options.attributes, length);
+    let reservation = state.budget.reserve(memory)?;
     let mut upload = Upload::begin(options, length, state.vault.spool_folder()).await?;
     let wait = state.settings.body_timeout;
     loop {

@@ -3,6 +3,7 @@
 use super::error::VaultError;
 use super::upload::Prepared;
 use super::{Vault, etag};
+use crate::backend::Backend as _;
 use crate::model::{ErrorKind, Key, ObjectMeta, PutMode, Stored, WriteMode};
 
 /// The caller's precondition on a write.

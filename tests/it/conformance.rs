@@ -7,6 +7,7 @@ use proof_storage::backend::conformance;
 use proof_storage::backend::embedded::{self, Embedded, Unobserved};
 use proof_storage::backend::faulty::Faulty;
 use proof_storage::backend::memory::Memory;
+use proof_storage::vault::{Sealed, Sealing};
 
 use crate::planted::{BUGS, Planted};
 
@@ -30,6 +31,20 @@ async fn embedded_keeps_the_contract() {
         Arc::new(Embedded::open(options).expect("the store opens")) as _
     })
     .await;
+}
+
+/// As it is for who seals all, and for who has keys and was asked for nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_keeps_the_contract() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for by_default in [true, false] {
+        conformance::run(async || {
+            let sealing = Sealing { keyring: Some(crate::sealed::keyring("2026")), by_default };
+            let spool = folder.path().to_owned();
+            Arc::new(Sealed::new(Arc::new(Memory::new()), sealing, spool)) as _
+        })
+        .await;
+    }
 }
 
 /// Negative control: each planted bug is found, by the case that is there for it.
