@@ -99,9 +99,7 @@ mod tests {
         assert!(told.out.contains("2 rekeyed\n"), "{}", told.out);
         let told = report(Ok((found(), Ok(()))), "proofs/", true, false);
         assert!(told.code == 0 && told.out.contains("2 to be rekeyed (--dry-run)"));
-        for left in
-            [Rewrapped { key_missing: 1, ..found() }, Rewrapped { failed: 1, ..found() }]
-        {
+        for left in [Rewrapped { key_missing: 1, ..found() }, Rewrapped { failed: 1, ..found() }] {
             assert_eq!(report(Ok((left, Ok(()))), "proofs/", false, false).code, 1);
         }
     }

@@ -61,7 +61,9 @@ pub enum HeaderError {
     #[error("not an envelope's header")]
     Malformed,
     /// A later version made it.
-    #[error("the envelope has the format version {0}, which this version of the service cannot read")]
+    #[error(
+        "the envelope has the format version {0}, which this version of the service cannot read"
+    )]
     Version(u8),
     /// The key is not there.
     #[error("the key '{0}' is not in the keyring")]

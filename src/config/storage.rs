@@ -93,7 +93,8 @@ fn keyring(reader: &mut Reader<'_>) -> Option<Keyring> {
     let keys = |text: &str| Keyring::parse(text).map_err(|mistake| mistake.to_string());
     let file = reader.option(&name::KEYRING_FILE, |path| {
         let text = std::fs::read_to_string(path);
-        let text = SecretString::from(text.map_err(|error| format!("cannot read {path}: {error}"))?);
+        let text =
+            SecretString::from(text.map_err(|error| format!("cannot read {path}: {error}"))?);
         Ok((path.to_owned(), keys(text.expose_secret())?))
     });
     let text = reader.option(&name::KEYRING, keys);
@@ -104,7 +105,9 @@ fn keyring(reader: &mut Reader<'_>) -> Option<Keyring> {
     let mode = std::fs::metadata(&path).map_or(0, |file| file.permissions().mode());
     if mode & 0o077 != 0 {
         let mode = mode & 0o777;
-        reader.warn(&format!("STORAGE_KEYRING_FILE: others than its owner may open {path} (mode {mode:o})"));
+        reader.warn(&format!(
+            "STORAGE_KEYRING_FILE: others than its owner may open {path} (mode {mode:o})"
+        ));
     }
     Some(keyring)
 }

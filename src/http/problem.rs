@@ -91,7 +91,7 @@ impl Code {
                 ("BACKEND_TIMEOUT", StatusCode::GATEWAY_TIMEOUT, "Backend timeout")
             }
             Self::Unavailable => ("UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE, "Unavailable"),
-            Self::KeyMissing => ("KEY_MISSING", StatusCode::SERVICE_UNAVAILABLE, "Key is missing"),
+            Self::KeyMissing => ("KEY_MISSING", StatusCode::BAD_GATEWAY, "Key is missing"),
             Self::Corrupt => ("CORRUPT", StatusCode::BAD_GATEWAY, "Damaged at rest"),
             Self::MethodNotAllowed => {
                 ("METHOD_NOT_ALLOWED", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")

@@ -32,7 +32,10 @@ mod tests {
         for size in [0, 1, 15, 16, frame - 1, frame, frame + 1, 2 * frame, 5 << 30] {
             assert_eq!(form_size(sealed_size(size)), Some(size));
         }
-        assert_eq!((sealed_size(0), sealed_size(frame), sealed_size(frame + 1)), (16, 65552, 65569));
+        assert_eq!(
+            (sealed_size(0), sealed_size(frame), sealed_size(frame + 1)),
+            (16, 65552, 65569)
+        );
         // Less than a tag, and a frame behind a full one that holds nothing.
         for sealed in [0, 1, 15, 65552 + 1, 65552 + 16] {
             assert_eq!(form_size(sealed), None, "{sealed}");

@@ -127,7 +127,8 @@ impl Keyring {
             let secret = Arc::new(secret.ok_or(KeyringMistake::Key(number))?);
             keys.push((number, WrappingKey { id, secret }));
         }
-        let mut ids: Vec<_> = active.iter().chain(&retired).map(|(n, key)| (*n, key.id())).collect();
+        let mut ids: Vec<_> =
+            active.iter().chain(&retired).map(|(n, key)| (*n, key.id())).collect();
         ids.sort_unstable_by_key(|(number, _)| *number);
         for (index, (number, id)) in ids.iter().enumerate() {
             if ids[..index].iter().any(|(_, earlier)| earlier == id) {

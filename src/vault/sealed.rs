@@ -68,7 +68,7 @@ impl Sealed {
         &self.inner
     }
 
-    /// The encryption that a write gets which asks for this one. The embedded store does not encrypt
+    /// The encryption that a caller's write gets which asks for this one. The embedded store does not encrypt
     /// by itself: where there are keys, AES256 is an envelope's there.
     pub fn encryption_for(&self, asked: Encryption) -> Encryption {
         let able = self.sealing.keyring.is_some();
@@ -167,7 +167,9 @@ impl Backend for Sealed {
         mut attributes: Attributes,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        attributes.encryption = self.encryption_for(attributes.encryption);
+        if self.sealing.by_default && attributes.encryption == Encryption::None {
+            attributes.encryption = Encryption::Envelope;
+        }
         if attributes.encryption != Encryption::Envelope {
             return self.inner.put(key, payload, attributes, mode).await;
         }

@@ -71,7 +71,8 @@ impl Vault {
     }
 
     async fn put(&self, key: &Key, body: Prepared, mode: PutMode) -> Result<Stored, VaultError> {
-        let Prepared { payload, attributes } = body;
+        let Prepared { payload, mut attributes } = body;
+        attributes.encryption = self.backend.encryption_for(attributes.encryption);
         Ok(self.backend.put(key.object(), payload, attributes, mode).await?)
     }
 

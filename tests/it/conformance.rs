@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use proof_storage::backend::conformance;
 use proof_storage::backend::embedded::{self, Embedded, Unobserved};
-use proof_storage::backend::faulty::Faulty;
+use proof_storage::backend::faulty::{Chance, Fault, Faulty, Operation};
 use proof_storage::backend::memory::Memory;
+use proof_storage::model::ErrorKind;
 use proof_storage::vault::{Sealed, Sealing};
 
 use crate::planted::{BUGS, Planted};
@@ -33,17 +34,25 @@ async fn embedded_keeps_the_contract() {
     .await;
 }
 
-/// As it is for who seals all, and for who has keys and was asked for nothing.
+/// Above sealed proofs all is as above any store, but for evidence: that lies as it lay, sealed for
+/// its old name. What is counted are the bytes at rest, so it is not asked for here.
 #[tokio::test(flavor = "multi_thread")]
 async fn sealed_keeps_the_contract() {
     let folder = tempfile::tempdir().expect("a folder");
     for by_default in [true, false] {
-        conformance::run(async || {
+        for case in conformance::CASES {
+            if by_default && case.name().contains("::salvage_") {
+                continue;
+            }
+            let memory = Faulty::new(Memory::new(), 1);
+            let fault = Fault::Refuse(ErrorKind::Unsupported);
+            let operation = Operation::Usage;
+            memory.set_chances([Chance { operation, fault, probability: 1.0 }]);
             let sealing = Sealing { keyring: Some(crate::sealed::keyring("2026")), by_default };
-            let spool = folder.path().to_owned();
-            Arc::new(Sealed::new(Arc::new(Memory::new()), sealing, spool)) as _
-        })
-        .await;
+            let sealed = Sealed::new(Arc::new(memory), sealing, folder.path().to_owned());
+            let checked = case.check(Arc::new(sealed)).await;
+            assert!(checked.is_ok(), "{by_default}: {checked:?}");
+        }
     }
 }
 

@@ -140,8 +140,7 @@ pub(super) fn encoding(header: Option<&str>) -> Result<Encoding, String> {
     // Some stores keep the transfer's own coding in the list. What is in an envelope, that says.
     const NO_CODING: [&str; 3] = ["aws-chunked", "identity", SEALED];
     let codings = header.unwrap_or_default().split(',').map(str::trim);
-    let mut known: Vec<_> =
-        codings.filter(|c| !c.is_empty() && !NO_CODING.contains(c)).collect();
+    let mut known: Vec<_> = codings.filter(|c| !c.is_empty() && !NO_CODING.contains(c)).collect();
     match (known.pop(), known.is_empty()) {
         (None, _) => Ok(Encoding::Identity),
         (Some("gzip" | "x-gzip"), true) => Ok(Encoding::Gzip),

@@ -14,8 +14,8 @@ use super::meta::{encryption, etag, now};
 use super::multipart::{PART_BYTES, Upload};
 use super::{Effect, S3, translate};
 use crate::model::{
-    Attributes, Digest, ETag, Encryption, ErrorKind, ObjectKey, ObjectMeta, Payload,
-    PutMode, StoreError, Stored, Support,
+    Attributes, Digest, ETag, Encryption, ErrorKind, ObjectKey, ObjectMeta, Payload, PutMode,
+    StoreError, Stored, Support,
 };
 
 /// Tags that S3 keeps of one object.

@@ -41,7 +41,12 @@ impl FrameSealer {
     ///
     /// # Errors
     /// The library's.
-    pub fn seal(&mut self, plain: &[u8], last: bool, out: &mut BytesMut) -> Result<(), CryptoFailed> {
+    pub fn seal(
+        &mut self,
+        plain: &[u8],
+        last: bool,
+        out: &mut BytesMut,
+    ) -> Result<(), CryptoFailed> {
         let start = out.len();
         out.extend_from_slice(plain);
         let nonce = nonce(self.number, last);

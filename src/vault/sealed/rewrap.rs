@@ -165,9 +165,7 @@ impl Sealed {
                 Err(error)
                     if matches!(
                         error.kind(),
-                        ErrorKind::PreconditionFailed
-                            | ErrorKind::Contended
-                            | ErrorKind::NotFound
+                        ErrorKind::PreconditionFailed | ErrorKind::Contended | ErrorKind::NotFound
                     ) => {}
                 Err(error) => return Err(error),
             }
