@@ -28,6 +28,6 @@ pub use object::{
 pub use options::{
     ByteRange, ETag, GetOptions, ListRequest, PresignMethod, Presigned, PutMode, WriteMode,
 };
-pub use payload::{Payload, Spool, SpoolWriter};
+pub use payload::{Payload, Spool, SpoolWriter, Veil};
 pub use pool::{PoolMode, Role};
 pub use version::{NoVersion, Stamp, Version};

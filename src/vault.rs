@@ -14,10 +14,11 @@ mod fetch;
 mod form;
 mod monitor;
 mod sealed;
+mod spooling;
 mod store;
 mod upload;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub use fetch::{Opened, RANGE_VERIFY_BYTES, VERIFY_BYTES};
 pub use form::is_c2pa;
 pub use monitor::{Health, Monitor, Status};
 pub use sealed::{Rewrapped, Rewrapping, Sealed, Sealing};
+pub use spooling::Spooling;
 pub use store::{Condition, Outcome};
 pub use upload::{Compression, MEMORY_BYTES, Prepared, Upload, UploadOptions};
 
@@ -99,9 +101,14 @@ impl Vault {
         self.policy.namespace.key(name)
     }
 
-    /// Where large bodies wait.
-    pub fn spool_folder(&self) -> &Path {
-        &self.policy.spool_folder
+    /// Where large bodies with these attributes wait.
+    pub fn spooling(&self, attributes: &Attributes) -> Spooling {
+        Spooling::new(&self.policy.spool_folder, self.seals(attributes))
+    }
+
+    /// Whether a body with these attributes is sealed.
+    fn seals(&self, attributes: &Attributes) -> bool {
+        self.backend.encryption_for(attributes.encryption) == Encryption::Envelope
     }
 
     /// Refuses what the backend cannot keep, before a byte of the body is read.
@@ -139,9 +146,8 @@ impl Vault {
     /// Memory that an upload with these attributes takes while it runs, for admission: its sealed form
     /// is made beside the others.
     pub fn memory_for(&self, attributes: &Attributes, length: Option<u64>) -> u64 {
-        let sealed = self.backend.encryption_for(attributes.encryption) == Encryption::Envelope;
         match length {
-            Some(length) if sealed && length <= MEMORY_BYTES => {
+            Some(length) if self.seals(attributes) && length <= MEMORY_BYTES => {
                 Upload::memory_for(Some(length)) + length
             }
             _ => Upload::memory_for(length),

@@ -98,7 +98,7 @@ fn keyring(reader: &mut Reader<'_>) -> Option<Keyring> {
         Ok((path.to_owned(), keys(text.expose_secret())?))
     });
     let text = reader.option(&name::KEYRING, keys);
-    if reader.says(&name::KEYRING_FILE) && reader.says(&name::KEYRING) {
+    if file.is_some() && text.is_some() {
         reader.mistake(&name::KEYRING, "is said by STORAGE_KEYRING_FILE too: remove one of them");
     }
     let Some((path, keyring)) = file else { return text };

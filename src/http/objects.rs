@@ -106,7 +106,8 @@ async fn receive(
     let length = content_length(headers).or_else(|| body.size_hint().exact());
     let memory = state.vault.memory_for(&options.attributes, length);
     let reservation = state.budget.reserve(memory)?;
-    let mut upload = Upload::begin(options, length, state.vault.spool_folder()).await?;
+    let spooling = state.vault.spooling(&options.attributes);
+    let mut upload = Upload::begin(options, length, spooling).await?;
     let wait = state.settings.body_timeout;
     loop {
         let frame = tokio::time::timeout(wait, body.frame()).await.map_err(|_| {

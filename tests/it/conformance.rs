@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use proof_storage::backend::conformance;
 use proof_storage::backend::embedded::{self, Embedded, Unobserved};
-use proof_storage::backend::faulty::{Chance, Fault, Faulty, Operation};
+use proof_storage::backend::faulty::Faulty;
 use proof_storage::backend::memory::Memory;
-use proof_storage::model::ErrorKind;
 use proof_storage::vault::{Sealed, Sealing};
 
 use crate::planted::{BUGS, Planted};
@@ -35,7 +34,7 @@ async fn embedded_keeps_the_contract() {
 }
 
 /// Above sealed proofs all is as above any store, but for evidence: that lies as it lay, sealed for
-/// its old name. What is counted are the bytes at rest, so it is not asked for here.
+/// its old name.
 #[tokio::test(flavor = "multi_thread")]
 async fn sealed_keeps_the_contract() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -44,12 +43,8 @@ async fn sealed_keeps_the_contract() {
             if by_default && case.name().contains("::salvage_") {
                 continue;
             }
-            let memory = Faulty::new(Memory::new(), 1);
-            let fault = Fault::Refuse(ErrorKind::Unsupported);
-            let operation = Operation::Usage;
-            memory.set_chances([Chance { operation, fault, probability: 1.0 }]);
             let sealing = Sealing { keyring: Some(crate::sealed::keyring("2026")), by_default };
-            let sealed = Sealed::new(Arc::new(memory), sealing, folder.path().to_owned());
+            let sealed = Sealed::new(Arc::new(Memory::new()), sealing, folder.path().to_owned());
             let checked = case.check(Arc::new(sealed)).await;
             assert!(checked.is_ok(), "{by_default}: {checked:?}");
         }

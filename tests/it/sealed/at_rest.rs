@@ -76,8 +76,14 @@ fn in_folder(folder: &Path) -> bool {
     })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_found_in_the_embedded_stores_folder_and_all_is_there_after_a_restart() {
+/// One life of a process: what it leaves running ends with it.
+fn live<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(work)
+}
+
+#[test]
+fn nothing_is_found_in_the_embedded_stores_folder_and_all_is_there_after_a_restart() {
     for seals in [true, false] {
         let folder = tempfile::tempdir().unwrap();
         let open = || {
@@ -89,15 +95,56 @@ async fn nothing_is_found_in_the_embedded_stores_folder_and_all_is_there_after_a
             };
             Arc::new(Embedded::open(options).unwrap())
         };
-        let store = open();
-        assert_eq!(found_in(store.clone(), seals).await, (!seals, !seals));
-        store.close();
-        drop(store);
+        live(async {
+            let store = open();
+            assert_eq!(found_in(store.clone(), seals).await, (!seals, !seals));
+            store.close();
+        });
         assert_eq!(in_folder(folder.path()), !seals);
-        let store: Arc<dyn Backend> = open();
-        let client = service(&store, "2026", seals).await;
-        for (name, body) in bodies() {
-            assert!(client.get(&format!("/v1/proofs/{name}")).await.body == body, "{name}");
-        }
+        live(async {
+            let store: Arc<dyn Backend> = open();
+            let client = service(&store, "2026", seals).await;
+            for (name, body) in bodies() {
+                assert!(client.get(&format!("/v1/proofs/{name}")).await.body == body, "{name}");
+            }
+        });
+    }
+}
+
+/// Files without a name that this process has open, as the disk has them.
+fn in_unnamed_files(text: &str) -> bool {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten().map(|entry| entry.path());
+    let unnamed = |path: &std::path::PathBuf| {
+        let target = std::fs::read_link(path).unwrap_or_default();
+        target.to_string_lossy().ends_with("(deleted)")
+    };
+    open.into_iter()
+        .filter(unnamed)
+        .any(|path| std::fs::read(path).is_ok_and(|bytes| contains(&bytes, text.as_bytes())))
+}
+
+/// While a large body arrives: it waits in a file, and that is looked at before the last piece comes.
+#[tokio::test]
+async fn a_body_that_is_to_be_sealed_does_not_wait_in_plain() {
+    for seals in [true, false] {
+        let client = service(&memory(), "2026", seals).await;
+        let text = format!("{CANARY} of {seals}");
+        let piece = text.repeat(400_000 / text.len());
+        let look = text.clone();
+        let mut found = false;
+        let pieces: Vec<Result<bytes::Bytes, std::io::Error>> =
+            (0..8).map(|_| Ok(piece.clone().into())).collect();
+        let (told, seen) = std::sync::mpsc::channel();
+        let body =
+            futures_util::StreamExt::inspect(futures_util::stream::iter(pieces), move |_| {
+                told.send(in_unnamed_files(&look)).unwrap();
+            });
+        let request = axum::http::Request::put("/v1/proofs/a.txt")
+            .body(axum::body::Body::from_stream(body))
+            .unwrap();
+        assert_eq!(client.send(request).await.status, 201);
+        found |= seen.iter().any(|found| found);
+        assert_eq!(found, !seals, "where it is not sealed it is found: the control");
+        assert!(client.get("/v1/proofs/a.txt").await.body == piece.repeat(8));
     }
 }
