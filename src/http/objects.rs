@@ -187,7 +187,10 @@ pub async fn retrieve(
 
 fn memory_for(meta: &ObjectMeta) -> u64 {
     let largest = meta.size().max(meta.stored_size);
-    if largest <= VERIFY_BYTES { meta.size() + meta.stored_size } else { STREAM_BYTES }
+    let sealed = meta.size_at_rest() - meta.stored_size;
+    // What is sealed is at hand in both forms while it is opened.
+    let opened = if sealed > 0 { meta.size_at_rest() } else { 0 };
+    if largest <= VERIFY_BYTES { meta.size() + meta.stored_size + opened } else { STREAM_BYTES }
 }
 
 fn whole(

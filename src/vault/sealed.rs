@@ -12,8 +12,6 @@
 mod open;
 mod rewrap;
 mod seal;
-#[cfg(test)]
-mod tests;
 mod transfer;
 
 use std::path::PathBuf;

@@ -106,10 +106,29 @@ async fn who_was_stopped_goes_on() {
 
 type Prank = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 
-/// Somebody else who does something right after an object was read whole.
+/// Somebody else who does something right after an object was read whole, or looked at.
 struct Meddled {
     inner: Arc<dyn Backend>,
+    after: Operation,
     prank: Mutex<Option<Prank>>,
+}
+
+impl Meddled {
+    fn between(
+        inner: &Arc<dyn Backend>,
+        after: Operation,
+        prank: impl FnOnce() -> BoxFuture<'static, ()> + Send + 'static,
+    ) -> Arc<dyn Backend> {
+        let prank: Prank = Box::new(prank);
+        Arc::new(Self { inner: inner.clone(), after, prank: Mutex::new(Some(prank)) })
+    }
+
+    async fn meddle(&self, after: Operation) {
+        let prank = if after == self.after { self.prank.lock().unwrap().take() } else { None };
+        if let Some(prank) = prank {
+            prank().await;
+        }
+    }
 }
 
 impl fmt::Debug for Meddled {
@@ -137,14 +156,13 @@ impl Backend for Meddled {
     }
     async fn get(&self, key: &ObjectKey, options: GetOptions) -> Result<Retrieved, StoreError> {
         let found = self.inner.get(key, options).await;
-        let prank = self.prank.lock().unwrap().take();
-        if let Some(prank) = prank {
-            prank().await;
-        }
+        self.meddle(Operation::Get).await;
         found
     }
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
-        self.inner.head(key).await
+        let found = self.inner.head(key).await;
+        self.meddle(Operation::Head).await;
+        found
     }
     async fn delete(
         &self,
@@ -202,9 +220,7 @@ async fn meddled(
     let folder = tempfile::tempdir().unwrap();
     put(&over(&inner, "2025", folder.path()), "a", "old").await;
     let others = over(&inner, "2026 2025", folder.path());
-    let prank: Prank = Box::new(move || prank(others));
-    let meddled = Meddled { inner: inner.clone(), prank: Mutex::new(Some(prank)) };
-    let backend: Arc<dyn Backend> = Arc::new(meddled);
+    let backend = Meddled::between(&inner, Operation::Get, move || prank(others));
     let found = rekey(&over(&backend, "2026 2025", folder.path()), None).await.unwrap();
     (found, text(&over(&inner, "2026", folder.path()), "a").await)
 }
@@ -240,6 +256,61 @@ async fn what_others_do_meanwhile_stays_done() {
         })
         .await;
         assert_eq!((again.0.current, again.1), (1, Ok("another".into())));
+    }
+}
+
+#[tokio::test]
+async fn a_move_takes_nothing_that_others_changed_meanwhile() {
+    let (inner, folder) = (memory(), tempfile::tempdir().unwrap());
+    let plain = over(&inner, "2026", folder.path());
+    put(&plain, "a", "text").await;
+    let others = plain.clone();
+    let deleted = Meddled::between(&inner, Operation::Get, move || {
+        Box::pin(async move { others.delete(&key("a"), None).await.map(|_| ()).unwrap() })
+    });
+    let store = over(&deleted, "2026", folder.path());
+    let moved = store.rename(&key("a"), &key("b"), PutMode::Create).await;
+    assert_eq!(moved.unwrap_err().kind(), ErrorKind::NotFound, "it was deleted first");
+    assert_eq!(text(&plain, "b").await, Err(ErrorKind::NotFound), "and is not there again");
+
+    put(&plain, "a", "text").await;
+    let others = plain.clone();
+    let replaced = Meddled::between(&inner, Operation::Get, move || {
+        Box::pin(async move { put(&others, "a", "newer").await })
+    });
+    let store = over(&replaced, "2026", folder.path());
+    let moved = store.rename(&key("a"), &key("b"), PutMode::Create).await;
+    assert_eq!(moved.unwrap_err().kind(), ErrorKind::Indeterminate, "both are kept");
+    assert_eq!(text(&plain, "a").await, Ok("newer".into()));
+    assert_eq!(text(&plain, "b").await, Ok("text".into()));
+}
+
+/// The store below copies it with the header of its old name.
+#[tokio::test]
+async fn what_is_sealed_between_the_look_and_the_copy_opens_under_its_new_name() {
+    for way in [Operation::Copy, Operation::Rename] {
+        let (inner, folder) = (memory(), tempfile::tempdir().unwrap());
+        let unsealed = Attributes::new("text/plain");
+        let bytes = bytes::Bytes::from_static(b"plain");
+        inner.put(&key("a"), bytes.into(), unsealed, PutMode::Create).await.unwrap();
+        let plain = over(&inner, "2026", folder.path());
+        assert_eq!(
+            text(&plain, "a").await,
+            Ok("plain".into()),
+            "the control: what is not sealed is read"
+        );
+        let others = plain.clone();
+        let sealed = Meddled::between(&inner, Operation::Head, move || {
+            Box::pin(async move { put(&others, "a", "sealed").await })
+        });
+        let store = over(&sealed, "2026", folder.path());
+        let (from, to) = (key("a"), key("b"));
+        let done = match way {
+            Operation::Copy => store.copy(&from, &to, PutMode::Create).await,
+            _ => store.rename(&from, &to, PutMode::Create).await,
+        };
+        assert_eq!(done.unwrap().replaced, Some(false));
+        assert_eq!(text(&plain, "b").await, Ok("sealed".into()), "{way:?}");
     }
 }
 
