@@ -13,6 +13,7 @@ import requests
 
 import envelope
 from fakes import PERSONALITIES, fake, of_r2
+from places import poll
 from s3 import Bucket
 from service import ROOT, Service, binary
 
@@ -127,6 +128,30 @@ def test_rekey_beside_a_running_service(start: Callable[..., Service]) -> None:
         refused = requests.get(f"{without.url}/v1/proofs/small.json", timeout=60)
         assert refused.status_code == 502 and refused.json()["code"] == "KEY_MISSING"
         assert "'2026'" in refused.json()["detail"]
+
+
+def test_a_service_rekeys_its_embedded_store_by_itself(start: Callable[..., Service]) -> None:
+    """A folder belongs to one process: nobody else can do it while the service runs."""
+    running = start(STORAGE_ENCRYPTION="envelope", STORAGE_KEYRING=keyring("2025"))
+    for name, body in BODIES.items():
+        requests.put(f"{running.url}/v1/proofs/{name}", data=body, timeout=60).raise_for_status()
+
+    def again(**settings: str) -> None:
+        running.stop()
+        running.settings = {"STORAGE_ENCRYPTION": "envelope"} | settings
+        running.start()
+
+    def status(name: str) -> int:
+        return requests.get(f"{running.url}/v1/proofs/{name}", timeout=60).status_code
+
+    again(STORAGE_KEYRING=keyring("2026", "2025"))
+    again(STORAGE_KEYRING=keyring("2026"))
+    assert {status(name) for name in BODIES} == {502}, "the control: nobody rekeys unasked"
+    again(STORAGE_KEYRING=keyring("2026", "2025"), STORAGE_REKEY_AT_START="true")
+    poll(lambda: f"rewrapped={len(BODIES)}" in running.log_text())
+    again(STORAGE_KEYRING=keyring("2026"))
+    for name, body in BODIES.items():
+        assert requests.get(f"{running.url}/v1/proofs/{name}", timeout=60).content == body
 
 
 def test_nothing_readable_is_left_on_the_disk(start: Callable[..., Service]) -> None:
