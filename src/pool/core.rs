@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{Mutex, MutexGuard, Notify, Semaphore};
-use tokio::time::Instant;
 
 use super::aside::Asides;
 use super::begin::Beginning;
@@ -136,9 +135,9 @@ impl Core {
 
     /// All members in the order in which their copies count, where two exclude each other.
     fn counting(&self) -> Vec<usize> {
-        let mut order = self.deciding();
-        order.extend((0..self.members.len()).filter(|place| !self.homes().contains(place)));
-        order
+        let homes = self.deciding();
+        let others = (0..self.members.len()).filter(|place| !homes.contains(place));
+        homes.iter().copied().chain(others).collect()
     }
 
     /// Place of a member that a line names; one that was removed from the pool has none.
@@ -161,10 +160,7 @@ impl Core {
     /// What one member says of a key.
     pub(super) async fn look_at(&self, place: usize, key: &ObjectKey) -> Sight {
         let member = &self.members[place];
-        let started = Instant::now();
-        let result = member.backend.head(key).await;
-        member.note(Asked::Read, started, &result);
-        match result {
+        match member.timed(Asked::Read, member.backend.head(key)).await {
             Ok(meta) => {
                 version_of(&meta).into_iter().for_each(|version| self.clock.observe(version));
                 Sight::Copy(Box::new(meta))

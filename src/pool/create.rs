@@ -7,7 +7,6 @@
 //! goes by `rewrite`, which looks at all of them first.
 
 use futures_util::future::join;
-use tokio::time::Instant;
 
 use super::core::{Picture, passes_on};
 use super::line::{Line, What};
@@ -57,10 +56,8 @@ impl Parts {
             };
             return self.to_the_end(call).await;
         }
-        let encryption = attributes.encryption;
-        let stamp = Some(Stamp { version: self.clock.next(), create: true, encryption });
-        let write =
-            Write { key: key.clone(), payload, attributes: Attributes { stamp, ..attributes } };
+        let attributes = self.stamped(attributes, true);
+        let write = Write { key: key.clone(), payload, attributes };
         match self.policy.mode {
             PoolMode::Fallback => self.create_at_home(write).await,
             PoolMode::Mirror => {
@@ -73,6 +70,13 @@ impl Parts {
                 self.to_the_end(call).await
             }
         }
+    }
+
+    /// Attributes with the stamp of a write that begins now.
+    pub(super) fn stamped(&self, attributes: Attributes, create: bool) -> Attributes {
+        let encryption = attributes.encryption;
+        let stamp = Stamp { encryption, ..Stamp::new(self.clock.next(), create) };
+        Attributes { stamp: Some(stamp), ..attributes }
     }
 
     /// Whether a home that has nothing shows that nobody has anything.
@@ -127,10 +131,9 @@ impl Parts {
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         let member = &self.members[place];
-        let started = Instant::now();
         let Write { key, payload, attributes } = write;
-        let result = member.backend.put(key, payload.clone(), attributes.clone(), mode).await;
-        member.note(Asked::Write, started, &result);
+        let put = member.backend.put(key, payload.clone(), attributes.clone(), mode);
+        let result = member.timed(Asked::Write, put).await;
         if result.is_ok() {
             member.wrote(payload.len());
         }

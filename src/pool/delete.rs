@@ -63,10 +63,7 @@ impl Parts {
         if_match: Option<&ETag>,
     ) -> Result<Option<bool>, StoreError> {
         let member = &self.members[place];
-        let started = Instant::now();
-        let result = member.backend.delete(key, if_match).await;
-        member.note(Asked::Other, started, &result);
-        result
+        member.timed(Asked::Other, member.backend.delete(key, if_match)).await
     }
 
     /// Deletes keys whatever is there, answers in their order.

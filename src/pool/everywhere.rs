@@ -1,9 +1,8 @@
 //! Writing a proof to all homes of a mirror at once.
 //!
 //! The first home that gives an answer decides between racing creates, those first that compare and
-//! write in one step (`deciding`); who lost there takes
-//! back what it wrote elsewhere. Homes after the deciding one that are slower than they use to be
-//! are not waited for: a line names them.
+//! write in one step (`deciding`); who lost there takes back what it wrote elsewhere. Homes after the
+//! deciding one that are slower than they use to be are not waited for: a line names them.
 
 use std::time::Duration;
 

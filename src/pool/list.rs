@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
-use tokio::time::Instant;
 
 use super::line::RECORDS;
 use super::member::Asked;
@@ -87,10 +86,8 @@ impl Parts {
     /// The same page of every member that answers.
     async fn pages(&self, request: &ListRequest) -> Result<Vec<(usize, ListPage)>, StoreError> {
         let asked = (0..self.members.len()).map(|place| async move {
-            let started = Instant::now();
-            let result = self.members[place].backend.list(request).await;
-            self.members[place].note(Asked::Other, started, &result);
-            (place, result)
+            let member = &self.members[place];
+            (place, member.timed(Asked::Other, member.backend.list(request)).await)
         });
         let (mut pages, mut dark) = (Vec::new(), Vec::new());
         for (place, result) in join_all(asked).await {

@@ -73,6 +73,18 @@ impl Member {
         }
     }
 
+    /// Makes a call, and remembers how long it took and whether it was answered.
+    pub(super) async fn timed<T>(
+        &self,
+        asked: Asked,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let started = Instant::now();
+        let result = call.await;
+        self.note(asked, started, &result);
+        result
+    }
+
     /// Notes how a call ended that began at `started`.
     pub(super) fn note<T>(&self, asked: Asked, started: Instant, result: &Result<T, StoreError>) {
         let mut inside = self.lock();

@@ -4,13 +4,11 @@
 //! A key without unfinished business is asked for at one member: the home of a fallback, the fastest
 //! of a mirror, with a second question after its 95th percentile. Silence, wrong bytes and "not
 //! found" send the same request on to the others. "Not found" is only said where every member that
-//! may have the key said so. A key with unfinished business is looked for at all members, and the
-//! newest version that is not deleted is served.
+//! may have the key said so. A key with unfinished business is another matter: see `pending`.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::Instant;
 
 use super::body::resumed;
 use super::member::{Asked, is_silence};
@@ -77,10 +75,7 @@ impl Parts {
 
     async fn head_at(&self, place: usize, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
         let member = &self.members[place];
-        let started = Instant::now();
-        let result = member.backend.head(key).await;
-        member.note(Asked::Read, started, &result);
-        result
+        member.timed(Asked::Read, member.backend.head(key)).await
     }
 
     /// Reads at one member. What is at hand whole is compared with its digest.
@@ -91,11 +86,9 @@ impl Parts {
         options: &GetOptions,
     ) -> Result<Retrieved, StoreError> {
         let member = &self.members[place];
-        let started = Instant::now();
         // The caller's version is the pool's: compared here, not there.
         let options_there = GetOptions { range: options.range, if_match: None };
-        let result = member.backend.get(key, options_there).await;
-        member.note(Asked::Read, started, &result);
+        let result = member.timed(Asked::Read, member.backend.get(key, options_there)).await;
         let found = result.inspect_err(|error| {
             if error.kind() == ErrorKind::Corrupt {
                 self.errands.wrong_bytes(key, place);

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use futures_util::stream::{self, StreamExt as _};
-use tokio::time::Instant;
 
 use super::aside::Why;
 use super::member::Asked;
@@ -165,10 +164,7 @@ impl Parts {
             && let Some(request) = walk.request.take()
         {
             let member = &self.members[walk.place];
-            let started = Instant::now();
-            let result = member.backend.list(&request).await;
-            member.note(Asked::Other, started, &result);
-            let page = result?;
+            let page = member.timed(Asked::Other, member.backend.list(&request)).await?;
             walk.page = page.items.into();
             walk.request = page.next.map(|after| ListRequest { after: Some(after), ..request });
         }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use super::line::decode;
 use super::member::Asked;
@@ -107,10 +106,8 @@ impl Parts {
         name: &ObjectKey,
     ) -> Result<bytes::Bytes, StoreError> {
         let member = &self.members[place];
-        let started = Instant::now();
-        let result = member.backend.get(name, GetOptions::default()).await;
-        member.note(Asked::Other, started, &result);
-        let found = result?;
+        let get = member.backend.get(name, GetOptions::default());
+        let found = member.timed(Asked::Other, get).await?;
         let digest = found.meta.attributes.representation.map(|known| known.stored_sha256);
         let body = found.body.collect().await?;
         match digest {
@@ -129,10 +126,7 @@ impl Parts {
         let mut request = ListRequest { prefix, delimiter: None, limit: PAGE, after: None };
         let mut items = Vec::new();
         loop {
-            let started = Instant::now();
-            let result = member.backend.list(&request).await;
-            member.note(Asked::Other, started, &result);
-            let page = result?;
+            let page = member.timed(Asked::Other, member.backend.list(&request)).await?;
             items.extend(page.items);
             match page.next {
                 Some(next) => request.after = Some(next),

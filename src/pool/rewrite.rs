@@ -12,7 +12,7 @@ use super::line::{Line, What};
 use super::member::is_race;
 use super::parts::Parts;
 use super::state::Sight;
-use crate::model::{Attributes, ObjectKey, Payload, PoolMode, PutMode, Stamp, StoreError, Stored};
+use crate::model::{Attributes, ObjectKey, Payload, PoolMode, PutMode, StoreError, Stored};
 
 /// Looks at a key that others write too, before the caller is told.
 const ATTEMPTS: usize = 8;
@@ -40,12 +40,7 @@ impl Parts {
         for _ in 0..ATTEMPTS {
             let picture = self.look(key).await;
             self.check(&picture, key, &mode)?;
-            let stamp = Stamp {
-                version: self.clock.next(),
-                create: mode == PutMode::Create,
-                encryption: attributes.encryption,
-            };
-            let attributes = Attributes { stamp: Some(stamp), ..attributes.clone() };
+            let attributes = self.stamped(attributes.clone(), mode == PutMode::Create);
             let write = Write { key: key.clone(), payload: payload.clone(), attributes };
             let mut tried = Tried::new();
             match self.first(&picture, &write, &mut tried).await {

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 use super::core::Core;
 use super::line::{Line, encode};
@@ -151,12 +150,9 @@ pub(super) async fn put_record(
     body: &bytes::Bytes,
 ) -> Result<(), StoreError> {
     let member = &core.members[place];
-    let started = Instant::now();
     let payload = Payload::Bytes(body.clone());
     let put = member.backend.put(name, payload, record_attributes(body), PutMode::Overwrite);
-    let result = put.await;
-    member.note(Asked::Other, started, &result);
-    result.map(drop)
+    member.timed(Asked::Other, put).await.map(drop)
 }
 
 /// With a digest, so that a damaged record is told from a whole one.

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::StreamExt as _;
+
 use super::aside::Why;
 use super::core::{Picture, count};
 use super::create::Write;
@@ -20,7 +22,6 @@ use crate::model::{
     Body, ErrorKind, GetOptions, Hasher, ObjectKey, ObjectMeta, Payload, PutMode, Retrieved,
     SpoolWriter, StoreError,
 };
-use futures_util::StreamExt as _;
 
 /// What became of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -226,6 +226,17 @@ impl S3 {
         }
     }
 
+    /// A copy inside the bucket, with the metadata of its source.
+    fn copy_request(&self, source: &ObjectKey, destination: &ObjectKey) -> CopyObjectFluentBuilder {
+        let path = format!("{}/{source}", self.bucket());
+        (self.shared.clients.transfers)
+            .copy_object()
+            .bucket(self.bucket())
+            .key(destination.as_str())
+            .copy_source(utf8_percent_encode(&path, SOURCE).to_string())
+            .metadata_directive(MetadataDirective::Copy)
+    }
+
     /// Copies exactly the version in `before`. Storage class and encryption do not travel by
     /// themselves: they are asked for again.
     async fn copy_pinned(
@@ -242,14 +253,8 @@ impl S3 {
             );
             return Err(self.error(ErrorKind::Invalid, detail));
         }
-        let path = format!("{}/{}", self.bucket(), before.key);
-        let mut request = (self.shared.clients.transfers)
-            .copy_object()
-            .bucket(self.bucket())
-            .key(destination.as_str())
-            .copy_source(utf8_percent_encode(&path, SOURCE).to_string())
-            .copy_source_if_match(quoted(&before.etag))
-            .metadata_directive(MetadataDirective::Copy);
+        let request = self.copy_request(&before.key, destination);
+        let mut request = request.copy_source_if_match(quoted(&before.etag));
         // Without the header they are copied too: it is left out where there is nothing to copy.
         let tags = can.tags == Support::Native && !before.attributes.tags.is_empty();
         if tags {
@@ -309,14 +314,7 @@ impl S3 {
         source: &ObjectKey,
         aside: &ObjectKey,
     ) -> Result<(), StoreError> {
-        let path = format!("{}/{source}", self.bucket());
-        let request = (self.shared.clients.transfers)
-            .copy_object()
-            .bucket(self.bucket())
-            .key(aside.as_str())
-            .copy_source(utf8_percent_encode(&path, SOURCE).to_string())
-            .metadata_directive(MetadataDirective::Copy);
-        let sent = Box::pin(request.send());
+        let sent = Box::pin(self.copy_request(source, aside).send());
         self.in_time(allowance(MOST_BYTES), Effect::Write, sent).await.map(drop)
     }
 
