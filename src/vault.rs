@@ -121,12 +121,15 @@ impl Vault {
         if encryption == Encryption::Envelope {
             self.backend.keyring()?;
         }
+        let aes256 = match capabilities.encryption_aes256 {
+            // Here the service could do it, as an envelope.
+            Support::No => {
+                "encryption at rest with AES256, and the service no keys for it (STORAGE_KEYRING_FILE)"
+            }
+            _ => "encryption at rest with AES256",
+        };
         let wanted = [
-            (
-                "encryption at rest with AES256",
-                encryption == Encryption::Aes256,
-                capabilities.encryption_aes256,
-            ),
+            (aes256, encryption == Encryption::Aes256, capabilities.encryption_aes256),
             (
                 "encryption at rest with aws:kms",
                 encryption == Encryption::Kms,
