@@ -4,6 +4,7 @@ mod doctor;
 mod member;
 mod process;
 mod reconcile;
+mod rekey;
 mod store;
 
 use std::io::{self, Write as _};
@@ -16,6 +17,7 @@ use self::store::Store;
 pub use doctor::{Examined, Found, examine};
 pub use process::serve;
 pub use reconcile::{ReconcileError, reconcile};
+pub use rekey::{Rekey, RekeyError, rekey};
 use secrecy::SecretSlice;
 pub use store::pool_view;
 use tokio::task::JoinHandle;
@@ -28,7 +30,7 @@ use crate::http::{
 };
 use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server};
 use crate::telemetry::Metrics;
-use crate::vault::{Policy, Vault};
+use crate::vault::{Policy, Sealing, Vault};
 
 const SIGNING_KEY_FILE: &str = "signing.key";
 const SPOOL_FOLDER: &str = "spool";
@@ -122,6 +124,9 @@ impl App {
         background.push(tokio::spawn(metrics.clone().upkeep()));
         let kept = Kept { backend: store.backend(), members, pool: store.pool_view() };
         let state = assemble(config, kept, metrics.clone(), signer, settings, spool_folder);
+        if config.storage.rekey_at_start {
+            background.push(tokio::spawn(rekey::in_background(Arc::clone(&state.vault))));
+        }
         let drain =
             DrainPolicy { delay: config.server.drain_delay, timeout: config.server.drain_timeout };
         Ok(Self { service: Service::new(state), server, drain, store, metrics, background })
@@ -175,6 +180,7 @@ pub fn assemble(
         write_mode: config.storage.write_mode,
         max_object_bytes: config.limits.max_object_bytes,
         spool_folder,
+        sealing: sealing(config),
     };
     AppState::new(Inner {
         vault: Arc::new(Vault::new(kept.backend, policy)),
@@ -186,6 +192,11 @@ pub fn assemble(
         settings,
         draining: AtomicBool::new(false),
     })
+}
+
+/// The keys of a configuration, and what is sealed with them.
+pub fn sealing(config: &Config) -> Sealing {
+    Sealing { keyring: config.storage.keyring.clone(), by_default: config.storage.seals }
 }
 
 /// The HTTP side of a configuration; `address` is where callers reach us if nothing else is said.

@@ -8,6 +8,7 @@ mod doctor;
 mod healthcheck;
 mod reconcile;
 mod reference;
+mod rekey;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use doctor::run_doctor;
 pub use healthcheck::run_healthcheck;
 pub use reconcile::run_reconcile;
 pub use reference::{backend_keys_table, run_reference, settings_table};
+pub use rekey::run_rekey;
 
 /// Exit code for a mistake in the configuration, as clap's for one on the command line.
 pub const EXIT_MISTAKE: u8 = 2;
@@ -80,6 +82,26 @@ pub enum Command {
         /// Read every copy and check its digest; wrong bytes are put aside.
         #[arg(long)]
         verify: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring what is sealed under retired keys under the active one.
+    ///
+    /// Reads each such proof as it is at rest and writes it back with a new header; its bytes stay the
+    /// same. A service may run meanwhile, unless it has an embedded store open: then set
+    /// STORAGE_REKEY_AT_START and it does the same. Whoever stops it just starts it again. Exits with
+    /// 0 where all that is sealed is under the active key, with 1 where something is not.
+    Rekey {
+        /// Report, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Begin behind this key, as a run that was stopped says.
+        #[arg(long, value_name = "KEY")]
+        after: Option<String>,
+        /// No service runs: needed where the backend does not compare versions itself.
+        #[arg(long)]
+        alone: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,

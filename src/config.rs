@@ -150,8 +150,9 @@ impl Config {
 
     fn read(reader: &mut Reader<'_>) -> Self {
         let (server, limits) = (ServerConfig::read(reader), LimitsConfig::read(reader));
-        let (storage, common) = StorageConfig::read(reader);
-        let (backends, pool) = pool::read(reader, &common);
+        let (mut storage, common) = StorageConfig::read(reader);
+        let pool::Kept { backends, pool, seals } = pool::read(reader, &common);
+        storage.seals = seals;
         Self { server, limits, storage, backends, pool, log: LogConfig::read(reader) }
     }
 

@@ -17,6 +17,9 @@ fn main() -> ExitCode {
         Command::Reconcile { dry_run, verify, json } => {
             cli::run_reconcile(cli.sources(), dry_run, verify, json)
         }
+        Command::Rekey { dry_run, after, alone, json } => {
+            cli::run_rekey(cli.sources(), app::Rekey { dry_run, after, alone }, json)
+        }
         Command::Healthcheck { url } => cli::run_healthcheck(cli.sources(), url),
         Command::Reference => cli::run_reference(),
     }

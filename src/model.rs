@@ -5,8 +5,10 @@
 
 mod capability;
 mod digest;
+mod envelope;
 mod error;
 mod key;
+mod keyring;
 mod object;
 mod options;
 mod payload;
@@ -15,8 +17,10 @@ mod version;
 
 pub use capability::{Capabilities, Support};
 pub use digest::{Digest, DigestError, Hasher};
+pub use envelope::{FRAME_BYTES, SEALED_FRAME_BYTES, TAG_BYTES, form_size, sealed_size};
 pub use error::{Class, ErrorKind, StoreError};
 pub use key::{Key, KeyError, MAX_KEY_BYTES, Namespace, ObjectKey, PrefixError, RESERVED};
+pub use keyring::{KeyId, Keyring, KeyringMistake, WrappingKey};
 pub use object::{
     Attributes, Body, BodyStream, Encoding, Encryption, ListItem, ListPage, ObjectMeta, Provider,
     Representation, Retrieved, Stored, Usage,
@@ -24,6 +28,6 @@ pub use object::{
 pub use options::{
     ByteRange, ETag, GetOptions, ListRequest, PresignMethod, Presigned, PutMode, WriteMode,
 };
-pub use payload::{Payload, Spool, SpoolWriter};
+pub use payload::{Payload, Spool, SpoolWriter, Veil};
 pub use pool::{PoolMode, Role};
 pub use version::{NoVersion, Stamp, Version};

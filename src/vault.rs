@@ -4,7 +4,8 @@
 //! conditions, and holds one [`Backend`] without knowing what is behind it.
 //!
 //! ```text
-//! PUT  Upload ─▶ Prepared ─▶ store ─▶ Backend::put      GET  Backend::get ─▶ Opened ─▶ verified body
+//! PUT  Upload ─▶ Prepared ─▶ store ─▶ Sealed ─▶ Backend::put
+//! GET  Backend::get ─▶ Sealed ─▶ Opened ─▶ verified body
 //! ```
 
 mod error;
@@ -12,10 +13,12 @@ mod etag;
 mod fetch;
 mod form;
 mod monitor;
+mod sealed;
+mod spooling;
 mod store;
 mod upload;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +27,8 @@ pub use etag::{etag_of, names};
 pub use fetch::{Opened, RANGE_VERIFY_BYTES, VERIFY_BYTES};
 pub use form::is_c2pa;
 pub use monitor::{Health, Monitor, Status};
+pub use sealed::{Rewrapped, Rewrapping, Sealed, Sealing};
+pub use spooling::Spooling;
 pub use store::{Condition, Outcome};
 pub use upload::{Compression, MEMORY_BYTES, Prepared, Upload, UploadOptions};
 
@@ -45,6 +50,8 @@ pub struct Policy {
     pub max_object_bytes: u64,
     /// Folder for temporary files of large bodies.
     pub spool_folder: PathBuf,
+    /// Keys, and what is sealed with them.
+    pub sealing: Sealing,
 }
 
 /// What a presigned URL is for.
@@ -64,19 +71,21 @@ pub enum PresignAction {
 /// The service's view of its store.
 #[derive(Debug)]
 pub struct Vault {
-    backend: Arc<dyn Backend>,
+    backend: Arc<Sealed>,
     policy: Policy,
 }
 
 impl Vault {
     /// A vault over a backend, a layer or a pool.
     pub fn new(backend: Arc<dyn Backend>, policy: Policy) -> Self {
+        let folder = policy.spool_folder.clone();
+        let backend = Arc::new(Sealed::new(backend, policy.sealing.clone(), folder));
         Self { backend, policy }
     }
 
-    /// What is behind it.
-    pub fn backend(&self) -> &Arc<dyn Backend> {
-        &self.backend
+    /// What is behind it, sealed proofs opened.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
     }
 
     /// How it keeps proofs.
@@ -92,9 +101,14 @@ impl Vault {
         self.policy.namespace.key(name)
     }
 
-    /// Where large bodies wait.
-    pub fn spool_folder(&self) -> &Path {
-        &self.policy.spool_folder
+    /// Where large bodies with these attributes wait.
+    pub fn spooling(&self, attributes: &Attributes) -> Spooling {
+        Spooling::new(&self.policy.spool_folder, self.seals(attributes))
+    }
+
+    /// Whether a body with these attributes is sealed.
+    fn seals(&self, attributes: &Attributes) -> bool {
+        self.backend.encryption_for(attributes.encryption) == Encryption::Envelope
     }
 
     /// Refuses what the backend cannot keep, before a byte of the body is read.
@@ -103,19 +117,24 @@ impl Vault {
     /// `Unsupported`, naming the backend and the capability; `Unavailable` while it is not known.
     pub fn check_supported(&self, attributes: &Attributes) -> Result<(), VaultError> {
         let capabilities = self.backend.capabilities();
+        let encryption = self.backend.encryption_for(attributes.encryption);
+        if encryption == Encryption::Envelope {
+            self.backend.keyring()?;
+        }
+        let aes256 = match capabilities.encryption_aes256 {
+            // Here the service could do it, as an envelope.
+            Support::No => {
+                "encryption at rest with AES256, and the service no keys for it (STORAGE_KEYRING_FILE)"
+            }
+            _ => "encryption at rest with AES256",
+        };
         let wanted = [
-            (
-                "encryption at rest with AES256",
-                attributes.encryption == Encryption::Aes256,
-                capabilities.encryption_aes256,
-            ),
+            (aes256, encryption == Encryption::Aes256, capabilities.encryption_aes256),
             (
                 "encryption at rest with aws:kms",
-                attributes.encryption == Encryption::Kms,
+                encryption == Encryption::Kms,
                 capabilities.encryption_kms,
             ),
-            // By the service itself, whatever the backend: not in this version.
-            ("envelope encryption", attributes.encryption == Encryption::Envelope, Support::No),
             ("storage classes", attributes.storage_class.is_some(), capabilities.storage_class),
             ("tags", !attributes.tags.is_empty(), capabilities.tags),
         ];
@@ -125,6 +144,36 @@ impl Vault {
             }
         }
         Ok(())
+    }
+
+    /// Memory that an upload with these attributes takes while it runs, for admission: its sealed form
+    /// is made beside the others.
+    pub fn memory_for(&self, attributes: &Attributes, length: Option<u64>) -> u64 {
+        match length {
+            Some(length) if self.seals(attributes) && length <= MEMORY_BYTES => {
+                Upload::memory_for(Some(length)) + length
+            }
+            _ => Upload::memory_for(length),
+        }
+    }
+
+    /// Brings what is sealed under retired keys under the active one, as long as this is the only
+    /// process that writes or the backend compares versions itself.
+    ///
+    /// # Errors
+    /// See [`Sealed::rewrap_all`].
+    pub async fn rekey(
+        &self,
+        after: Option<String>,
+        dry_run: bool,
+        alone: bool,
+        report: impl FnMut(&Rewrapped) + Send,
+    ) -> Result<Rewrapped, VaultError> {
+        let prefix = self.policy.namespace.prefix().to_owned();
+        let except = Some(format!("{prefix}{RESERVED}/"));
+        let after = after.map(|name| format!("{prefix}{name}"));
+        let what = Rewrapping { prefix, after, except, dry_run };
+        Ok(self.backend.rewrap_all(what, alone, report).await?)
     }
 
     /// Everything known of a proof but its bytes.

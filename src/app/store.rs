@@ -102,6 +102,16 @@ impl Store {
         futures_util::future::join_all(starting).await.into_iter().unzip()
     }
 
+    /// Finds out once what every member can do.
+    pub(super) async fn learn_now(&self) {
+        futures_util::future::join_all(self.members.iter().map(Member::learn_now)).await;
+    }
+
+    /// Whether all of it is in folders that belong to this process alone.
+    pub(super) fn is_embedded(&self) -> bool {
+        self.members.iter().all(|member| member.config.local().is_some())
+    }
+
     /// How the pool stands, where there is one.
     pub(super) fn pool_view(&self) -> Option<PoolView> {
         self.pool.as_ref().map(|counted| pool_view(Arc::clone(&counted.pool)))
@@ -116,7 +126,7 @@ impl Store {
         how: Reconcile,
     ) -> Option<Result<ReconcileReport, StoreError>> {
         let Counted { pool, .. } = self.pool.as_ref()?;
-        futures_util::future::join_all(self.members.iter().map(Member::learn_now)).await;
+        self.learn_now().await;
         Some(pool.reconcile(how).await)
     }
 

@@ -90,6 +90,8 @@ impl BackendConfig {
 #[derive(Clone, Debug)]
 pub(super) struct Common {
     pub(super) namespace: Namespace,
+    /// Whether there are keys of envelope encryption.
+    pub(super) can_seal: bool,
     pub(super) local: LocalConfig,
     pub(super) manners: Manners,
     pub(super) timeout: Duration,
@@ -189,7 +191,7 @@ fn read_bucket(table: &mut TableReader<'_, '_>, common: Manners) -> (Said, Manne
         key_id: table.option(&key::ACCESS_KEY_ID, secret),
         secret: table.option(&key::SECRET_ACCESS_KEY, secret),
         path_style: table.option(&key::PATH_STYLE, parse::yes_or_no),
-        encryption: table.option(&key::ENCRYPTION, parse::encryption),
+        encryption: table.option(&key::ENCRYPTION, parse::encryption_of_bucket),
         kms_key_id: table.option(&key::KMS_KEY_ID, parse::name),
     };
     let manners = Manners {

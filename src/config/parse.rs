@@ -110,11 +110,25 @@ pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
     word(&[("true", true), ("false", false)])(text)
 }
 
-/// Encryption at rest that a bucket may be asked for.
+/// Encryption at rest, whoever does it.
 pub(super) fn encryption(text: &str) -> Result<Encryption, String> {
-    const CHOICES: &[(&str, Encryption)] =
-        &[("none", Encryption::None), ("AES256", Encryption::Aes256), ("aws:kms", Encryption::Kms)];
+    const CHOICES: &[(&str, Encryption)] = &[
+        ("none", Encryption::None),
+        ("envelope", Encryption::Envelope),
+        ("AES256", Encryption::Aes256),
+        ("aws:kms", Encryption::Kms),
+    ];
     word(CHOICES)(text)
+}
+
+/// Encryption at rest that a bucket of several may be asked for.
+pub(super) fn encryption_of_bucket(text: &str) -> Result<Encryption, String> {
+    match encryption(text)? {
+        Encryption::Envelope => Err("`envelope` is of the proof, whatever backend has it: set \
+                                     STORAGE_ENCRYPTION, which is of all"
+            .into()),
+        of_bucket => Ok(of_bucket),
+    }
 }
 
 pub(super) fn max_retries(text: &str) -> Result<u32, String> {

@@ -38,28 +38,49 @@ struct Member {
     place: String,
 }
 
+/// What keeps the proofs.
+pub(super) struct Kept {
+    pub(super) backends: Vec<BackendConfig>,
+    pub(super) pool: PoolConfig,
+    /// Whether what asks for no encryption is sealed before any of them sees it.
+    pub(super) seals: bool,
+}
+
 /// Reads all backends and how they work together.
-pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> (Vec<BackendConfig>, PoolConfig) {
+pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> Kept {
     let mode = reader.option(&name::POOL_MODE, parse::word(MODES));
     let min_copies = reader.option(&name::POOL_MIN_COPIES, parse::count(1..=u64::MAX));
     let hedge = reader.option(&name::POOL_HEDGE, parse::count(0..=100));
-    let (members, meant) = match reader.tables() {
+    let (members, meant, seals) = match reader.tables() {
         [] => {
             let named = variables::read(reader, common);
             let place = || name::PROVIDER.variable.to_owned();
             let member = |config| Member { config, place: place() };
-            (named.backends.into_iter().map(member).collect(), named.meant)
+            (named.backends.into_iter().map(member).collect(), named.meant, named.seals)
         }
         tables => {
-            reader.supersede(&name::OF_ONE, "does not go with [[backend]]: say it there instead");
+            // An envelope is of the proof, whatever backend has it.
+            let seals = reader.reads(&name::ENCRYPTION, "envelope");
+            let of_one: Vec<_> = (name::OF_ONE.iter().copied())
+                .filter(|setting| !seals || setting.variable != name::ENCRYPTION.variable)
+                .collect();
+            reader.supersede(&of_one, "does not go with [[backend]]: say it there instead");
+            if seals {
+                reader.option(&name::ENCRYPTION, parse::encryption);
+            }
             let member = |table| {
                 let mut table = reader.table(table);
                 let config = BackendConfig::read(&mut table, common)?;
                 Some(Member { config, place: table.place().to_owned() })
             };
-            (tables.iter().filter_map(member).collect::<Vec<_>>(), tables.len())
+            (tables.iter().filter_map(member).collect::<Vec<_>>(), tables.len(), seals)
         }
     };
+    let given = reader.says(&name::KEYRING) || reader.says(&name::KEYRING_FILE);
+    if seals && !given {
+        let text = "is `envelope`, which needs keys: set STORAGE_KEYRING_FILE or STORAGE_KEYRING";
+        reader.mistake(&name::ENCRYPTION, text);
+    }
     check_each_apart(reader, &members);
     if meant < 2 {
         check_single(reader, &members);
@@ -76,7 +97,7 @@ pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> (Vec<BackendConf
         inventory_interval: common.manners.inventory_interval,
     };
     check_pool(reader, pool, (meant, takers));
-    (members.into_iter().map(|member| member.config).collect(), pool)
+    Kept { backends: members.into_iter().map(|member| member.config).collect(), pool, seals }
 }
 
 fn count_takers(members: &[Member]) -> usize {

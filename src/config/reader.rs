@@ -132,6 +132,12 @@ impl<'a> Reader<'a> {
         self.environment.setting(setting.variable).is_some() || in_file.is_some()
     }
 
+    /// Whether a setting is said in exactly this way.
+    pub(super) fn reads(&mut self, setting: &Setting, text: &str) -> bool {
+        self.says(setting)
+            && self.find(setting).is_some_and(|found| found.text.expose_secret() == text)
+    }
+
     /// Reports settings that are said and must not be, and shows them all as unset. A variable
     /// that the file refers to is said for that reference.
     pub(super) fn supersede(&mut self, settings: &[&'static Setting], text: &str) {

@@ -122,6 +122,12 @@ settings! {
         "milliseconds for one call to a backend";
     PROBE_INTERVAL = "STORAGE_PROBE_INTERVAL", Some("storage.probe_interval"), None, Text,
         "milliseconds between health probes of the backend; else 1000 of `local`, 10000 of others";
+    KEYRING_FILE = "STORAGE_KEYRING_FILE", Some("storage.keyring_file"), None, Text,
+        "file with the keys of envelope encryption, `id:active:<base64 of 32 bytes>` a line";
+    KEYRING = "STORAGE_KEYRING", Some("storage.keyring"), None, Secret,
+        "the same keys as a text, with commas between; exactly one is active, others are `retired`";
+    REKEY_AT_START = "STORAGE_REKEY_AT_START", Some("storage.rekey_at_start"), Some("false"), Text,
+        "`true`: what retired keys wrapped is brought under the active one in the background";
     CACHE_BYTES = "STORAGE_CACHE_BYTES", Some("storage.cache_bytes"), Some("33554432"), Text,
         "bytes of the embedded store's block cache";
     DISK_RESERVE = "STORAGE_DISK_RESERVE", Some("storage.disk_reserve"), Some("268435456"), Text,
@@ -141,7 +147,7 @@ settings! {
     SECRET_ACCESS_KEY = "STORAGE_SECRET_ACCESS_KEY", Some("storage.secret_access_key"), None,
         Secret, "its secret";
     ENCRYPTION = "STORAGE_ENCRYPTION", Some("storage.encryption"), Some("none"), Text,
-        "of proofs that ask for none: `none`, `AES256` or `aws:kms`; not where `local` takes writes";
+        "of proofs that ask for none: `none`, `envelope`, `AES256` or `aws:kms` (`local`: envelope)";
     KMS_KEY_ID = "STORAGE_KMS_KEY_ID", Some("storage.kms_key_id"), None, Text,
         "key for `aws:kms`; else the account's own";
     MAX_IN_FLIGHT = "STORAGE_MAX_IN_FLIGHT", Some("storage.max_in_flight"), Some("256"), Text,

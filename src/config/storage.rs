@@ -1,6 +1,9 @@
 //! `[storage]`: how proofs may be written, and what is said of every backend.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::backend::{Common, LocalConfig};
 use super::parse;
@@ -9,7 +12,7 @@ use super::remote::Manners;
 use super::settings as name;
 use super::url::BaseUrl;
 use super::{DAY_MS, HOUR_MS, TIB};
-use crate::model::{Namespace, WriteMode};
+use crate::model::{Keyring, Namespace, WriteMode};
 
 /// How proofs are kept, whatever keeps them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,13 @@ pub struct StorageConfig {
     /// `STORAGE_REDIRECT_DOWNLOADS`: what keys begin with whose downloads are sent on to the
     /// backend. Default: none.
     pub redirect_downloads: Vec<String>,
+    /// `STORAGE_KEYRING_FILE` or `STORAGE_KEYRING`: keys of envelope encryption. Default: none.
+    pub keyring: Option<Keyring>,
+    /// `STORAGE_ENCRYPTION=envelope`: whether what asks for no encryption is sealed. Default no.
+    pub seals: bool,
+    /// `STORAGE_REKEY_AT_START`: whether what retired keys wrapped is brought under the active one.
+    /// Default no.
+    pub rekey_at_start: bool,
 }
 
 impl StorageConfig {
@@ -45,9 +55,18 @@ impl StorageConfig {
             redirect_downloads: reader
                 .option(&name::REDIRECT_DOWNLOADS, parse::prefixes)
                 .unwrap_or_default(),
+            keyring: keyring(reader),
+            // Said together with the backends.
+            seals: false,
+            rekey_at_start: reader.value(&name::REKEY_AT_START, parse::yes_or_no),
         };
+        let rekeys = config.keyring.as_ref().is_some_and(Keyring::has_retired);
+        if config.rekey_at_start && !rekeys {
+            reader.warn("STORAGE_REKEY_AT_START has no effect while no key is retired");
+        }
         let common = Common {
             namespace: config.namespace.clone(),
+            can_seal: config.keyring.is_some(),
             local: LocalConfig {
                 data_dir: config.data_dir.clone(),
                 cache_bytes: reader.value(&name::CACHE_BYTES, parse::bytes(0..=TIB)),
@@ -66,4 +85,29 @@ impl StorageConfig {
         };
         (config, common)
     }
+}
+
+/// The keys, from the file or the text; who reads the file beside its owner is warned of, because
+/// secrets that Kubernetes mounts are readable by a group.
+fn keyring(reader: &mut Reader<'_>) -> Option<Keyring> {
+    let keys = |text: &str| Keyring::parse(text).map_err(|mistake| mistake.to_string());
+    let file = reader.option(&name::KEYRING_FILE, |path| {
+        let text = std::fs::read_to_string(path);
+        let text =
+            SecretString::from(text.map_err(|error| format!("cannot read {path}: {error}"))?);
+        Ok((path.to_owned(), keys(text.expose_secret())?))
+    });
+    let text = reader.option(&name::KEYRING, keys);
+    if file.is_some() && text.is_some() {
+        reader.mistake(&name::KEYRING, "is said by STORAGE_KEYRING_FILE too: remove one of them");
+    }
+    let Some((path, keyring)) = file else { return text };
+    let mode = std::fs::metadata(&path).map_or(0, |file| file.permissions().mode());
+    if mode & 0o077 != 0 {
+        let mode = mode & 0o777;
+        reader.warn(&format!(
+            "STORAGE_KEYRING_FILE: others than its owner may open {path} (mode {mode:o})"
+        ));
+    }
+    Some(keyring)
 }

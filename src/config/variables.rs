@@ -17,6 +17,8 @@ pub(super) struct Named {
     pub(super) backends: Vec<BackendConfig>,
     /// With mistakes in them there are more than could be read.
     pub(super) meant: usize,
+    /// Whether what asks for no encryption is sealed by this service.
+    pub(super) seals: bool,
 }
 
 /// All that was said, by whom it is of.
@@ -37,9 +39,22 @@ pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> Named {
         fallback = None;
     }
     let providers: Vec<_> = [Some(first), fallback].into_iter().flatten().collect();
-    let variables = Variables::read(reader);
+    let mut variables = Variables::read(reader);
     warn_unused(reader, &providers);
-    check_encryption(reader, &providers, variables.of_s3.encryption);
+    let asked = variables.of_s3.encryption;
+    // The embedded store does not encrypt: with keys, this service does it for it.
+    let for_local = common.can_seal && providers.contains(&Provider::Local);
+    let seals = match asked {
+        Some(Encryption::Envelope) => true,
+        Some(Encryption::Aes256) => for_local,
+        _ => false,
+    };
+    if seals {
+        // Of the proof, before any backend sees it.
+        variables.of_s3.encryption = None;
+    } else {
+        check_encryption(reader, &providers, asked);
+    }
     let backends = providers.iter().filter_map(|&provider| {
         let kind = if provider == Provider::Local {
             BackendKind::Local(common.local.clone())
@@ -52,7 +67,7 @@ pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> Named {
         let cdn_url = variables.cdn_of_r2.clone().filter(|_| provider == Provider::R2);
         Some(BackendConfig { cdn_url, ..common.backend(kind) })
     });
-    Named { backends: backends.collect(), meant: providers.len() }
+    Named { backends: backends.collect(), meant: providers.len(), seals }
 }
 
 fn warn_unused(reader: &mut Reader<'_>, providers: &[Provider]) {
@@ -77,7 +92,8 @@ fn check_encryption(
         (None | Some(Encryption::None), _) => return,
         (_, [Provider::Local]) => {
             let text = "the embedded store does not encrypt: remove it, and keep the data directory \
-                        on an encrypted disk";
+                        on an encrypted disk; or set it to `envelope`, and STORAGE_KEYRING_FILE, and \
+                        the service does";
             return reader.mistake(&name::ENCRYPTION, text);
         }
         (_, all) if !all.contains(&Provider::S3) => return,
@@ -87,7 +103,7 @@ fn check_encryption(
     };
     let text = format!(
         "{plain}, and takes writes too: write a [[backend]] for each into the TOML file, and \
-         `encryption` into that of `s3` alone, or remove it"
+         `encryption` into that of `s3` alone, or remove it, or let it be `envelope`"
     );
     reader.mistake(&name::ENCRYPTION, &text);
 }

@@ -104,8 +104,10 @@ async fn receive(
     }
     state.vault.check_supported(&options.attributes)?;
     let length = content_length(headers).or_else(|| body.size_hint().exact());
-    let reservation = state.budget.reserve(Upload::memory_for(length))?;
-    let mut upload = Upload::begin(options, length, state.vault.spool_folder()).await?;
+    let memory = state.vault.memory_for(&options.attributes, length);
+    let reservation = state.budget.reserve(memory)?;
+    let spooling = state.vault.spooling(&options.attributes);
+    let mut upload = Upload::begin(options, length, spooling).await?;
     let wait = state.settings.body_timeout;
     loop {
         let frame = tokio::time::timeout(wait, body.frame()).await.map_err(|_| {
@@ -185,7 +187,10 @@ pub async fn retrieve(
 
 fn memory_for(meta: &ObjectMeta) -> u64 {
     let largest = meta.size().max(meta.stored_size);
-    if largest <= VERIFY_BYTES { meta.size() + meta.stored_size } else { STREAM_BYTES }
+    let sealed = meta.size_at_rest() - meta.stored_size;
+    // What is sealed is at hand in both forms while it is opened.
+    let opened = if sealed > 0 { meta.size_at_rest() } else { 0 };
+    if largest <= VERIFY_BYTES { meta.size() + meta.stored_size + opened } else { STREAM_BYTES }
 }
 
 fn whole(

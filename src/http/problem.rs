@@ -32,6 +32,7 @@ pub enum Code {
     BackendTimeout,
     Unavailable,
     Corrupt,
+    KeyMissing,
     MethodNotAllowed,
     RequestTimeout,
     UnsupportedMediaType,
@@ -42,7 +43,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NotFound,
         Self::AccessDenied,
         Self::QuotaExceeded,
@@ -58,6 +59,7 @@ impl Code {
         Self::BackendTimeout,
         Self::Unavailable,
         Self::Corrupt,
+        Self::KeyMissing,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::UnsupportedMediaType,
@@ -89,6 +91,7 @@ impl Code {
                 ("BACKEND_TIMEOUT", StatusCode::GATEWAY_TIMEOUT, "Backend timeout")
             }
             Self::Unavailable => ("UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE, "Unavailable"),
+            Self::KeyMissing => ("KEY_MISSING", StatusCode::BAD_GATEWAY, "Key is missing"),
             Self::Corrupt => ("CORRUPT", StatusCode::BAD_GATEWAY, "Damaged at rest"),
             Self::MethodNotAllowed => {
                 ("METHOD_NOT_ALLOWED", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
@@ -228,6 +231,7 @@ impl From<StoreError> for Problem {
             ErrorKind::Invalid => Code::InvalidRequest,
             ErrorKind::Unsupported => Code::Unsupported,
             ErrorKind::Corrupt => Code::Corrupt,
+            ErrorKind::KeyMissing => Code::KeyMissing,
             ErrorKind::Unavailable => Code::Unavailable,
             ErrorKind::Failed | ErrorKind::Indeterminate | ErrorKind::Misconfigured => {
                 Code::BackendError

@@ -15,7 +15,7 @@ use super::headers::content_type_of;
 use super::problem::Problem;
 use super::render;
 use super::state::AppState;
-use crate::model::{Encoding, Key};
+use crate::model::{Encoding, Encryption, Key};
 use crate::vault::{PresignAction, is_c2pa};
 
 /// For how long the URL works: a client follows it at once.
@@ -44,7 +44,9 @@ pub async fn elsewhere(
     // A range is one of the identity form, and the backend would cut the bytes that it keeps.
     let ranged = headers.contains_key(header::RANGE) && kept != Encoding::Identity;
     let proceed = conditional::evaluate(headers, &meta, form) == Verdict::Proceed;
-    if is_c2pa(&meta.attributes.content_type) || form != kept || ranged || !proceed {
+    // Sealed bytes are of no use to anybody but us.
+    let sealed = meta.attributes.encryption == Encryption::Envelope;
+    if sealed || is_c2pa(&meta.attributes.content_type) || form != kept || ranged || !proceed {
         return Ok(None);
     }
     // A signature holds for one method.

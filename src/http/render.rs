@@ -68,12 +68,12 @@ pub fn store_result(state: &AppState, key: &Key, meta: &ObjectMeta) -> StoreResu
     let attributes = &meta.attributes;
     StoreResult {
         key: key.as_str().to_owned(),
-        url: proof_url(state, key, meta.provider),
+        url: proof_url(state, key, meta),
         // The identity's tag, whatever form is at rest.
         etag: etag_of(meta, Encoding::Identity),
         version_id: meta.version_id.clone(),
         size: meta.size(),
-        stored_size: meta.stored_size,
+        stored_size: meta.size_at_rest(),
         sha256: attributes.representation.map(|r| r.sha256),
         content_type: attributes.content_type.clone(),
         encoding: attributes.encoding,
@@ -102,6 +102,7 @@ pub fn metadata(state: &AppState, key: &Key, meta: &ObjectMeta) -> Metadata {
 /// Describes an entry of a listing.
 pub fn item(provider: Provider, key: &Key, entry: ListItem) -> Item {
     let last_modified = timestamp(entry.last_modified);
+    let at_rest = entry.stored_size;
     let meta = entry.attributes.map(|attributes| ObjectMeta {
         key: entry.key,
         etag: entry.etag,
@@ -114,7 +115,7 @@ pub fn item(provider: Provider, key: &Key, entry: ListItem) -> Item {
     Item {
         key: key.as_str().to_owned(),
         size: meta.as_ref().map(ObjectMeta::size),
-        stored_size: entry.stored_size,
+        stored_size: meta.as_ref().map_or(at_rest, ObjectMeta::size_at_rest),
         etag: meta.as_ref().map(|meta| etag_of(meta, Encoding::Identity)),
         sha256: meta.as_ref().and_then(|meta| meta.attributes.representation).map(|r| r.sha256),
         encoding: meta.as_ref().map(|meta| meta.attributes.encoding),
@@ -140,12 +141,13 @@ pub fn path_of(name: &str) -> String {
 
 /// Where a proof can be had: at the bucket's own domain where it is in that bucket, else at the CDN
 /// where one is configured, else here. A bucket that another backend stands in for has it only
-/// later, and a CDN would remember until then that it is missing.
-fn proof_url(state: &AppState, key: &Key, kept_by: Provider) -> String {
+/// later, and a CDN would remember until then that it is missing. What is sealed can be had here alone.
+fn proof_url(state: &AppState, key: &Key, meta: &ObjectMeta) -> String {
     let settings = &state.settings;
+    let sealed = meta.attributes.encryption == Encryption::Envelope;
     let domain = settings.bucket_domain.as_ref();
-    let domain = domain.filter(|one| one.provider == kept_by && !state.is_down(&one.backend));
-    match domain.map(|one| &one.url).or(settings.cdn_url.as_ref()) {
+    let domain = domain.filter(|one| one.provider == meta.provider && !state.is_down(&one.backend));
+    match domain.map(|one| &one.url).or(settings.cdn_url.as_ref()).filter(|_| !sealed) {
         Some(cdn) => format!("{cdn}/{}", path_of(key.object().as_str())),
         None => format!("{}/v1/proofs/{}", settings.public_url, path_of(key.as_str())),
     }

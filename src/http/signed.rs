@@ -74,7 +74,13 @@ pub async fn sign(
     let lifetime = Duration::from_secs(lifetime);
     let url = match via(&state, &key, method, &pins, asked)? {
         Via::Service => by_service(&state, &key, Grant { method, expires: 0, pins }, lifetime),
-        Via::Backend => by_backend(&state, &key, method, pins, lifetime).await?,
+        Via::Backend => match by_backend(&state, &key, method, pins.clone(), lifetime).await {
+            // Of this proof it cannot be the backend's, and nobody insists: a sealed one is ours.
+            Err(problem) if asked.is_none() && problem.code() == Code::Unsupported => {
+                by_service(&state, &key, Grant { method, expires: 0, pins }, lifetime)
+            }
+            url => url?,
+        },
     };
     Ok((StatusCode::CREATED, Json(url)))
 }

@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Unsupported,
     /// The stored bytes are not what was stored.
     Corrupt,
+    /// The proof is sealed under a key that this service was not given: an operator must act.
+    KeyMissing,
     /// Failed, and certainly without effect: not reached, or answered with an error. Safe to try
     /// elsewhere or again.
     Failed,
@@ -141,6 +143,7 @@ impl StoreError {
             | ErrorKind::Invalid
             | ErrorKind::Unsupported => Class::Answer,
             ErrorKind::Corrupt
+            | ErrorKind::KeyMissing
             | ErrorKind::Failed
             | ErrorKind::Unavailable
             | ErrorKind::Misconfigured => Class::Failed,

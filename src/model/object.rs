@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 
 use super::digest::Digest;
+use super::envelope::sealed_size;
 use super::error::StoreError;
 use super::key::ObjectKey;
 use super::options::ETag;
@@ -132,6 +133,10 @@ pub struct Attributes {
     pub encryption: Encryption,
     /// Absent on objects that others put into the backend.
     pub representation: Option<Representation>,
+    /// What it takes to open the bytes at rest, where the service sealed them: docs/FORMAT.md. Kept by
+    /// backends as it is, and never shown above the vault.
+    #[serde(skip)]
+    pub envelope: Option<Bytes>,
     /// Set by a pool on what it writes, and never shown above it.
     #[serde(skip)]
     pub stamp: Option<Stamp>,
@@ -149,6 +154,7 @@ impl Attributes {
             storage_class: None,
             encryption: Encryption::None,
             representation: None,
+            envelope: None,
             stamp: None,
         }
     }
@@ -177,6 +183,15 @@ impl ObjectMeta {
     /// Number of the caller's bytes, where known; else of those at rest.
     pub fn size(&self) -> u64 {
         self.attributes.representation.map_or(self.stored_size, |r| r.size)
+    }
+
+    /// Number of bytes at rest, frames of an envelope included. The vault opens those, and what it
+    /// shows as `stored_size` is what was put into them.
+    pub fn size_at_rest(&self) -> u64 {
+        match self.attributes.encryption {
+            Encryption::Envelope => sealed_size(self.stored_size),
+            _ => self.stored_size,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! stream: small ones are held in memory, larger ones in a temporary file that has no name and
 //! vanishes with its last user, or with the process.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -71,6 +72,9 @@ impl Payload {
                 spool.reads.fetch_add(1, Ordering::Relaxed);
                 let mut buffer = BytesMut::zeroed(length);
                 spool.file.read_exact_at(&mut buffer, offset)?;
+                if let Some(veil) = &spool.veil {
+                    veil.apply(offset, &mut buffer)?;
+                }
                 Ok(buffer.freeze())
             }
         }
@@ -83,10 +87,21 @@ impl From<Bytes> for Payload {
     }
 }
 
+/// Makes the bytes of a temporary file unreadable for everybody else, and readable again: the same
+/// call does both, in place.
+pub trait Veil: fmt::Debug + Send + Sync {
+    /// Changes bytes that stand at this offset of the file.
+    ///
+    /// # Errors
+    /// The cipher fails.
+    fn apply(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
+}
+
 /// A finished temporary file.
 #[derive(Clone, Debug)]
 pub struct Spool {
     file: Arc<File>,
+    veil: Option<Arc<dyn Veil>>,
     len: u64,
     reads: Arc<AtomicU64>,
 }
@@ -95,6 +110,7 @@ pub struct Spool {
 #[derive(Debug)]
 pub struct SpoolWriter {
     file: File,
+    veil: Option<Arc<dyn Veil>>,
     len: u64,
 }
 
@@ -104,7 +120,13 @@ impl SpoolWriter {
     /// # Errors
     /// The folder does not exist or cannot be written.
     pub fn create_in(folder: &Path) -> io::Result<Self> {
-        Ok(Self { file: tempfile::tempfile_in(folder)?, len: 0 })
+        Ok(Self { file: tempfile::tempfile_in(folder)?, veil: None, len: 0 })
+    }
+
+    /// The same, with every byte veiled; before anything is appended.
+    #[must_use]
+    pub fn veiled(self, veil: Arc<dyn Veil>) -> Self {
+        Self { veil: Some(veil), ..self }
     }
 
     /// Appends. Blocks.
@@ -112,7 +134,14 @@ impl SpoolWriter {
     /// # Errors
     /// The disk is full or fails.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.len)?;
+        match &self.veil {
+            None => self.file.write_all_at(bytes, self.len)?,
+            Some(veil) => {
+                let mut veiled = bytes.to_vec();
+                veil.apply(self.len, &mut veiled)?;
+                self.file.write_all_at(&veiled, self.len)?;
+            }
+        }
         self.len += bytes.len() as u64;
         Ok(())
     }
@@ -130,7 +159,8 @@ impl SpoolWriter {
     /// Makes it a payload. Not synced: it lives no longer than the request.
     pub fn finish(self) -> Payload {
         let reads = Arc::default();
-        Payload::File(Spool { file: Arc::new(self.file), len: self.len, reads })
+        let Self { file, veil, len } = self;
+        Payload::File(Spool { file: Arc::new(file), veil, len, reads })
     }
 }
 

@@ -222,7 +222,7 @@ impl From<ErrorKind> for Outcome {
             ErrorKind::Corrupt => Self::Corrupt,
             ErrorKind::Failed => Self::Failed,
             ErrorKind::Unavailable => Self::Unavailable,
-            ErrorKind::Misconfigured => Self::Misconfigured,
+            ErrorKind::Misconfigured | ErrorKind::KeyMissing => Self::Misconfigured,
             ErrorKind::Indeterminate => Self::Indeterminate,
             ErrorKind::Timeout => Self::Timeout,
         }

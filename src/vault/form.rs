@@ -4,9 +4,9 @@
 //! reads and writes temporary files.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
 use super::error::VaultError;
+use super::spooling::Spooling;
 use super::upload::{Compression, Prepared, SPOOL_BUFFER_BYTES, UploadOptions};
 use crate::codec::gzip::{self, Compressor, Inflater};
 use crate::model::{Attributes, Digest, Encoding, Hasher, Payload, Representation, SpoolWriter};
@@ -19,7 +19,7 @@ pub(super) struct Job {
     pub(super) options: UploadOptions,
     pub(super) payload: Payload,
     pub(super) sha256: Digest,
-    pub(super) folder: PathBuf,
+    pub(super) spooling: Spooling,
 }
 
 /// Bytes in one form, with their digest.
@@ -55,7 +55,7 @@ impl Job {
         let identity = inflate(
             &self.payload,
             self.options.max_bytes,
-            wants_identity.then_some(self.folder.as_path()),
+            wants_identity.then_some(&self.spooling),
         )?;
         let digests = [self.sha256, identity.sha256];
         self.check("Repr-Digest", self.options.repr_digest, &digests)?;
@@ -72,11 +72,11 @@ impl Job {
         let size = self.payload.len();
         let compressed = match self.options.compression {
             Compression::Identity => None,
-            Compression::Gzip => Some(deflate(&self.payload, &self.folder)?),
+            Compression::Gzip => Some(deflate(&self.payload, &self.spooling)?),
             Compression::Auto => {
                 let content_type = &self.options.attributes.content_type;
                 if gzip::is_worth_trying(size) && gzip::is_compressible(content_type) {
-                    let form = deflate(&self.payload, &self.folder)?;
+                    let form = deflate(&self.payload, &self.spooling)?;
                     gzip::pays(size, form.payload.len()).then_some(form)
                 } else {
                     None
@@ -116,9 +116,9 @@ struct Inflated {
 }
 
 /// Inflates to check, and keeps the result only where a folder is given.
-fn inflate(payload: &Payload, limit: u64, keep: Option<&Path>) -> Result<Inflated, VaultError> {
+fn inflate(payload: &Payload, limit: u64, keep: Option<&Spooling>) -> Result<Inflated, VaultError> {
     let mut hasher = Hasher::new();
-    let mut kept = keep.map(|folder| Collector::new(folder, payload.len()));
+    let mut kept = keep.map(|spooling| Collector::new(spooling, payload.len()));
     let mut inflater = Inflater::new(limit);
     let mut sink = |piece: &[u8]| {
         hasher.update(piece);
@@ -132,10 +132,10 @@ fn inflate(payload: &Payload, limit: u64, keep: Option<&Path>) -> Result<Inflate
     Ok(Inflated { sha256: hasher.finish(), size, payload: kept.map(Collector::finish) })
 }
 
-fn deflate(payload: &Payload, folder: &Path) -> Result<Form, VaultError> {
+fn deflate(payload: &Payload, spooling: &Spooling) -> Result<Form, VaultError> {
     let sink = HashingCollector {
         hasher: Hasher::new(),
-        collector: Collector::new(folder, payload.len() / 2),
+        collector: Collector::new(spooling, payload.len() / 2),
     };
     let mut compressor = Compressor::new(sink);
     for_each_piece(payload, |piece| compressor.write(piece).map_err(VaultError::Spool))?;
@@ -161,15 +161,15 @@ fn for_each_piece(
 
 /// Gathers output in memory, and moves to a temporary file when it grows large.
 struct Collector {
-    folder: PathBuf,
+    spooling: Spooling,
     memory: Vec<u8>,
     spool: Option<SpoolWriter>,
 }
 
 impl Collector {
-    fn new(folder: &Path, expected: u64) -> Self {
+    fn new(spooling: &Spooling, expected: u64) -> Self {
         let capacity = usize::try_from(expected.min(SPOOL_BUFFER_BYTES as u64)).unwrap_or(0);
-        Self { folder: folder.to_owned(), memory: Vec::with_capacity(capacity), spool: None }
+        Self { spooling: spooling.clone(), memory: Vec::with_capacity(capacity), spool: None }
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -178,7 +178,7 @@ impl Collector {
         }
         self.memory.extend_from_slice(bytes);
         if self.memory.len() > COLLECT_BYTES {
-            let mut spool = SpoolWriter::create_in(&self.folder)?;
+            let mut spool = self.spooling.create()?;
             spool.append(&std::mem::take(&mut self.memory))?;
             self.spool = Some(spool);
         }

@@ -3,6 +3,7 @@
 use super::error::VaultError;
 use super::upload::Prepared;
 use super::{Vault, etag};
+use crate::backend::Backend as _;
 use crate::model::{ErrorKind, Key, ObjectMeta, PutMode, Stored, WriteMode};
 
 /// The caller's precondition on a write.
@@ -70,7 +71,8 @@ impl Vault {
     }
 
     async fn put(&self, key: &Key, body: Prepared, mode: PutMode) -> Result<Stored, VaultError> {
-        let Prepared { payload, attributes } = body;
+        let Prepared { payload, mut attributes } = body;
+        attributes.encryption = self.backend.encryption_for(attributes.encryption);
         Ok(self.backend.put(key.object(), payload, attributes, mode).await?)
     }
 

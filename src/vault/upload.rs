@@ -6,12 +6,12 @@
 //! Nothing reaches a backend before every check has passed.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 
 use super::error::VaultError;
 use super::form::Job;
+use super::spooling::Spooling;
 use crate::model::{Attributes, Digest, Encoding, Hasher, Payload, Representation, SpoolWriter};
 
 /// Bodies above this go to a temporary file, whatever the memory budget.
@@ -76,7 +76,7 @@ impl Prepared {
 /// A body that is arriving.
 pub struct Upload {
     options: UploadOptions,
-    folder: PathBuf,
+    spooling: Spooling,
     received: u64,
     sink: Sink,
 }
@@ -115,7 +115,7 @@ impl Upload {
     pub async fn begin(
         options: UploadOptions,
         length: Option<u64>,
-        folder: &Path,
+        spooling: Spooling,
     ) -> Result<Self, VaultError> {
         if length.is_some_and(|length| length > options.max_bytes) {
             return Err(VaultError::TooLarge { limit: options.max_bytes });
@@ -127,7 +127,7 @@ impl Upload {
             },
             _ => Sink::Spool { buffer: BytesMut::new(), file: None },
         };
-        Ok(Self { options, folder: folder.to_owned(), received: 0, sink })
+        Ok(Self { options, spooling, received: 0, sink })
     }
 
     /// Takes the next bytes.
@@ -159,14 +159,11 @@ impl Upload {
         let Sink::Spool { buffer, file } = &mut self.sink else { return Ok(()) };
         let bytes = std::mem::take(buffer);
         let state = file.take();
-        let folder = self.folder.clone();
+        let spooling = self.spooling.clone();
         let (mut bytes, state) = blocking(move || {
             let mut state = match state {
                 Some(state) => state,
-                None => Box::new(SpoolState {
-                    writer: SpoolWriter::create_in(&folder)?,
-                    hasher: Hasher::new(),
-                }),
+                None => Box::new(SpoolState { writer: spooling.create()?, hasher: Hasher::new() }),
             };
             state.append(&bytes)?;
             Ok((bytes, state))
@@ -194,7 +191,7 @@ impl Upload {
             Sink::Spool { file: Some(state), .. } => (state.writer.finish(), state.hasher.finish()),
             Sink::Spool { file: None, .. } => (Payload::Bytes(Bytes::new()), Digest::of(b"")),
         };
-        let job = Job { options: self.options, payload, sha256, folder: self.folder };
+        let job = Job { options: self.options, payload, sha256, spooling: self.spooling };
         if self.received <= INLINE_BYTES { job.run() } else { blocking_vault(|| job.run()).await }
     }
 }

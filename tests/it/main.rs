@@ -11,6 +11,7 @@ mod planted;
 mod pool;
 mod races;
 mod s3;
+mod sealed;
 mod sequences;
 mod service;
 mod telemetry;

@@ -18,7 +18,7 @@ async fn walked(store: &Store) -> (u64, u64, u64) {
             };
             objects += 1;
             bytes += head.size();
-            stored += head.stored_size;
+            stored += head.size_at_rest();
         }
         let Some(next) = page.next else { return (objects, bytes, stored) };
         request.after = Some(next);

@@ -1,7 +1,7 @@
 //! What `meta` keeps for each key: where the body is, and everything said of the object.
 //!
 //! A row is a fixed-order [`Header`], then the attributes and, of what a pool wrote, its stamp, all in
-//! postcard, and eight bytes of xxh3 over key and row. The checksum covers the key so that a row that turns up under another
+//! postcard (of what is sealed, a stamp that is none, and then stamp and envelope), and eight bytes of xxh3 over key and row. The checksum covers the key so that a row that turns up under another
 //! name is noticed too. The header comes first so that the committer, which only needs sizes and
 //! versions, never decodes attributes. A test pins the bytes: a change of any type in here is a
 //! change of the format version in `directory`.
@@ -33,12 +33,23 @@ pub(super) struct Header {
 
 /// A [`Stamp`] at the end of a row; older rows and those of no pool have none. Its two fields that are
 /// no version share a byte: the lowest bit is `create`, the others number the encryption.
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(PartialEq, serde::Serialize, serde::Deserialize)]
 struct StampRow {
     millis: u64,
     counter: u16,
     writer: u32,
     flags: u8,
+}
+
+/// Stands where a stamp would, before what is said of sealed bytes. A version of this service that
+/// cannot open them reads an unknown stamp in it, and calls the row damaged rather than send it.
+const SEALED: StampRow = StampRow { millis: 0, counter: 0, writer: 0, flags: 0xfe };
+
+/// Behind [`SEALED`].
+#[derive(serde::Serialize, serde::Deserialize)]
+struct SealedRow {
+    stamp: Option<StampRow>,
+    envelope: Bytes,
 }
 
 /// In the order of their numbers, which are on disks.
@@ -100,9 +111,13 @@ impl Record {
         let stamp = self.attributes.stamp.map(StampRow::from);
         let row = postcard::to_extend(&self.header, Vec::with_capacity(256))
             .and_then(|row| postcard::to_extend(&self.attributes, row))
-            .and_then(|row| match stamp {
-                Some(stamp) => postcard::to_extend(&stamp, row),
-                None => Ok(row),
+            .and_then(|row| match (&self.attributes.envelope, stamp) {
+                (Some(envelope), stamp) => {
+                    let sealed = SealedRow { stamp, envelope: envelope.clone() };
+                    postcard::to_extend(&(SEALED, sealed), row)
+                }
+                (None, Some(stamp)) => postcard::to_extend(&stamp, row),
+                (None, None) => Ok(row),
             })
             .map_err(|error| errors::invalid("the attributes cannot be stored", error))?;
         Ok(seal(key, row))
@@ -113,11 +128,21 @@ impl Record {
         let (header, rest) = Header::split(key, row)?;
         let (mut attributes, rest): (Attributes, _) =
             postcard::take_from_bytes(rest).map_err(|error| damaged(key, error))?;
-        if !rest.is_empty() {
-            let stamp: StampRow =
-                postcard::from_bytes(rest).map_err(|error| damaged(key, error))?;
-            attributes.stamp = Some(stamp.read().ok_or_else(|| damaged(key, NoVersion))?);
+        if rest.is_empty() {
+            return Ok(Self { header, attributes });
         }
+        let (stamp, rest): (StampRow, _) =
+            postcard::take_from_bytes(rest).map_err(|error| damaged(key, error))?;
+        let stamp = if stamp == SEALED {
+            let sealed: SealedRow =
+                postcard::from_bytes(rest).map_err(|error| damaged(key, error))?;
+            attributes.envelope = Some(sealed.envelope);
+            sealed.stamp
+        } else {
+            Some(stamp)
+        };
+        let read = |stamp: StampRow| stamp.read().ok_or_else(|| damaged(key, NoVersion));
+        attributes.stamp = stamp.map(read).transpose()?;
         Ok(Self { header, attributes })
     }
 
@@ -235,6 +260,12 @@ mod tests {
         let key = ObjectKey::new("proofs/a");
         let stamped = stamped();
         assert_eq!(Record::decode(&key, &stamped.encode(&key).unwrap()).unwrap(), stamped);
+        for mut sealed in [record(), self::stamped()] {
+            sealed.attributes.envelope = Some(Bytes::from_static(b"header"));
+            let row = sealed.encode(&key).unwrap();
+            assert_eq!(Record::decode(&key, &row).unwrap(), sealed);
+            assert_eq!(SEALED.read(), None, "an older version finds no stamp in it");
+        }
         let row = record().encode(&key).unwrap();
         assert_eq!(Record::decode(&key, &row).unwrap(), record());
         for bit in 0..row.len() * 8 {

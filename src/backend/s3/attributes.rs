@@ -7,6 +7,7 @@
 //! x-amz-meta-proof-storage-stored-sha256    of the bytes at rest, where they are others
 //! x-amz-meta-proof-storage-tags             tags; beside the backend's own, where it has those
 //! x-amz-meta-proof-storage-version          the pool's stamp, of what a pool wrote
+//! x-amz-meta-proof-storage-envelope         header of sealed bytes, in base64; sha256 is then of these
 //! ```
 //! A value that is no plain ASCII is written as RFC 8187 has it. (RFC 2047, which S3 gives back for
 //! such values, is decoded on the way by some servers, and what it protected is lost.) So any S3
@@ -14,6 +15,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::model::{Attributes, Digest, Encoding, Representation};
@@ -27,6 +30,11 @@ const SIZE: &str = "proof-storage-size";
 const STORED_SHA256: &str = "proof-storage-stored-sha256";
 const TAGS: &str = "proof-storage-tags";
 const STAMP: &str = "proof-storage-version";
+const ENVELOPE: &str = "proof-storage-envelope";
+
+/// `Content-Encoding` of sealed bytes: no client takes them for what their media type says, and a
+/// version of this service that cannot open them refuses to send them.
+const SEALED: &str = "x-proof-storage-envelope";
 
 /// RFC 8187 §3.2.1: character set, no language.
 const EXTENDED: &str = "UTF-8''";
@@ -52,6 +60,9 @@ pub(super) fn to_metadata(attributes: &Attributes, tags: bool) -> HashMap<String
     if let Some(stamp) = attributes.stamp {
         metadata.insert(STAMP.to_owned(), stamp.to_string());
     }
+    if let Some(envelope) = &attributes.envelope {
+        metadata.insert(ENVELOPE.to_owned(), STANDARD.encode(envelope));
+    }
     if tags && !attributes.tags.is_empty() {
         metadata.insert(TAGS.to_owned(), tags_to_form(&attributes.tags));
     }
@@ -70,7 +81,7 @@ pub(super) struct Garbled;
 /// Puts what the metadata says into attributes that have the native part already.
 ///
 /// # Errors
-/// There is a digest or a size of ours that cannot be read: without it the bytes would be taken for
+/// There is a digest, a size or an envelope of ours that cannot be read: without it the bytes would be taken for
 /// somebody else's, which nobody compares with anything.
 pub(super) fn read_metadata(
     attributes: &mut Attributes,
@@ -89,6 +100,8 @@ pub(super) fn read_metadata(
     attributes.representation = representation(metadata)?;
     attributes.stamp =
         metadata.get(STAMP).map(|text| text.parse().map_err(|_| Garbled)).transpose()?;
+    let envelope = metadata.get(ENVELOPE).map(|text| STANDARD.decode(text).map_err(|_| Garbled));
+    attributes.envelope = envelope.transpose()?.map(Into::into);
     Ok(())
 }
 
@@ -108,12 +121,26 @@ fn representation(metadata: &HashMap<String, String>) -> Result<Option<Represent
     }
 }
 
+/// The `Content-Encoding` of bytes with these attributes.
+pub(super) fn content_encoding(attributes: &Attributes) -> Option<&'static str> {
+    match attributes.encoding {
+        _ if attributes.envelope.is_some() => Some(SEALED),
+        Encoding::Gzip => Some("gzip"),
+        Encoding::Identity => None,
+    }
+}
+
+/// Whether the header says that the bytes are sealed.
+pub(super) fn says_sealed(header: Option<&str>) -> bool {
+    header.unwrap_or_default().split(',').any(|coding| coding.trim() == SEALED)
+}
+
 /// `Content-Encoding` to what the vault knows; `Err` is a coding that it does not.
 pub(super) fn encoding(header: Option<&str>) -> Result<Encoding, String> {
-    // Some stores keep the transfer's own coding in the list.
+    // Some stores keep the transfer's own coding in the list. What is in an envelope, that says.
+    const NO_CODING: [&str; 3] = ["aws-chunked", "identity", SEALED];
     let codings = header.unwrap_or_default().split(',').map(str::trim);
-    let mut known: Vec<_> =
-        codings.filter(|c| !c.is_empty() && *c != "aws-chunked" && *c != "identity").collect();
+    let mut known: Vec<_> = codings.filter(|c| !c.is_empty() && !NO_CODING.contains(c)).collect();
     match (known.pop(), known.is_empty()) {
         (None, _) => Ok(Encoding::Identity),
         (Some("gzip" | "x-gzip"), true) => Ok(Encoding::Gzip),
@@ -196,6 +223,15 @@ mod tests {
         let version = Version { millis: 1, counter: 2, writer: 3 };
         attributes.stamp = Some(Stamp::new(version, false));
         assert_eq!(there_and_back(&attributes), attributes);
+        attributes.envelope = Some(bytes::Bytes::from_static(b"\0header\xff"));
+        assert_eq!(there_and_back(&attributes), attributes);
+        assert!(says_sealed(content_encoding(&attributes)));
+    }
+
+    #[test]
+    fn an_envelope_that_cannot_be_read_is_not_taken_for_none() {
+        let metadata = [(ENVELOPE.to_owned(), "*".to_owned())].into();
+        assert_eq!(read_metadata(&mut Attributes::new("text/plain"), &metadata), Err(Garbled));
     }
 
     #[test]
@@ -230,6 +266,7 @@ mod tests {
             (Some("gzip"), Some(Encoding::Gzip)),
             (Some("aws-chunked"), Some(Encoding::Identity)),
             (Some("gzip,aws-chunked"), Some(Encoding::Gzip)),
+            (Some(SEALED), Some(Encoding::Identity)),
             (Some("br"), None),
             (Some("gzip, gzip"), None),
         ] {

@@ -9,7 +9,7 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 
 use super::S3;
-use super::attributes::{Garbled, encoding, read_metadata};
+use super::attributes::{Garbled, encoding, read_metadata, says_sealed};
 use crate::model::{Attributes, ETag, Encryption, ErrorKind, ObjectKey, ObjectMeta, StoreError};
 
 /// The media type of an object without one (RFC 2046 §4.5.1), as S3 gives it.
@@ -79,11 +79,16 @@ impl S3 {
         attributes.storage_class = head.storage_class.map(|class| class.as_str().to_owned());
         attributes.encryption = encryption(head.server_side_encryption.as_ref());
         let metadata = head.metadata.unwrap_or_default();
-        read_metadata(&mut attributes, &metadata).map_err(|_: Garbled| {
-            let detail = "what the service wrote beside the object's bytes is damaged: its sha-256 \
-                          or size cannot be read";
+        let garbled = |_: Garbled| {
+            let detail = "what the service wrote beside the object's bytes is damaged: its sha-256, \
+                          size or envelope cannot be read";
             self.error(ErrorKind::Corrupt, detail)
-        })?;
+        };
+        read_metadata(&mut attributes, &metadata).map_err(garbled)?;
+        // Sealed bytes must not be taken for the proof itself.
+        if says_sealed(head.content_encoding.as_deref()) && attributes.envelope.is_none() {
+            return Err(garbled(Garbled));
+        }
         let whole = head.content_range.as_deref().and_then(|range| range.rsplit('/').next());
         let stored_size = match whole {
             Some(total) => total.parse().ok(),

@@ -7,13 +7,14 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::attributes::content_encoding;
 use super::client::allowance;
 use super::conditions::conditions;
 use super::error::chain;
 use super::meta::etag;
 use super::write::{Prepared, Written};
 use super::{Effect, S3, translate};
-use crate::model::{Digest, Encoding, ErrorKind, ObjectKey, PutMode, StoreError};
+use crate::model::{Digest, ErrorKind, ObjectKey, PutMode, StoreError};
 
 /// Bytes of every part but the last (R2 wants them equal); 5 GiB are 640 of them.
 pub(super) const PART_BYTES: u64 = 8 << 20;
@@ -121,14 +122,14 @@ impl S3 {
 
     async fn begin(&self, key: &ObjectKey, prepared: &Prepared) -> Result<Upload, StoreError> {
         let attributes = &prepared.attributes;
-        let gzip = (attributes.encoding == Encoding::Gzip).then(|| "gzip".to_owned());
+        let coding = content_encoding(attributes).map(str::to_owned);
         let begun = self
             .client()
             .create_multipart_upload()
             .bucket(self.bucket())
             .key(key.as_str())
             .content_type(&attributes.content_type)
-            .set_content_encoding(gzip)
+            .set_content_encoding(coding)
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .set_metadata(Some(prepared.metadata.clone()))
             .set_cache_control(attributes.cache_control.clone())

@@ -7,15 +7,15 @@ use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 
-use super::attributes::{metadata_bytes, tags_to_form, to_metadata};
+use super::attributes::{content_encoding, metadata_bytes, tags_to_form, to_metadata};
 use super::client::allowance;
 use super::conditions::conditions;
 use super::meta::{encryption, etag, now};
 use super::multipart::{PART_BYTES, Upload};
 use super::{Effect, S3, translate};
 use crate::model::{
-    Attributes, Digest, ETag, Encoding, Encryption, ErrorKind, ObjectKey, ObjectMeta, Payload,
-    PutMode, StoreError, Stored, Support,
+    Attributes, Digest, ETag, Encryption, ErrorKind, ObjectKey, ObjectMeta, Payload, PutMode,
+    StoreError, Stored, Support,
 };
 
 /// Tags that S3 keeps of one object.
@@ -233,7 +233,7 @@ impl S3 {
         let length = bytes.len() as u64;
         let is_large = length > LARGE;
         let client = if is_large { &self.shared.clients.transfers } else { self.client() };
-        let mut request = client
+        let request = client
             .put_object()
             .bucket(self.bucket())
             .key(key.as_str())
@@ -241,14 +241,12 @@ impl S3 {
             .checksum_sha256(sha256.to_base64())
             .set_metadata(Some(prepared.metadata.clone()))
             .set_cache_control(attributes.cache_control.clone())
+            .set_content_encoding(content_encoding(attributes).map(str::to_owned))
             .set_tagging(prepared.tagging.clone())
             .set_storage_class(prepared.storage_class.clone())
             .set_server_side_encryption(prepared.encryption.clone())
             .set_ssekms_key_id(self.kms_key(prepared.encryption.as_ref()))
             .body(ByteStream::from(bytes));
-        if attributes.encoding == Encoding::Gzip {
-            request = request.content_encoding("gzip");
-        }
         let (if_none_match, if_match) = conditions(mode);
         let request = request.set_if_none_match(if_none_match).set_if_match(if_match);
         let answer = match is_large {

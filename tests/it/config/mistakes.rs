@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use proof_storage::config::{Config, CorsOrigins, Sources};
 
-use super::{CANARY, Folder, load, load_file, mistakes};
+use super::{CANARY, Folder, KEY, load, load_file, mistakes};
 
 #[test]
 fn all_mistakes_come_at_once_with_name_and_remedy() {
@@ -150,6 +150,65 @@ fn encryption_is_not_asked_of_who_cannot() {
     let each = "[[backend]]\nname = 'a'\nprovider = 's3'\nbucket = 'bucket'\nencryption = 'AES256'\n\
                 [[backend]]\nname = 'b'\nprovider = 'local'\n";
     assert!(load_file(each, &[]).is_ok());
+}
+
+/// Keys make the service do it, whatever the backend.
+#[test]
+fn envelopes_need_keys_and_no_particular_backend() {
+    let keyring = format!("2026:active:{KEY}");
+    let keys = ("STORAGE_KEYRING", &*keyring);
+    let s3 = [("STORAGE_PROVIDER", "s3"), ("STORAGE_BUCKET", "some-bucket")];
+    let both = [("STORAGE_FALLBACK_PROVIDER", "s3"), ("STORAGE_BUCKET", "some-bucket")];
+    for (base, encryption, seals) in [
+        (&[][..], "envelope", true),
+        (&[], "AES256", true),
+        (&[], "none", false),
+        (&s3, "envelope", true),
+        (&s3, "AES256", false),
+        (&both, "AES256", true),
+    ] {
+        let given = [base, &[keys, ("STORAGE_ENCRYPTION", encryption)]].concat();
+        let config = load(&given).unwrap().config;
+        assert_eq!(config.storage.seals, seals, "{base:?} {encryption}");
+    }
+    let found = mistakes(load(&[("STORAGE_ENCRYPTION", "envelope")]));
+    assert!(
+        found[0].starts_with("STORAGE_ENCRYPTION: is `envelope`, which needs keys"),
+        "{found:?}"
+    );
+    let found = mistakes(load(&[keys, ("STORAGE_ENCRYPTION", "aws:kms")]));
+    assert!(found[0].contains("does not encrypt"), "{found:?}");
+
+    // Of several backends it is said for all, and never of one.
+    let table = "[[backend]]\nname = 'b'\nprovider = 's3'\nbucket = 'bucket'\n";
+    let of_all = format!("[storage]\nencryption = 'envelope'\n{table}");
+    assert!(load_file(&of_all, &[keys]).unwrap().config.storage.seals);
+    let of_one = format!("{table}encryption = 'envelope'\n");
+    assert!(mistakes(load_file(&of_one, &[keys]))[0].contains("set STORAGE_ENCRYPTION"));
+    let other = format!("[storage]\nencryption = 'AES256'\n{table}");
+    assert!(mistakes(load_file(&other, &[keys]))[0].contains("does not go with [[backend]]"));
+}
+
+#[test]
+fn a_keyring_is_a_file_or_a_text_and_others_shall_not_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let keyring = format!("2026:active:{KEY}");
+    let folder = Folder::with(&keyring);
+    let path = folder.file();
+    let given = [("STORAGE_KEYRING_FILE", path.to_str().unwrap())];
+    let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+    for (bits, warnings) in [(0o600, 0), (0o400, 0), (0o640, 1), (0o604, 1)] {
+        mode(bits).unwrap();
+        let loaded = load(&given).unwrap();
+        assert!(loaded.config.storage.keyring.is_some());
+        assert_eq!(loaded.warnings.len(), warnings, "{bits:o}: {:?}", loaded.warnings);
+    }
+    let found = mistakes(load(&[given[0], ("STORAGE_KEYRING", &keyring)]));
+    assert!(found[0].contains("is said by STORAGE_KEYRING_FILE too"), "{found:?}");
+    let found = mistakes(load(&[("STORAGE_KEYRING_FILE", "/no/such")]));
+    assert!(found[0].starts_with("STORAGE_KEYRING_FILE: cannot read /no/such"), "{found:?}");
+    let found = mistakes(load(&[("STORAGE_KEYRING", "2026:retired:x")]));
+    assert!(found[0].starts_with("STORAGE_KEYRING: entry 1: the key is not 32 bytes"), "{found:?}");
 }
 
 #[test]

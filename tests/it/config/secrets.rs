@@ -2,7 +2,7 @@
 
 use proof_storage::config::{Loaded, Problems, Sources};
 
-use super::{CANARY, Folder, load, load_file, mistakes, variables};
+use super::{CANARY, Folder, KEY, load, load_file, mistakes, variables};
 
 #[test]
 fn secrets_come_from_text_file_or_variable() {
@@ -44,8 +44,17 @@ fn no_secret_is_ever_shown() {
         shown(load(&[("STORAGE_PUBLIC_URL", "https://user:canary@a.example")])),
         shown(load(&[("STORAGE_CDN_URL", "canary@@::")])),
     ];
-    for text in &texts {
-        assert!(!text.contains("canary"), "{text}");
+    let keyring = format!("2026:active:{KEY}");
+    let texts = texts.into_iter().chain([
+        shown(load(&[("STORAGE_KEYRING", &keyring)])),
+        shown(load(&[("STORAGE_KEYRING", &format!("{keyring},2025:active:{KEY}"))])),
+        shown(load(&[("STORAGE_KEYRING", &format!("{KEY},{KEY}"))])),
+        shown(load(&[("STORAGE_KEYRING", &format!("2026:active:{KEY}x"))])),
+        shown(load_file(&format!("[storage]\nkeyring = '{keyring}'\n"), &[])),
+    ]);
+    for text in texts {
+        assert!(!text.contains("canary") && !text.contains(&KEY[..9]), "{text}");
+        assert!(!text.contains("99, 97, 110, 97"), "as bytes: {text}");
     }
     // The control: what is no secret is shown, so the search can find something.
     assert!(shown(load(&[("STORAGE_LISTEN", "canary")])).contains("canary"));

@@ -3,7 +3,7 @@
 use proof_storage::config::{Config, CorsOrigins, SETTINGS};
 use proof_storage::model::{PoolMode, Provider, Role, WriteMode};
 
-use super::{CANARY, load, load_file, ms};
+use super::{CANARY, Folder, KEY, load, load_file, ms};
 
 #[test]
 fn nothing_said_is_the_default() {
@@ -53,6 +53,8 @@ fn a_variable_wins_over_the_file_and_an_empty_one_is_unset() {
 
 #[test]
 fn every_variable_and_every_key_takes_effect() {
+    let folder = Folder::with(&format!("2026:active:{KEY}"));
+    let (keys, keyring) = (folder.file(), format!("2025:active:{KEY}"));
     // One legal value for each setting that is not its default.
     let other = |variable: &str| match variable {
         "STORAGE_LISTEN" => "[::1]:9000",
@@ -73,6 +75,9 @@ fn every_variable_and_every_key_takes_effect() {
         "STORAGE_PATH_STYLE" => "true",
         "STORAGE_ENCRYPTION" => "aws:kms",
         "STORAGE_FALLBACK_PROVIDER" => "s3",
+        "STORAGE_KEYRING_FILE" => keys.to_str().unwrap(),
+        "STORAGE_KEYRING" => &keyring,
+        "STORAGE_REKEY_AT_START" => "true",
         "STORAGE_POOL_MODE" => "mirror",
         "STORAGE_POOL_MIN_COPIES" => "2",
         "STORAGE_POOL_HEDGE_PERCENT" => "7",

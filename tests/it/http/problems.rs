@@ -24,6 +24,7 @@ fn every_kind_of_backend_error_has_its_code() {
         ErrorKind::Invalid,
         ErrorKind::Unsupported,
         ErrorKind::Corrupt,
+        ErrorKind::KeyMissing,
         ErrorKind::Failed,
         ErrorKind::Unavailable,
         ErrorKind::Misconfigured,

@@ -1,0 +1,99 @@
+//! Brings what is sealed under retired keys under the active one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::store::Store;
+use super::{SPOOL_FOLDER, StartError, create_folder, sealing};
+use crate::config::Config;
+use crate::telemetry::Metrics;
+use crate::vault::{Policy, Rewrapped, Vault, VaultError};
+
+/// Until the service tries again where the store did not answer; doubles up to the second.
+const FIRST_AGAIN: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_secs(300);
+
+/// What to do.
+#[derive(Clone, Debug, Default)]
+pub struct Rekey {
+    /// Count, and change nothing.
+    pub dry_run: bool,
+    /// Begin behind this key.
+    pub after: Option<String>,
+    /// No service runs over the same store.
+    pub alone: bool,
+}
+
+/// Why it came to no end.
+#[derive(Debug, thiserror::Error)]
+pub enum RekeyError {
+    /// A store does not open.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The store failed on the way, or cannot be rekeyed so.
+    #[error("{0}")]
+    Vault(#[from] VaultError),
+    /// It was cut off.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// Opens the store, goes through all proofs and closes it; gives what was done even if it came to no
+/// end. `stop` ends it early.
+///
+/// # Errors
+/// The store does not open. A folder of the embedded store belongs to one process: while a service has
+/// it open, this fails, and the service does it itself (`STORAGE_REKEY_AT_START`).
+pub async fn rekey(
+    config: &Config,
+    how: Rekey,
+    stop: impl Future<Output = ()>,
+) -> Result<(Rewrapped, Result<(), RekeyError>), StartError> {
+    let data_dir = &config.storage.data_dir;
+    create_folder(data_dir)?;
+    let spool_folder = data_dir.join(SPOOL_FOLDER);
+    let store = Store::open(config, &spool_folder, &Metrics::new()).await?;
+    if let Err(error) = create_folder(&spool_folder) {
+        store.close().await;
+        return Err(error);
+    }
+    store.learn_now().await;
+    let policy = Policy {
+        namespace: config.storage.namespace.clone(),
+        write_mode: config.storage.write_mode,
+        max_object_bytes: config.limits.max_object_bytes,
+        spool_folder,
+        sealing: sealing(config),
+    };
+    let alone = how.alone || store.is_embedded();
+    let vault = Vault::new(store.backend(), policy);
+    let mut so_far = Rewrapped::default();
+    let work = vault.rekey(how.after, how.dry_run, alone, |found| so_far = found.clone());
+    let ended = tokio::select! {
+        ended = work => ended.map_err(RekeyError::from),
+        () = stop => Err(RekeyError::Stopped),
+    };
+    store.close().await;
+    Ok(match ended {
+        Ok(found) => (found, Ok(())),
+        Err(error) => (so_far, Err(error)),
+    })
+}
+
+/// The same beside the requests of a service, until it is done.
+pub(super) async fn in_background(vault: Arc<Vault>) {
+    let mut pause = FIRST_AGAIN;
+    loop {
+        // Of this process alone the turns are exact, and several replicas were told to run one.
+        match vault.rekey(None, false, true, |_| {}).await {
+            Ok(found) => {
+                let Rewrapped { looked_at, rewrapped, key_missing, failed, .. } = found;
+                tracing::info!(looked_at, rewrapped, key_missing, failed, "rekeyed");
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "the rekeying stopped, and is tried again"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(AGAIN);
+    }
+}
