@@ -7,6 +7,7 @@
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
+use super::member::is_silence;
 use super::parts::Parts;
 use super::state::version_of;
 use crate::model::{
@@ -78,7 +79,7 @@ impl Reading {
                     }
                     self.parts.counters.failed_over(error.kind());
                     if !self.go_on_elsewhere().await {
-                        return Some(Err(error));
+                        return Some(Err(self.last_word(error)));
                     }
                 }
                 None if self.offset < self.end => {
@@ -86,8 +87,8 @@ impl Reading {
                     if !self.go_on_elsewhere().await {
                         let member = &self.parts.members[self.tried[0]].backend;
                         let detail = "the body ended early";
-                        let kind = ErrorKind::Failed;
-                        return Some(Err(StoreError::new(kind, member.provider(), detail)));
+                        let error = StoreError::new(ErrorKind::Failed, member.provider(), detail);
+                        return Some(Err(self.last_word(error)));
                     }
                 }
                 None => {
@@ -99,6 +100,11 @@ impl Reading {
                 }
             }
         }
+    }
+
+    /// What is said where nobody else has the rest, as where nobody answers at all.
+    fn last_word(&self, error: StoreError) -> StoreError {
+        if is_silence(&error) { self.parts.cannot_tell(Some(&error)) } else { error }
     }
 
     /// Whether all bytes have come, and are those that were stored.

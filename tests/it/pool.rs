@@ -5,6 +5,7 @@ mod late;
 mod mixed;
 mod ring;
 mod scenarios;
+mod scenarios_doubts;
 mod trial;
 
 use proof_storage::model::PoolMode;
