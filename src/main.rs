@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             cli::run_reconcile(cli.sources(), dry_run, verify, json)
         }
         Command::Healthcheck { url } => cli::run_healthcheck(cli.sources(), url),
+        Command::Token { command } => cli::run_token(command),
         Command::Reference => cli::run_reference(),
     }
 }

@@ -11,6 +11,7 @@ mod object;
 mod options;
 mod payload;
 mod pool;
+mod right;
 mod version;
 
 pub use capability::{Capabilities, Support};
@@ -26,4 +27,5 @@ pub use options::{
 };
 pub use payload::{Payload, Spool, SpoolWriter};
 pub use pool::{PoolMode, Role};
+pub use right::{KeyPrefix, Rights, Scope, Scopes};
 pub use version::{NoVersion, Stamp, Version};
