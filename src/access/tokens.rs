@@ -79,17 +79,21 @@ impl Tokens {
     /// Looks at the file again and again, and reads it when it has changed.
     pub(super) async fn watch(&self, every: Duration) {
         let Some(path) = &self.file else { return };
-        let mut seen = Digest::of(&tokio::fs::read(path).await.unwrap_or_default());
+        // Nothing was seen yet: the file may have changed since the configuration was read.
+        let mut seen = None;
         let mut ticks = tokio::time::interval(every);
         loop {
             ticks.tick().await;
             // The content itself: it is small, and a time stamp can stay the same.
             let now = Digest::of(&tokio::fs::read(path).await.unwrap_or_default());
-            if now == seen {
+            let first = seen.is_none();
+            if seen.replace(now) == Some(now) {
                 continue;
             }
-            seen = now;
             let outcome = self.reload();
+            if first && outcome.is_ok() {
+                continue;
+            }
             self.metrics.credentials_read(CredentialSource::Tokens, outcome.is_ok());
             let path = path.display();
             match outcome {
