@@ -81,9 +81,7 @@ fn failing() -> Arc<Faulty<Memory>> {
 }
 
 fn configured(credentials: &Credentials) -> Config {
-    let mut config = Config::default();
-    config.auth = credentials.config();
-    config
+    Config { auth: credentials.config(), ..Config::default() }
 }
 
 /// The cells whose answer is not what the table says.

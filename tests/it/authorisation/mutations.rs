@@ -26,10 +26,13 @@ async fn service() -> (Client, ApiToken) {
         rights: Rights::all(),
         expires: None,
     };
-    let mut config = Config::default();
-    config.auth =
-        AuthConfig { mode: AuthMode::Required, tokens: vec![entry], ..Config::default().auth };
-    config.auth.public_read = vec![KeyPrefix::parse("public/").unwrap()];
+    let auth = AuthConfig {
+        mode: AuthMode::Required,
+        tokens: vec![entry],
+        public_read: vec![KeyPrefix::parse("public/").unwrap()],
+        ..Config::default().auth
+    };
+    let config = Config { auth, ..Config::default() };
     let client = Client::over(Arc::new(Memory::new()), config).await;
     let bearer = format!("Bearer {}", token.expose());
     for key in ["a/1", "a/2", "public/1"] {
