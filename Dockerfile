@@ -1,7 +1,7 @@
 # The service and the libraries it needs, nothing else: no shell, no package manager.
 #
 #   docker build -t proof-storage .
-#   docker run --rm -p 127.0.0.1:8080:8080 -v proofs:/data proof-storage
+#   docker run --rm -p 127.0.0.1:8080:8080 -v proofs:/data -e STORAGE_AUTH=anyone-may-do-anything proof-storage
 #
 # The base image is an argument, so that a builder can bring its own.
 ARG RUST_IMAGE=rust:1.95.0-slim-bookworm

@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use self::store::Store;
 pub use doctor::{Examined, Found, examine};
@@ -22,11 +23,13 @@ use secrecy::SecretSlice;
 pub use store::pool_view;
 use tokio::task::JoinHandle;
 
+use crate::access::Authority;
 use crate::backend::Backend;
 use crate::backend::embedded::OpenError;
 use crate::config::{self, Config, SigningKey};
 use crate::http::{
-    AppState, BucketDomain, Budget, CorsOrigins, Inner, Member, PoolView, Service, Settings, Signer,
+    AppState, BucketDomain, Budget, CorsOrigins, Guarded, Inner, Member, PoolView, Service,
+    Settings, Signer,
 };
 use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server};
 use crate::telemetry::Metrics;
@@ -34,6 +37,9 @@ use crate::vault::{Policy, Sealing, Vault};
 
 const SIGNING_KEY_FILE: &str = "signing.key";
 const SPOOL_FOLDER: &str = "spool";
+
+/// What a last scrape may take after everything else has stopped.
+const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +77,10 @@ pub enum StartError {
         expected: usize,
     },
     /// The address cannot be listened on.
-    #[error("STORAGE_LISTEN: cannot listen on {address}: {cause}")]
+    #[error("{setting}: cannot listen on {address}: {cause}")]
     Listen {
+        /// What names it.
+        setting: &'static str,
         /// As configured.
         address: std::net::SocketAddr,
         /// What the operating system says.
@@ -84,6 +92,8 @@ pub enum StartError {
 pub struct App {
     service: Service,
     server: Server,
+    /// For those who watch, where that is apart.
+    admin: Option<Server>,
     drain: DrainPolicy,
     store: Store,
     metrics: Metrics,
@@ -112,24 +122,34 @@ impl App {
             write_timeout: config.limits.body_idle_timeout,
         };
         let listen = config.server.listen;
-        let server = Server::bind(listen, limits, metrics.clone())
-            .await
-            .map_err(|cause| StartError::Listen { address: listen, cause })?;
-        let address =
-            server.local_addr().map_err(|cause| StartError::Listen { address: listen, cause })?;
+        let server = bind("STORAGE_LISTEN", listen, limits, &metrics).await?;
+        let admin = match config.server.admin_listen {
+            Some(listen) => Some(bind("STORAGE_ADMIN_LISTEN", listen, limits, &metrics).await?),
+            None => None,
+        };
+        let address = server.local_addr().map_err(|cause| StartError::Listen {
+            setting: "STORAGE_LISTEN",
+            address: listen,
+            cause,
+        })?;
 
         let settings = settings(config, address);
         let (members, mut background) = store.watched().await;
         background.extend(store.background());
+        let authority = Authority::new(&config.auth, &metrics).await;
+        background.extend(authority.background());
         background.push(tokio::spawn(metrics.clone().upkeep()));
         let kept = Kept { backend: store.backend(), members, pool: store.pool_view() };
-        let state = assemble(config, kept, metrics.clone(), signer, settings, spool_folder);
+        let rights = Rights { authority, signer };
         if config.storage.rekey_at_start {
-            background.push(tokio::spawn(rekey::in_background(Arc::clone(&state.vault))));
+            // Its own: the other one is behind the gate.
+            let vault = Vault::new(store.backend(), policy(config, spool_folder.clone()));
+            background.push(tokio::spawn(rekey::in_background(Arc::new(vault))));
         }
+        let state = assemble(config, kept, metrics.clone(), rights, settings, spool_folder);
         let drain =
             DrainPolicy { delay: config.server.drain_delay, timeout: config.server.drain_timeout };
-        Ok(Self { service: Service::new(state), server, drain, store, metrics, background })
+        Ok(Self { service: Service::new(state), server, admin, drain, store, metrics, background })
     }
 
     /// The address that is listened on.
@@ -140,6 +160,14 @@ impl App {
         self.server.local_addr()
     }
 
+    /// The address of those who watch, where that is apart.
+    ///
+    /// # Errors
+    /// The operating system does not tell.
+    pub fn admin_addr(&self) -> io::Result<Option<std::net::SocketAddr>> {
+        self.admin.as_ref().map(Server::local_addr).transpose()
+    }
+
     /// The series that `/metrics` shows.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -147,13 +175,44 @@ impl App {
 
     /// Serves until `stop` completes, drains, and closes the stores.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
-        let drained = self.server.run(self.service, self.drain, stop).await;
+        let state = self.service.state().clone();
+        let (stopped, stopping) = tokio::sync::oneshot::channel::<()>();
+        let serving = async {
+            let drained = self.server.run(self.service, self.drain, stop).await;
+            // Whoever watches sees the other one drain, and is sent away last.
+            drop(stopped);
+            drained
+        };
+        let watching = async {
+            let Some(admin) = self.admin else { return };
+            let drain = DrainPolicy { delay: Duration::ZERO, timeout: ADMIN_DRAIN };
+            admin.run(Service::admin(state), drain, async { drop(stopping.await) }).await;
+        };
+        let (drained, ()) = tokio::join!(serving, watching);
         for task in self.background {
             task.abort();
         }
         self.store.close().await;
         drained
     }
+}
+
+async fn bind(
+    setting: &'static str,
+    address: std::net::SocketAddr,
+    limits: ConnectionLimits,
+    metrics: &Metrics,
+) -> Result<Server, StartError> {
+    let bound = Server::bind(address, limits, metrics.clone()).await;
+    bound.map_err(|cause| StartError::Listen { setting, address, cause })
+}
+
+/// Who may do what.
+pub struct Rights {
+    /// Says who is calling.
+    pub authority: Authority,
+    /// Makes and checks signed URLs.
+    pub signer: Signer,
 }
 
 /// What keeps the proofs of a service.
@@ -171,27 +230,31 @@ pub fn assemble(
     config: &Config,
     kept: Kept,
     metrics: Metrics,
-    signer: Signer,
+    rights: Rights,
     settings: Settings,
     spool_folder: std::path::PathBuf,
 ) -> AppState {
-    let policy = Policy {
+    AppState::new(Inner {
+        vault: Guarded::new(Vault::new(kept.backend, policy(config, spool_folder))),
+        authority: rights.authority,
+        members: kept.members,
+        pool: kept.pool,
+        budget: Budget::new(config.limits.memory_budget_bytes, metrics.clone()),
+        metrics,
+        signer: rights.signer,
+        settings,
+        draining: AtomicBool::new(false),
+    })
+}
+
+fn policy(config: &Config, spool_folder: std::path::PathBuf) -> Policy {
+    Policy {
         namespace: config.storage.namespace.clone(),
         write_mode: config.storage.write_mode,
         max_object_bytes: config.limits.max_object_bytes,
         spool_folder,
         sealing: sealing(config),
-    };
-    AppState::new(Inner {
-        vault: Arc::new(Vault::new(kept.backend, policy)),
-        members: kept.members,
-        pool: kept.pool,
-        budget: Budget::new(config.limits.memory_budget_bytes, metrics.clone()),
-        metrics,
-        signer,
-        settings,
-        draining: AtomicBool::new(false),
-    })
+    }
 }
 
 /// The keys of a configuration, and what is sealed with them.
@@ -219,6 +282,7 @@ pub fn settings(config: &Config, address: std::net::SocketAddr) -> Settings {
         redirect_downloads: config.storage.redirect_downloads.clone(),
         body_timeout: config.limits.body_idle_timeout,
         slow_request: config.log.slow_request,
+        admin_apart: config.server.admin_listen.is_some(),
         cors_origins: match &config.server.cors_origins {
             config::CorsOrigins::Any => CorsOrigins::Any,
             config::CorsOrigins::None => CorsOrigins::None,

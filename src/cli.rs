@@ -9,6 +9,7 @@ mod healthcheck;
 mod reconcile;
 mod reference;
 mod rekey;
+mod token;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub use healthcheck::run_healthcheck;
 pub use reconcile::run_reconcile;
 pub use reference::{backend_keys_table, run_reference, settings_table};
 pub use rekey::run_rekey;
+pub use token::{NewToken, TokenCommand, run_token};
 
 /// Exit code for a mistake in the configuration, as clap's for one on the command line.
 pub const EXIT_MISTAKE: u8 = 2;
@@ -114,6 +116,12 @@ pub enum Command {
         /// URL to ask (http only); else /health/ready at the configured listening address.
         #[arg(long, value_name = "URL")]
         url: Option<String>,
+    },
+    /// Make API tokens.
+    Token {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: TokenCommand,
     },
     /// Print the Markdown tables of settings that README.md shows.
     #[command(hide = true)]

@@ -7,6 +7,7 @@
 //! One table, [`SETTINGS`], names every setting; each struct's fields say what they mean.
 //! Called by the command line; imports value types of `model` and nothing else of this crate.
 
+mod auth;
 mod backend;
 mod environment;
 mod file;
@@ -23,6 +24,7 @@ mod server;
 mod settings;
 mod slip;
 mod storage;
+mod tokens;
 mod url;
 mod variables;
 
@@ -30,6 +32,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use auth::{AuthConfig, AuthMode, JwksSource, JwtConfig, TokensFile};
 pub use backend::{BackendConfig, BackendKind, LocalConfig};
 pub use keys::{BACKEND_KEYS, BackendKey};
 pub use limits::LimitsConfig;
@@ -42,6 +45,7 @@ pub use secret::{MIN_SIGNING_KEY_BYTES, Secret, SigningKey};
 pub use server::ServerConfig;
 pub use settings::{Form, SETTINGS, Setting};
 pub use storage::StorageConfig;
+pub use tokens::{TokenEntry, parse_expiry, parse_scopes, parse_token_name, read_tokens};
 pub use url::{BaseUrl, CorsOrigins};
 
 use environment::Environment;
@@ -57,6 +61,8 @@ const TIB: u64 = 1 << 40;
 pub struct Config {
     /// How the service is reached and how it stops.
     pub server: ServerConfig,
+    /// Who may do what.
+    pub auth: AuthConfig,
     /// What one caller, or all together, may take.
     pub limits: LimitsConfig,
     /// How proofs are kept, whatever keeps them.
@@ -149,11 +155,13 @@ impl Config {
     }
 
     fn read(reader: &mut Reader<'_>) -> Self {
-        let (server, limits) = (ServerConfig::read(reader), LimitsConfig::read(reader));
+        let server = ServerConfig::read(reader);
+        let auth = AuthConfig::read(reader, server.listen);
+        let limits = LimitsConfig::read(reader);
         let (mut storage, common) = StorageConfig::read(reader);
         let pool::Kept { backends, pool, seals } = pool::read(reader, &common);
         storage.seals = seals;
-        Self { server, limits, storage, backends, pool, log: LogConfig::read(reader) }
+        Self { server, auth, limits, storage, backends, pool, log: LogConfig::read(reader) }
     }
 
     /// The backend that a write goes to first.

@@ -9,6 +9,7 @@ mod backends;
 mod conditional;
 mod docs;
 mod extract;
+mod gate;
 mod headers;
 mod health;
 mod listing;
@@ -22,17 +23,19 @@ mod signing;
 mod state;
 mod transfer;
 
+use std::sync::LazyLock;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use axum::middleware::from_fn;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use admission::Budget;
+pub use gate::{Guarded, Row, Surface};
 pub use problem::{Code, Problem};
 pub use signing::{Grant, MIN_SECRET_BYTES, Pins, SignedMethod, Signer, TokenError};
 pub use state::{
@@ -40,6 +43,7 @@ pub use state::{
     PoolView, Settings,
 };
 
+use self::gate::Table;
 use crate::telemetry::Route;
 
 /// Most header fields of a request.
@@ -48,54 +52,68 @@ pub const MAX_HEADERS: usize = 128;
 /// Most bytes of a request's header fields together.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
 
-/// Every route of the service, with the label of its figures. The order is that of the contract.
-pub const ROUTES: [(&str, Route); 18] = [
-    ("/v1/proofs", Route::Objects),
-    ("/v1/proofs/", Route::Object),
-    ("/v1/proofs/{*key}", Route::Object),
-    ("/v1/metadata/", Route::Metadata),
-    ("/v1/metadata/{*key}", Route::Metadata),
-    ("/v1/copy", Route::Copy),
-    ("/v1/move", Route::Move),
-    ("/v1/batch-delete", Route::BatchDelete),
-    ("/v1/signed-urls", Route::SignedUrls),
-    ("/v1/signed/{token}/{*key}", Route::Signed),
-    ("/v1/stats", Route::Stats),
-    ("/v1/backends", Route::Backends),
-    ("/health", Route::Health),
-    ("/health/ready", Route::Ready),
-    ("/metrics", Route::Metrics),
-    ("/openapi.yaml", Route::OpenApi),
-    ("/docs", Route::Docs),
-    ("/", Route::Docs),
-];
-
-fn routes() -> Router<AppState> {
-    let object = get(objects::get).put(objects::put).delete(objects::delete);
-    Router::new()
-        .route("/v1/proofs", get(listing::list).post(objects::post))
-        // The empty key is refused as a key, not as an unknown route.
-        .route("/v1/proofs/", object.clone())
-        .route("/v1/proofs/{*key}", object)
-        .route("/v1/metadata/", get(objects::metadata))
-        .route("/v1/metadata/{*key}", get(objects::metadata))
-        .route("/v1/copy", post(transfer::copy))
-        .route("/v1/move", post(transfer::rename))
-        .route("/v1/batch-delete", post(transfer::batch_delete))
-        .route("/v1/signed-urls", post(signed::sign))
-        .route("/v1/signed/{token}/{*key}", get(signed::serve).put(signed::serve))
-        .route("/v1/stats", get(backends::stats))
-        .route("/v1/backends", get(backends::backends))
-        .route("/health", get(health::health))
-        .route("/health/ready", get(health::ready))
-        .route("/metrics", get(backends::metrics))
-        .route("/openapi.yaml", get(docs::openapi))
-        .route("/docs", get(docs::page))
-        .route("/", get(docs::root))
+/// Every call of the service with what it demands. The order is that of the contract. A call that
+/// does not lead through the gate cannot be written here.
+fn calls(surface: Surface, admin_apart: bool) -> Table {
+    let table = match surface {
+        Surface::Admin => Table::new(surface),
+        Surface::Public => proofs(Table::new(surface)),
+    };
+    let table = match (surface, admin_apart) {
+        (Surface::Public, true) => table,
+        _ => table
+            .call(Method::GET, "/v1/stats", Route::Stats, backends::stats)
+            .call(Method::GET, "/v1/backends", Route::Backends, backends::backends)
+            .call(Method::GET, "/metrics", Route::Metrics, backends::metrics),
+    };
+    let table = table.call(Method::GET, "/health", Route::Health, health::health).call(
+        Method::GET,
+        "/health/ready",
+        Route::Ready,
+        health::ready,
+    );
+    match surface {
+        Surface::Admin => table,
+        Surface::Public => table
+            .call(Method::GET, "/openapi.yaml", Route::OpenApi, docs::openapi)
+            .call(Method::GET, "/docs", Route::Docs, docs::page)
+            .call(Method::GET, "/", Route::Docs, docs::root),
+    }
 }
 
+fn proofs(table: Table) -> Table {
+    const SIGNED: &str = "/v1/signed/{token}/{*key}";
+    let mut table = table.call(Method::GET, "/v1/proofs", Route::Objects, listing::list).call(
+        Method::POST,
+        "/v1/proofs",
+        Route::Objects,
+        objects::post,
+    );
+    // The empty key is refused as a key, not as an unknown route.
+    for path in ["/v1/proofs/", "/v1/proofs/{*key}"] {
+        table = table
+            .call(Method::GET, path, Route::Object, objects::get)
+            .call(Method::PUT, path, Route::Object, objects::put)
+            .call(Method::DELETE, path, Route::Object, objects::delete);
+    }
+    for path in ["/v1/metadata/", "/v1/metadata/{*key}"] {
+        table = table.call(Method::GET, path, Route::Metadata, objects::metadata);
+    }
+    table
+        .call(Method::POST, "/v1/copy", Route::Copy, transfer::copy)
+        .call(Method::POST, "/v1/move", Route::Move, transfer::rename)
+        .call(Method::POST, "/v1/batch-delete", Route::BatchDelete, transfer::batch_delete)
+        .call(Method::POST, "/v1/signed-urls", Route::SignedUrls, signed::sign)
+        .call(Method::GET, SIGNED, Route::Signed, signed::serve)
+        .call(Method::PUT, SIGNED, Route::Signed, signed::serve)
+}
+
+/// The table of all calls, for whoever compares it with the description and the rights.
+pub static CALLS: LazyLock<Vec<Row>> =
+    LazyLock::new(|| calls(Surface::Public, false).rows().to_vec());
+
 fn route_of(path: &str) -> Route {
-    ROUTES.iter().find(|(known, _)| *known == path).map_or(Route::Other, |(_, route)| *route)
+    CALLS.iter().find(|row| row.path == path).map_or(Route::Other, |row| row.route)
 }
 
 /// The whole service as one function from request to answer. Cheap to clone.
@@ -108,7 +126,17 @@ pub struct Service {
 impl Service {
     /// Wires routes, layers and state.
     pub fn new(state: AppState) -> Self {
-        let router = routes()
+        Self::on(Surface::Public, state)
+    }
+
+    /// Only what those need who watch the service; nobody is asked who they are.
+    pub fn admin(state: AppState) -> Self {
+        Self::on(Surface::Admin, state)
+    }
+
+    fn on(surface: Surface, state: AppState) -> Self {
+        let router = calls(surface, state.settings.admin_apart)
+            .into_router()
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(not_found)
             .layer(from_fn(observe::mark_route))
@@ -203,6 +231,7 @@ fn cors(origins: &CorsOrigins) -> CorsLayer {
             header::IF_NONE_MATCH,
             header::IF_MODIFIED_SINCE,
             header::IF_RANGE,
+            header::AUTHORIZATION,
         ])
         .expose_headers(exposed)
         .max_age(std::time::Duration::from_secs(86_400))

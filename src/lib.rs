@@ -1,5 +1,6 @@
 //! Keeps content-provenance proofs (C2PA manifests) and loses none.
 
+pub mod access;
 pub mod app;
 pub mod backend;
 pub mod cli;

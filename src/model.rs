@@ -13,6 +13,7 @@ mod object;
 mod options;
 mod payload;
 mod pool;
+mod right;
 mod version;
 
 pub use capability::{Capabilities, Support};
@@ -30,4 +31,5 @@ pub use options::{
 };
 pub use payload::{Payload, Spool, SpoolWriter, Veil};
 pub use pool::{PoolMode, Role};
+pub use right::{KeyPrefix, Rights, Scope, Scopes};
 pub use version::{NoVersion, Stamp, Version};

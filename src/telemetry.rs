@@ -11,7 +11,10 @@ mod metrics;
 mod registry;
 mod series;
 
-pub use labels::{BreakerState, Label, Method, Operation, Outcome, Refusal, Retried, Route};
+pub use labels::{
+    BreakerState, CredentialSource, Denial, Label, Method, Operation, Outcome, Refusal, Retried,
+    Route,
+};
 pub use logging::{LogGuard, init_logging};
 pub use metrics::{
     BackendCall, BackendMetrics, BreakerSeries, ConnectionGuard, InFlight, LimitSeries,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::App;
-use crate::config::{BackendKind, Config, Loaded, Problems, Sources};
+use crate::config::{AuthMode, BackendKind, Config, Loaded, Problems, Sources};
 use crate::serve::Drained;
 use crate::telemetry::{self, LogGuard};
 
@@ -71,10 +71,13 @@ async fn run(config: Config, log: &LogGuard) -> ExitCode {
     let data_dir = config.storage.data_dir.display();
     let backends: Vec<_> = config.backends.iter().map(|backend| &*backend.name).collect();
     tracing::info!(%address, version, %data_dir, ?backends, "listening");
-    if !config.server.listen.ip().is_loopback() {
+    if let Ok(Some(address)) = app.admin_addr() {
+        tracing::info!(%address, "listening for those who watch, and asking none of them");
+    }
+    if config.auth.mode == AuthMode::Anyone && !config.server.listen.ip().is_loopback() {
         tracing::warn!(
-            "there is no authentication in this version: whoever reaches {address} may \
-                        read, write and delete; keep it behind something that decides who may"
+            "anyone who reaches {address} may read, write and delete, as STORAGE_AUTH says; keep \
+             it behind something that decides who may"
         );
     }
     match app.run(stop(interrupt, terminate)).await {

@@ -178,6 +178,7 @@ mod tests {
     fn shows_values_with_their_source_and_no_secret() {
         let variables = [
             ("STORAGE_LISTEN", "0.0.0.0:9000"),
+            ("STORAGE_AUTH", "anyone-may-do-anything"),
             ("STORAGE_SIGNING_KEY", SECRET),
             ("STORAGE_REGION", "eu-west-1"),
         ];

@@ -136,7 +136,10 @@ mod tests {
     #[test]
     fn asks_the_configured_listener() {
         let uri = |listen: &str| {
-            let environment = vec![("STORAGE_LISTEN".into(), listen.into())];
+            let environment = vec![
+                ("STORAGE_LISTEN".into(), listen.into()),
+                ("STORAGE_AUTH".into(), "anyone-may-do-anything".into()),
+            ];
             question(Sources { environment, file: None }, None).map(|uri| uri.to_string())
         };
         assert_eq!(uri("0.0.0.0:81").unwrap(), "http://127.0.0.1:81/health/ready");

@@ -10,8 +10,12 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::keys::{BACKEND_KEYS, BackendKey};
 use super::problems::Problems;
-use super::settings::{BACKEND_SECTION, Form, REFUSED_SECTIONS, SECTIONS, SETTINGS, Setting};
+use super::settings::{BACKEND_SECTION, Form, SECTIONS, SETTINGS, Setting};
 use super::slip;
+use super::tokens::{self, Place, TokenEntry};
+
+/// The one key of a section that is a list of tables.
+const TOKENS: &str = "auth.token";
 
 /// What the file says of one setting.
 pub(super) enum FileText {
@@ -52,6 +56,9 @@ pub(super) struct FileValues {
     /// By `section.key`.
     settings: Values,
     backends: Vec<BackendTable>,
+    /// `[[auth.token]]`; with mistakes in them there are fewer than are written.
+    tokens: Vec<TokenEntry>,
+    has_tokens: bool,
 }
 
 impl FileValues {
@@ -62,6 +69,16 @@ impl FileValues {
     /// In their order.
     pub(super) fn backends(&self) -> &[BackendTable] {
         &self.backends
+    }
+
+    /// Those that could be read.
+    pub(super) fn tokens(&self) -> &[TokenEntry] {
+        &self.tokens
+    }
+
+    /// Whether any are written.
+    pub(super) fn has_tokens(&self) -> bool {
+        self.has_tokens
     }
 
     /// Whether some `{ env = "…" }` names the variable.
@@ -108,9 +125,7 @@ impl Walk<'_> {
         for (section, value) in in_order(document) {
             let name = section.get_ref().as_ref();
             let place = self.place(name, section.span().start);
-            if REFUSED_SECTIONS.contains(&name) {
-                self.problems.push(place, "is not in this version: remove it");
-            } else if name == BACKEND_SECTION {
+            if name == BACKEND_SECTION {
                 self.backends(place, value);
             } else if !SECTIONS.contains(&name) {
                 self.problems.push(place, format!("is no section{}", meant_section(name)));
@@ -126,7 +141,11 @@ impl Walk<'_> {
         for (name, value) in in_order(table) {
             let key = format!("{section}.{}", name.get_ref());
             let place = self.place(&key, name.span().start);
-            if let Some(setting) = Setting::by_key(&key) {
+            if key == TOKENS {
+                let at = Place { text: self.text, file: self.name };
+                self.found.tokens = tokens::of_array(TOKENS, value, &at, self.problems);
+                self.found.has_tokens = true;
+            } else if let Some(setting) = Setting::by_key(&key) {
                 match text_of(setting.form, value) {
                     Ok(text) => {
                         let at = setting.key.expect("found by its key");

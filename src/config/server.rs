@@ -15,6 +15,9 @@ use super::{DAY_MS, HOUR_MS};
 pub struct ServerConfig {
     /// `STORAGE_LISTEN`: address and port. Default 127.0.0.1:8080.
     pub listen: SocketAddr,
+    /// `STORAGE_ADMIN_LISTEN`: address and port for metrics, stats, backends and health. Default:
+    /// none, they are on the other one.
+    pub admin_listen: Option<SocketAddr>,
     /// `STORAGE_PUBLIC_URL`: URL under which callers reach the service. Default: none, URLs are
     /// made from the listening address.
     pub public_url: Option<BaseUrl>,
@@ -37,6 +40,7 @@ impl ServerConfig {
         let key = |text: &str| SigningKey::new(text.as_bytes());
         let config = Self {
             listen: reader.value(&name::LISTEN, parse::address),
+            admin_listen: reader.option(&name::ADMIN_LISTEN, parse::address),
             public_url: reader.option(&name::PUBLIC_URL, BaseUrl::parse),
             cors_origins: reader.value(&name::CORS_ORIGINS, CorsOrigins::parse),
             signing_key: reader.option(&name::SIGNING_KEY, key),
@@ -44,6 +48,9 @@ impl ServerConfig {
             drain_delay: reader.value(&name::DRAIN_DELAY, parse::milliseconds(0..=HOUR_MS)),
             drain_timeout: reader.value(&name::DRAIN_TIMEOUT, parse::milliseconds(0..=DAY_MS)),
         };
+        if config.admin_listen == Some(config.listen) && config.listen.port() != 0 {
+            reader.mistake(&name::ADMIN_LISTEN, "is STORAGE_LISTEN's too: give it another port");
+        }
         if config.signing_key.is_some() && config.signing_key == config.signing_key_previous {
             reader.warn("the previous signing key is the current one: remove it");
         }

@@ -61,6 +61,8 @@ settings! {
 
     LISTEN = "STORAGE_LISTEN", Some("server.listen"), Some("127.0.0.1:8080"), Text,
         "address and port to listen on";
+    ADMIN_LISTEN = "STORAGE_ADMIN_LISTEN", Some("server.admin_listen"), None, Text,
+        "second address, for metrics, stats, backends and health, which ask nobody there";
     PUBLIC_URL = "STORAGE_PUBLIC_URL", Some("server.public_url"), None, Text,
         "URL under which callers reach the service; else made from the listening address";
     CORS_ORIGINS = "STORAGE_CORS_ORIGINS", Some("server.cors_origins"), Some("*"), List,
@@ -80,6 +82,27 @@ settings! {
         "form of the log: `text` or `json`";
     SLOW_REQUEST = "STORAGE_SLOW_REQUEST", Some("server.slow_request"), Some("1000"), Text,
         "milliseconds from which a request is logged as slow";
+
+    AUTH = "STORAGE_AUTH", Some("auth.mode"), None, Text,
+        "`required` or `anyone-may-do-anything`; else required where there are tokens or JWTs";
+    TOKENS_FILE = "STORAGE_TOKENS_FILE", Some("auth.tokens_file"), None, Text,
+        "TOML file of API tokens (`proof-storage token create`), read again when it changes";
+    PUBLIC_READ = "STORAGE_PUBLIC_READ", Some("auth.public_read"), None, List,
+        "prefixes of keys that anybody may GET, with commas between; `*` is every key";
+    JWT_JWKS = "STORAGE_JWT_JWKS", Some("auth.jwt_jwks"), None, Text,
+        "file or URL with the keys (JWKS) of an identity provider whose JWTs are taken";
+    JWT_ISSUER = "STORAGE_JWT_ISSUER", Some("auth.jwt_issuer"), None, Text,
+        "what `iss` of a JWT must be";
+    JWT_AUDIENCE = "STORAGE_JWT_AUDIENCE", Some("auth.jwt_audience"), None, List,
+        "values with commas between, one of which must be in `aud` of a JWT";
+    JWT_LEEWAY = "STORAGE_JWT_LEEWAY", Some("auth.jwt_leeway"), Some("60000"), Text,
+        "milliseconds by which clocks may differ for `exp` and `nbf` of a JWT";
+    JWT_SCOPE_CLAIM = "STORAGE_JWT_SCOPE_CLAIM", Some("auth.jwt_scope_claim"), Some("scope"), Text,
+        "claim with the scopes of a JWT: a text with spaces between, or a list";
+    JWT_PREFIX_CLAIM = "STORAGE_JWT_PREFIX_CLAIM", Some("auth.jwt_prefix_claim"), None, Text,
+        "claim with the key prefixes of a JWT, without which it allows none; else every key";
+    JWT_REFRESH = "STORAGE_JWT_REFRESH", Some("auth.jwt_refresh"), Some("300000"), Text,
+        "milliseconds between two readings of the identity provider's keys";
 
     MAX_CONNECTIONS = "STORAGE_MAX_CONNECTIONS", Some("limits.max_connections"), Some("10000"),
         Text, "connections open at once; further ones wait to be accepted";
@@ -226,10 +249,7 @@ pub(super) static OF_R2: [&Setting; 6] = [
 ];
 
 /// Sections of the TOML file that have settings.
-pub(super) const SECTIONS: &[&str] = &["server", "limits", "storage", "pool"];
+pub(super) const SECTIONS: &[&str] = &["server", "auth", "limits", "storage", "pool"];
 
 /// The one section that there may be several of, with keys of its own (`keys`).
 pub(super) const BACKEND_SECTION: &str = "backend";
-
-/// Sections of the contract that this version refuses.
-pub(super) const REFUSED_SECTIONS: &[&str] = &["auth"];

@@ -2,21 +2,38 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Json};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::extract::NoQuery;
+use super::extract::no_query;
+use super::gate::{Call, Demand, Granted, Need, Pass, Who};
 use super::problem::Problem;
 use super::render::{milliseconds, timestamp};
-use super::state::{AppState, Member, PoolState};
-use crate::model::{Capabilities, PoolMode, Role, Support, Usage};
+use super::state::{Member, PoolState};
+use crate::model::{Capabilities, PoolMode, Role, Scope, Support, Usage};
 use crate::telemetry::{BreakerState, Label as _, Outcome};
 
+/// A look at the service itself. It names keys of nobody, but tells how much there is and where.
+pub struct Watch;
+
+impl Demand for Watch {
+    const WHO: Who = Who::Caller;
+    const SCOPES: &'static [Scope] = &[Scope::Admin];
+
+    async fn read(call: Call<'_>) -> Result<Self, Problem> {
+        no_query(&call.head.uri).map(|()| Self)
+    }
+
+    fn needs(&self) -> Vec<Need<'_>> {
+        vec![Need::Service(Scope::Admin)]
+    }
+}
+
 /// `GET /v1/backends`: what the stores behind the service are, can do and how they fare.
-pub async fn backends(State(state): State<AppState>, _: NoQuery) -> impl IntoResponse {
+pub async fn backends(granted: Granted<Watch>) -> impl IntoResponse {
+    let state = granted.pass;
     let pool = state.pool.as_ref().map(|stands| stands());
     let backends: Vec<_> = state.members.iter().map(|m| member(m, pool.as_ref())).collect();
     Json(json!({
@@ -59,14 +76,14 @@ pub(super) fn word(state: BreakerState) -> &'static str {
     }
 }
 
-fn together(pool: &PoolState, state: &AppState) -> Value {
+fn together(pool: &PoolState, state: &Pass) -> Value {
     let figures = &pool.figures;
     let oldest = (pool.repairs_pending > 0).then_some(figures.oldest_repair.as_secs_f64());
     let mut failovers = BTreeMap::new();
     for (cause, times) in &figures.failovers {
         *failovers.entry(Outcome::from(*cause).as_str()).or_insert(0) += times;
     }
-    let capabilities = state.vault.backend().capabilities();
+    let capabilities = state.vault().backend().capabilities();
     json!({
         "min_copies": (pool.mode == PoolMode::Mirror).then_some(pool.min_copies),
         "repairs_pending": pool.repairs_pending,
@@ -114,11 +131,9 @@ fn want(level: Support) -> u8 {
 }
 
 /// `GET /v1/stats`
-pub async fn stats(
-    State(state): State<AppState>,
-    _: NoQuery,
-) -> Result<impl IntoResponse, Problem> {
-    let usage = state.vault.usage().await?;
+pub async fn stats(granted: Granted<Watch>) -> Result<impl IntoResponse, Problem> {
+    let state = granted.pass;
+    let usage = state.vault().usage().await?;
     let of_members = match state.members.len() {
         1 => vec![Some(usage)],
         // What a member cannot tell now is unknown, and no reason to keep the rest back.
@@ -129,7 +144,7 @@ pub async fn stats(
         "total_objects": usage.objects,
         "total_size": usage.bytes,
         "total_stored_size": usage.stored_bytes,
-        "provider": state.vault.backend().provider(),
+        "provider": state.vault().backend().provider(),
         "backends": backends,
         "exact": usage.exact,
         "last_updated": timestamp(usage.as_of),
@@ -147,8 +162,9 @@ fn holds((member, usage): (&Member, Option<Usage>)) -> Value {
 }
 
 /// `GET /metrics`: Prometheus text format 0.0.4.
-pub async fn metrics(State(state): State<AppState>, _: NoQuery) -> impl IntoResponse {
-    if let Ok(usage) = state.vault.usage().await {
+pub async fn metrics(granted: Granted<Watch>) -> impl IntoResponse {
+    let state = granted.pass;
+    if let Ok(usage) = state.vault().usage().await {
         state.metrics.usage(usage.objects, usage.bytes, usage.stored_bytes);
     }
     if let Some(stands) = &state.pool {

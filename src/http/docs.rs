@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::IntoResponse;
 
-use super::extract::NoQuery;
+use super::gate::Granted;
+use super::health::Open;
 use crate::model::Digest;
 
 const SPEC: &str = include_str!("../../openapi.yaml");
@@ -30,12 +31,12 @@ fn digest_of_element(name: &str) -> String {
 }
 
 /// `GET /openapi.yaml`
-pub async fn openapi(_: NoQuery) -> impl IntoResponse {
+pub async fn openapi(_: Granted<Open>) -> impl IntoResponse {
     (typed("application/yaml"), SPEC)
 }
 
 /// `GET /docs`
-pub async fn page(_: NoQuery) -> impl IntoResponse {
+pub async fn page(_: Granted<Open>) -> impl IntoResponse {
     let policy = [(header::CONTENT_SECURITY_POLICY, PAGE_POLICY.as_str())];
     (typed("text/html; charset=utf-8"), policy, PAGE)
 }
@@ -48,7 +49,7 @@ fn typed(content_type: &'static str) -> [(HeaderName, HeaderValue); 2] {
 }
 
 /// `GET /`: a person with a browser looks for the page.
-pub async fn root(_: NoQuery) -> axum::response::Redirect {
+pub async fn root(_: Granted<Open>) -> axum::response::Redirect {
     axum::response::Redirect::to("/docs")
 }
 

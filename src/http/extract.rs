@@ -1,41 +1,37 @@
 //! From a request to typed values, strictly: what is not understood is refused by name.
 
-use axum::body::to_bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
-use axum::http::request::Parts;
-use axum::http::{Uri, header};
+use axum::body::{Body, to_bytes};
+use axum::extract::Query;
+use axum::http::{HeaderMap, Uri, header};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
+use super::gate::Call;
 use super::problem::{Code, Problem};
 use super::state::AppState;
-use crate::model::{Key, KeyError};
-use crate::vault::Vault;
+use crate::model::{Key, KeyError, Namespace};
 
 /// Largest JSON body: 10 000 keys of 1024 bytes, escaped, with room to spare.
 const MAX_JSON_BYTES: usize = 16 << 20;
 
-/// The proof that the path names, under any of the routes that end in a key.
-pub struct ProofKey(pub Key);
-
 /// Routes whose remainder is a key.
 const KEY_ROUTES: [&str; 2] = ["/v1/proofs/", "/v1/metadata/"];
 
-impl FromRequestParts<AppState> for ProofKey {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let path = parts.uri.path();
-        let rest = KEY_ROUTES.iter().find_map(|route| path.strip_prefix(route)).unwrap_or_default();
-        decode_key(&state.vault, rest).map(Self)
-    }
+/// The proof that the path names, under any of the routes that end in a key.
+///
+/// # Errors
+/// As [`decode_key`].
+pub fn path_key(namespace: &Namespace, uri: &Uri) -> Result<Key, Problem> {
+    let path = uri.path();
+    let rest = KEY_ROUTES.iter().find_map(|route| path.strip_prefix(route)).unwrap_or_default();
+    decode_key(namespace, rest)
 }
 
 /// Percent-decodes the rest of a path, exactly once, and checks it as a key.
 ///
 /// # Errors
 /// `INVALID_KEY` with the rule that is broken.
-pub fn decode_key(vault: &Vault, rest: &str) -> Result<Key, Problem> {
+pub fn decode_key(namespace: &Namespace, rest: &str) -> Result<Key, Problem> {
     let stray = rest.match_indices('%').any(|(at, _)| {
         !matches!(rest.as_bytes().get(at + 1..at + 3), Some(hex) if hex.iter().all(u8::is_ascii_hexdigit))
     });
@@ -44,41 +40,30 @@ pub fn decode_key(vault: &Vault, rest: &str) -> Result<Key, Problem> {
         return Err(Problem::new(Code::InvalidKey, detail));
     }
     let name = percent_decode_str(rest).decode_utf8().map_err(|_| KeyError::NotUtf8)?;
-    Ok(vault.key(&name)?)
+    Ok(namespace.key(&name)?)
 }
 
 /// A query string with known names only.
-pub struct StrictQuery<T>(pub T);
-
-impl<T: DeserializeOwned> FromRequestParts<AppState> for StrictQuery<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
-        // The decoder below would put replacement characters where the bytes are no text.
-        let query = parts.uri.query().unwrap_or_default();
-        if percent_decode_str(query).decode_utf8().is_err() {
-            return Err(Problem::invalid("query: not UTF-8 after percent-decoding"));
-        }
-        match Query::try_from_uri(&parts.uri) {
-            Ok(Query(value)) => Ok(Self(value)),
-            Err(error) => Err(Problem::invalid(format!("query: {}", innermost(&error)))),
-        }
+///
+/// # Errors
+/// Names what is not known or no text.
+pub fn strict_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    // The decoder below would put replacement characters where the bytes are no text.
+    let query = uri.query().unwrap_or_default();
+    if percent_decode_str(query).decode_utf8().is_err() {
+        return Err(Problem::invalid("query: not UTF-8 after percent-decoding"));
+    }
+    match Query::try_from_uri(uri) {
+        Ok(Query(value)) => Ok(value),
+        Err(error) => Err(Problem::invalid(format!("query: {}", innermost(&error)))),
     }
 }
 
 /// For calls that take no query: a parameter would otherwise vanish unseen.
-pub struct NoQuery;
-
-impl FromRequestParts<AppState> for NoQuery {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
-        refuse_query(&parts.uri)?;
-        Ok(Self)
-    }
-}
-
-fn refuse_query(uri: &Uri) -> Result<(), Problem> {
+///
+/// # Errors
+/// Names the first parameter.
+pub fn no_query(uri: &Uri) -> Result<(), Problem> {
     match uri.query() {
         None | Some("") => Ok(()),
         Some(query) => {
@@ -90,48 +75,50 @@ fn refuse_query(uri: &Uri) -> Result<(), Problem> {
 }
 
 /// A JSON body with known fields only.
-pub struct StrictJson<T>(pub T);
-
-impl<T: DeserializeOwned> FromRequest<AppState> for StrictJson<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
-        let content_type = request.headers().get(header::CONTENT_TYPE);
-        let essence = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let essence = essence.split(';').next().unwrap_or_default().trim();
-        // A browser form can send other types across sites without asking first; JSON it cannot.
-        if !essence.eq_ignore_ascii_case("application/json") {
-            let detail = "send the body with Content-Type: application/json";
-            return Err(Problem::new(Code::UnsupportedMediaType, detail));
-        }
-        let body = read_json_body(request, state).await?;
-        // Serde takes an array for a struct, its fields in order: no name would be checked.
-        if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Problem::invalid("JSON body: send an object"));
-        }
-        let deserializer = &mut serde_json::Deserializer::from_slice(&body);
-        let value = serde_path_to_error::deserialize(&mut *deserializer).map_err(|error| {
-            // `.` and `?` are no field: the body as a whole.
-            let field = match error.path().to_string() {
-                path if error.inner().is_data() && !matches!(&*path, "." | "?") => path,
-                _ => "JSON body".to_owned(),
-            };
-            Problem::invalid(format!("{field}: {}", error.inner()))
-        })?;
-        let end = deserializer.end();
-        end.map_err(|error| Problem::invalid(format!("JSON body: {error}")))?;
-        Ok(Self(value))
+///
+/// # Errors
+/// Names the field that is not known, given twice, missing or of another kind.
+pub async fn strict_json<T: DeserializeOwned>(call: &mut Call<'_>) -> Result<T, Problem> {
+    let headers = &call.head.headers;
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let essence = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = essence.split(';').next().unwrap_or_default().trim();
+    // A browser form can send other types across sites without asking first; JSON it cannot.
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let detail = "send the body with Content-Type: application/json";
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
+    let body = read_json_body(headers, std::mem::take(call.body), call.state).await?;
+    // Serde takes an array for a struct, its fields in order: no name would be checked.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::invalid("JSON body: send an object"));
+    }
+    let deserializer = &mut serde_json::Deserializer::from_slice(&body);
+    let value = serde_path_to_error::deserialize(&mut *deserializer).map_err(|error| {
+        // `.` and `?` are no field: the body as a whole.
+        let field = match error.path().to_string() {
+            path if error.inner().is_data() && !matches!(&*path, "." | "?") => path,
+            _ => "JSON body".to_owned(),
+        };
+        Problem::invalid(format!("{field}: {}", error.inner()))
+    })?;
+    let end = deserializer.end();
+    end.map_err(|error| Problem::invalid(format!("JSON body: {error}")))?;
+    Ok(value)
 }
 
-async fn read_json_body(request: Request, state: &AppState) -> Result<bytes::Bytes, Problem> {
-    let length = content_length(request.headers()).unwrap_or(MAX_JSON_BYTES as u64);
+async fn read_json_body(
+    headers: &HeaderMap,
+    body: Body,
+    state: &AppState,
+) -> Result<bytes::Bytes, Problem> {
+    let length = content_length(headers).unwrap_or(MAX_JSON_BYTES as u64);
     if length > MAX_JSON_BYTES as u64 {
         return Err(json_too_large());
     }
     // Parsed keys are held beside the text they came from.
     let _reservation = state.budget.reserve(2 * length)?;
-    let reading = to_bytes(request.into_body(), MAX_JSON_BYTES);
+    let reading = to_bytes(body, MAX_JSON_BYTES);
     match tokio::time::timeout(state.settings.body_timeout, reading).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_length_limit(&error) => Err(json_too_large()),
@@ -158,7 +145,7 @@ fn is_length_limit(error: &axum::Error) -> bool {
 }
 
 /// `Content-Length`, where it is there and a number. Hyper has refused conflicting ones.
-pub fn content_length(headers: &header::HeaderMap) -> Option<u64> {
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json};
 use serde_json::json;
 
 use super::backends::word;
-use super::extract::NoQuery;
+use super::extract::no_query;
+use super::gate::{Call, Demand, Granted, Need, Who};
+use super::problem::Problem;
 use super::render::{milliseconds, timestamp};
 use super::state::{AppState, Member, PoolState};
+use crate::model::Scope;
 use crate::telemetry::BreakerState;
 use crate::vault::{Health, Status};
 
@@ -24,9 +26,25 @@ struct Overview<'a> {
     pool: Option<PoolState>,
 }
 
+/// A call that tells nothing about proofs: anybody may make it.
+pub struct Open;
+
+impl Demand for Open {
+    const WHO: Who = Who::Anybody;
+    const SCOPES: &'static [Scope] = &[];
+
+    async fn read(call: Call<'_>) -> Result<Self, Problem> {
+        no_query(&call.head.uri).map(|()| Self)
+    }
+
+    fn needs(&self) -> Vec<Need<'_>> {
+        Vec::new()
+    }
+}
+
 /// `GET /health`: always 200 while the process serves; touches no backend.
-pub async fn health(State(state): State<AppState>, _: NoQuery) -> impl IntoResponse {
-    let overview = Overview::of(&state);
+pub async fn health(granted: Granted<Open>) -> impl IntoResponse {
+    let overview = Overview::of(&granted.pass);
     let status = overview.status();
     let backends: Vec<_> = overview
         .members
@@ -54,11 +72,12 @@ pub async fn health(State(state): State<AppState>, _: NoQuery) -> impl IntoRespo
 }
 
 /// `GET /health/ready`: 503 while draining or while no backend can serve.
-pub async fn ready(State(state): State<AppState>, _: NoQuery) -> impl IntoResponse {
+pub async fn ready(granted: Granted<Open>) -> impl IntoResponse {
+    let state: &AppState = &granted.pass;
     let reason = if state.is_draining() {
         Some("draining".to_owned())
     } else {
-        let overview = Overview::of(&state);
+        let overview = Overview::of(state);
         let down = overview.status() == Status::Down;
         down.then(|| overview.errors().join("; "))
     };

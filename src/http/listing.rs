@@ -1,17 +1,16 @@
 //! `GET /v1/proofs`: one page of keys, and the cursor to the next.
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::extract::StrictQuery;
+use super::extract::strict_query;
+use super::gate::{Call, Demand, Granted, Need, Who};
 use super::problem::Problem;
 use super::render;
-use super::state::AppState;
-use crate::model::{ListRequest, MAX_KEY_BYTES};
+use crate::model::{ListRequest, MAX_KEY_BYTES, Scope};
 
 const MAX_LIMIT: usize = 1000;
 const MAX_DELIMITER_BYTES: usize = 16;
@@ -26,15 +25,29 @@ pub struct ListQuery {
     cursor: Option<String>,
 }
 
+/// A page of keys, all of which the caller has to be allowed to see.
+pub struct List(ListRequest);
+
+impl Demand for List {
+    const WHO: Who = Who::Caller;
+    const SCOPES: &'static [Scope] = &[Scope::List];
+
+    async fn read(call: Call<'_>) -> Result<Self, Problem> {
+        strict_query::<ListQuery>(&call.head.uri)?.into_request().map(Self)
+    }
+
+    fn needs(&self) -> Vec<Need<'_>> {
+        vec![Need::Below(Scope::List, &self.0.prefix)]
+    }
+}
+
 /// `GET /v1/proofs`
-pub async fn list(
-    State(state): State<AppState>,
-    StrictQuery(query): StrictQuery<ListQuery>,
-) -> Result<impl IntoResponse, Problem> {
-    let request = query.into_request()?;
-    let page = state.vault.list(&request).await?;
-    let namespace = &state.vault.policy().namespace;
-    let provider = state.vault.backend().provider();
+pub async fn list(granted: Granted<List>) -> Result<impl IntoResponse, Problem> {
+    let Granted { pass, what: List(request), .. } = granted;
+    let vault = pass.vault();
+    let page = vault.list(&request).await?;
+    let namespace = &vault.policy().namespace;
+    let provider = vault.backend().provider();
     let items = page
         .items
         .into_iter()

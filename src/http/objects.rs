@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::{Body as HttpBody, HttpBody as _};
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::{IntoResponse, Json};
 use bytes::Bytes;
@@ -13,66 +12,160 @@ use http_body_util::BodyExt as _;
 
 use super::admission::Reservation;
 use super::conditional::{self, Part, Verdict};
-use super::extract::{NoQuery, ProofKey, content_length};
+use super::extract::{content_length, no_query, path_key};
+use super::gate::{Call, Demand, Granted, Need, Pass, Who};
 use super::headers::{self, extension_of};
 use super::problem::{Code, Problem};
 use super::signing::Pins;
-use super::state::AppState;
 use super::{redirect, render};
-use crate::model::{Body, ByteRange, Encoding, Key, ObjectMeta, StoreError};
+use crate::model::{Body, ByteRange, Encoding, Key, ObjectMeta, Scope, StoreError};
 use crate::vault::{Outcome, Prepared, Upload, VERIFY_BYTES};
 
 /// What a streamed answer holds in memory: pieces on their way through.
 const STREAM_BYTES: u64 = 1 << 20;
 
+/// A read of a proof: any query is ignored, as readers may add one.
+pub struct Read(Key);
+
+impl Demand for Read {
+    const WHO: Who = Who::Caller;
+    const SCOPES: &'static [Scope] = &[Scope::Read];
+    const PUBLIC: bool = true;
+
+    async fn read(call: Call<'_>) -> Result<Self, Problem> {
+        path_key(call.namespace, &call.head.uri).map(Self)
+    }
+
+    fn needs(&self) -> Vec<Need<'_>> {
+        vec![Need::Key(Scope::Read, &self.0)]
+    }
+
+    fn gives_out(&self) -> Option<&Key> {
+        Some(&self.0)
+    }
+}
+
+/// A look at what is known of a proof. Never public: it tells more than a reader needs.
+pub struct Look(Key);
+
+impl Demand for Look {
+    const WHO: Who = Who::Caller;
+    const SCOPES: &'static [Scope] = &[Scope::Read];
+
+    async fn read(call: Call<'_>) -> Result<Self, Problem> {
+        let key = path_key(call.namespace, &call.head.uri)?;
+        no_query(&call.head.uri)?;
+        Ok(Self(key))
+    }
+
+    fn needs(&self) -> Vec<Need<'_>> {
+        vec![Need::Key(Scope::Read, &self.0)]
+    }
+}
+
+/// A store under a key. Replacing what was stored takes the right to delete it too, unless the
+/// service is set to let every store replace.
+pub struct Store {
+    key: Key,
+    replaces: bool,
+}
+
+impl Demand for Store {
+    const WHO: Who = Who::Caller;
+    const SCOPES: &'static [Scope] = &[Scope::Write];
+
+    async fn read(call: Call<'_>) -> Result<Self, Problem> {
+        let key = path_key(call.namespace, &call.head.uri)?;
+        no_query(&call.head.uri)?;
+        Ok(Self { key, replaces: replaces(&call) })
+    }
+
+    fn needs(&self) -> Vec<Need<'_>> {
+        let mut needs = vec![Need::Key(Scope::Write, &self.key)];
+        needs.extend(self.replaces.then_some(Need::Key(Scope::Delete, &self.key)));
+        needs
+    }
+}
+
+/// Whether a store asks to replace what is there.
+pub fn replaces(call: &Call<'_>) -> bool {
+    call.write_once && call.head.headers.contains_key(header::IF_MATCH)
+}
+
+/// A store under a key of our making: any key, so it takes the right to all.
+pub struct StoreNew;
+
+impl Demand for StoreNew {
+    const WHO: Who = Who::Caller;
+    const SCOPES: &'static [Scope] = &[Scope::Write];
+
+    async fn read(call: Call<'_>) -> Result<Self, Problem> {
+        no_query(&call.head.uri).map(|()| Self)
+    }
+
+    fn needs(&self) -> Vec<Need<'_>> {
+        vec![Need::Below(Scope::Write, "")]
+    }
+}
+
+/// A delete.
+pub struct Delete(Key);
+
+impl Demand for Delete {
+    const WHO: Who = Who::Caller;
+    const SCOPES: &'static [Scope] = &[Scope::Delete];
+
+    async fn read(call: Call<'_>) -> Result<Self, Problem> {
+        let key = path_key(call.namespace, &call.head.uri)?;
+        no_query(&call.head.uri)?;
+        Ok(Self(key))
+    }
+
+    fn needs(&self) -> Vec<Need<'_>> {
+        vec![Need::Key(Scope::Delete, &self.0)]
+    }
+}
+
 /// `PUT /v1/proofs/{key}`
-pub async fn put(
-    State(state): State<AppState>,
-    ProofKey(key): ProofKey,
-    _: NoQuery,
-    headers: HeaderMap,
-    body: HttpBody,
-) -> Result<Response<HttpBody>, Problem> {
-    store(&state, &key, &headers, body, &Pins::default()).await
+pub async fn put(granted: Granted<Store>) -> Result<Response<HttpBody>, Problem> {
+    let Granted { pass, what: Store { key, .. }, head, body } = granted;
+    store(&pass, &key, &head.headers, body, &Pins::default()).await
 }
 
 /// `POST /v1/proofs`: under a key of our making that nobody can guess (UUIDv4, RFC 9562).
-pub async fn post(
-    State(state): State<AppState>,
-    _: NoQuery,
-    headers: HeaderMap,
-    body: HttpBody,
-) -> Result<Response<HttpBody>, Problem> {
+pub async fn post(granted: Granted<StoreNew>) -> Result<Response<HttpBody>, Problem> {
+    let Granted { pass, head, body, .. } = granted;
+    let headers = &head.headers;
     if headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH) {
         return Err(Problem::invalid("If-Match and If-None-Match have no meaning for a new key"));
     }
-    let options = headers::upload_options(&headers, None, state.vault.policy().max_object_bytes)?;
+    let options = headers::upload_options(headers, None, pass.vault().policy().max_object_bytes)?;
     let extension = extension_of(&options.attributes.content_type);
-    let key = state.vault.key(&format!("{}{extension}", uuid::Uuid::new_v4()))?;
-    store(&state, &key, &headers, body, &Pins::default()).await
+    let key = pass.vault().key(&format!("{}{extension}", uuid::Uuid::new_v4()))?;
+    store(&pass, &key, headers, body, &Pins::default()).await
 }
 
 /// Stores a body under a key; a signed URL may pin what the body must be.
 pub async fn store(
-    state: &AppState,
+    pass: &Pass,
     key: &Key,
     headers: &HeaderMap,
     body: HttpBody,
     pins: &Pins,
 ) -> Result<Response<HttpBody>, Problem> {
     let condition = conditional::write_condition(headers)?;
-    let (prepared, reservation) = receive(state, key, headers, body, pins).await?;
+    let (prepared, reservation) = receive(pass, key, headers, body, pins).await?;
     check_pinned_bytes(&prepared, pins)?;
     if let Some(representation) = prepared.representation() {
-        state.metrics.compressed(representation.size, prepared.stored_size());
+        pass.metrics.compressed(representation.size, prepared.stored_size());
     }
-    let (stored, outcome) = state.vault.store(key, prepared, condition).await?;
+    let (stored, outcome) = pass.vault().store(key, prepared, condition).await?;
     drop(reservation);
     let status = match outcome {
         Outcome::Created => StatusCode::CREATED,
         Outcome::Unchanged | Outcome::Replaced => StatusCode::OK,
     };
-    let result = render::store_result(state, key, &stored.meta);
+    let result = render::store_result(pass, key, &stored.meta);
     let mut response = (status, Json(result)).into_response();
     let tag = crate::vault::etag_of(&stored.meta, Encoding::Identity);
     if let Ok(tag) = HeaderValue::from_str(&tag) {
@@ -89,26 +182,26 @@ pub async fn store(
 
 /// Reads the body through every check, holding its part of the memory budget.
 async fn receive(
-    state: &AppState,
+    pass: &Pass,
     key: &Key,
     headers: &HeaderMap,
     mut body: HttpBody,
     pins: &Pins,
 ) -> Result<(Prepared, Reservation), Problem> {
-    let policy = state.vault.policy();
-    let max_bytes =
-        pins.max_bytes.map_or(policy.max_object_bytes, |p| p.min(policy.max_object_bytes));
+    let policy = pass.vault().policy();
+    let pinned = [pins.max_bytes, pins.length].into_iter().flatten();
+    let max_bytes = pinned.fold(policy.max_object_bytes, u64::min);
     let options = headers::upload_options(headers, Some(key), max_bytes)?;
     if pins.content_type.as_ref().is_some_and(|pinned| *pinned != options.attributes.content_type) {
         return Err(Problem::invalid("Content-Type is not the one that this URL was signed for"));
     }
-    state.vault.check_supported(&options.attributes)?;
+    pass.vault().check_supported(&options.attributes)?;
     let length = content_length(headers).or_else(|| body.size_hint().exact());
-    let memory = state.vault.memory_for(&options.attributes, length);
-    let reservation = state.budget.reserve(memory)?;
-    let spooling = state.vault.spooling(&options.attributes);
+    let memory = pass.vault().memory_for(&options.attributes, length);
+    let reservation = pass.budget.reserve(memory)?;
+    let spooling = pass.vault().spooling(&options.attributes);
     let mut upload = Upload::begin(options, length, spooling).await?;
-    let wait = state.settings.body_timeout;
+    let wait = pass.settings.body_timeout;
     loop {
         let frame = tokio::time::timeout(wait, body.frame()).await.map_err(|_| {
             let detail = format!("no byte of the body arrived for {} ms", wait.as_millis());
@@ -125,6 +218,11 @@ async fn receive(
 }
 
 fn check_pinned_bytes(prepared: &Prepared, pins: &Pins) -> Result<(), Problem> {
+    let size = prepared.representation().map(|representation| representation.size);
+    if let Some(length) = pins.length.filter(|length| Some(*length) != size) {
+        let detail = format!("the body does not have the {length} bytes that this URL is for");
+        return Err(Problem::invalid(detail));
+    }
     let Some(pinned) = pins.sha256 else { return Ok(()) };
     if prepared.representation().is_some_and(|representation| representation.sha256 == pinned) {
         return Ok(());
@@ -134,55 +232,51 @@ fn check_pinned_bytes(prepared: &Prepared, pins: &Pins) -> Result<(), Problem> {
 }
 
 /// `GET` and `HEAD /v1/proofs/{key}`
-pub async fn get(
-    State(state): State<AppState>,
-    ProofKey(key): ProofKey,
-    method: Method,
-    headers: HeaderMap,
-) -> Result<Response<HttpBody>, Problem> {
-    if let Some(redirect) = redirect::elsewhere(&state, &key, &method, &headers).await? {
+pub async fn get(granted: Granted<Read>) -> Result<Response<HttpBody>, Problem> {
+    let Granted { pass, what: Read(key), head, .. } = granted;
+    if let Some(redirect) = redirect::elsewhere(&pass, &key, &head.method, &head.headers).await? {
         return Ok(redirect);
     }
-    retrieve(&state, &key, &method, &headers).await
+    retrieve(&pass, &key, &head.method, &head.headers).await
 }
 
 /// Answers a read of a proof.
 pub async fn retrieve(
-    state: &AppState,
+    pass: &Pass,
     key: &Key,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response<HttpBody>, Problem> {
     if method == Method::HEAD {
-        let meta = state.vault.head(key).await?;
+        let meta = pass.vault().head(key).await?;
         let form = render::negotiate(headers, &meta);
         return match conditional::evaluate(headers, &meta, form) {
-            Verdict::Proceed => Ok(whole(state, &meta, form, HttpBody::empty())),
-            verdict => without_body(state, &meta, form, verdict),
+            Verdict::Proceed => Ok(whole(pass, &meta, form, HttpBody::empty())),
+            verdict => without_body(pass, &meta, form, verdict),
         };
     }
     if headers.contains_key(header::RANGE) {
-        let meta = state.vault.head(key).await?;
+        let meta = pass.vault().head(key).await?;
         let verdict = conditional::evaluate(headers, &meta, Encoding::Identity);
         if verdict != Verdict::Proceed {
-            return without_body(state, &meta, Encoding::Identity, verdict);
+            return without_body(pass, &meta, Encoding::Identity, verdict);
         }
         match conditional::part(headers, &meta) {
             Part::Whole => {}
-            Part::Range(range) => return partial(state, key, &meta, range).await,
+            Part::Range(range) => return partial(pass, key, &meta, range).await,
             Part::Unsatisfiable => return Err(unsatisfiable(&meta)),
         }
     }
-    let opened = state.vault.open(key).await?;
+    let opened = pass.vault().open(key).await?;
     let form = render::negotiate(headers, opened.meta());
     let verdict = conditional::evaluate(headers, opened.meta(), form);
     if verdict != Verdict::Proceed {
-        return without_body(state, opened.meta(), form, verdict);
+        return without_body(pass, opened.meta(), form, verdict);
     }
     let meta = opened.meta().clone();
-    let reservation = state.budget.reserve(memory_for(&meta))?;
+    let reservation = pass.budget.reserve(memory_for(&meta))?;
     let body = opened.into_body(form).await?;
-    Ok(whole(state, &meta, form, outgoing(body, reservation)))
+    Ok(whole(pass, &meta, form, outgoing(body, reservation)))
 }
 
 fn memory_for(meta: &ObjectMeta) -> u64 {
@@ -193,28 +287,23 @@ fn memory_for(meta: &ObjectMeta) -> u64 {
     if largest <= VERIFY_BYTES { meta.size() + meta.stored_size + opened } else { STREAM_BYTES }
 }
 
-fn whole(
-    state: &AppState,
-    meta: &ObjectMeta,
-    form: Encoding,
-    body: HttpBody,
-) -> Response<HttpBody> {
+fn whole(pass: &Pass, meta: &ObjectMeta, form: Encoding, body: HttpBody) -> Response<HttpBody> {
     let mut response = Response::new(body);
-    *response.headers_mut() = render::retrieve_headers(&state.settings, meta, form);
+    *response.headers_mut() = render::retrieve_headers(&pass.settings, meta, form);
     let length = if form == Encoding::Gzip { meta.stored_size } else { meta.size() };
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     response
 }
 
 async fn partial(
-    state: &AppState,
+    pass: &Pass,
     key: &Key,
     meta: &ObjectMeta,
     range: ByteRange,
 ) -> Result<Response<HttpBody>, Problem> {
-    let reservation = state.budget.reserve(memory_for(meta))?;
-    let body = state.vault.read_range(key, meta, range).await?;
-    let mut response = whole(state, meta, Encoding::Identity, outgoing(body, reservation));
+    let reservation = pass.budget.reserve(memory_for(meta))?;
+    let body = pass.vault().read_range(key, meta, range).await?;
+    let mut response = whole(pass, meta, Encoding::Identity, outgoing(body, reservation));
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, meta.size());
     if let Ok(value) = HeaderValue::from_str(&content_range) {
@@ -235,7 +324,7 @@ fn unsatisfiable(meta: &ObjectMeta) -> Problem {
 }
 
 fn without_body(
-    state: &AppState,
+    pass: &Pass,
     meta: &ObjectMeta,
     form: Encoding,
     verdict: Verdict,
@@ -246,7 +335,7 @@ fn without_body(
     }
     let mut response = Response::new(HttpBody::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
-    let mut headers = render::retrieve_headers(&state.settings, meta, form);
+    let mut headers = render::retrieve_headers(&pass.settings, meta, form);
     // A 304 carries what a cache needs to refresh its copy, not what describes a body.
     headers.remove(header::CONTENT_TYPE);
     headers.remove(header::CONTENT_ENCODING);
@@ -255,24 +344,17 @@ fn without_body(
 }
 
 /// `GET /v1/metadata/{key}`
-pub async fn metadata(
-    State(state): State<AppState>,
-    ProofKey(key): ProofKey,
-    _: NoQuery,
-) -> Result<impl IntoResponse, Problem> {
-    let meta = state.vault.head(&key).await?;
-    Ok(Json(render::metadata(&state, &key, &meta)))
+pub async fn metadata(granted: Granted<Look>) -> Result<impl IntoResponse, Problem> {
+    let Granted { pass, what: Look(key), .. } = granted;
+    let meta = pass.vault().head(&key).await?;
+    Ok(Json(render::metadata(&pass, &key, &meta)))
 }
 
 /// `DELETE /v1/proofs/{key}`
-pub async fn delete(
-    State(state): State<AppState>,
-    ProofKey(key): ProofKey,
-    _: NoQuery,
-    headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
-    let tags = conditional::delete_condition(&headers)?;
-    state.vault.delete(&key, tags.as_deref()).await?;
+pub async fn delete(granted: Granted<Delete>) -> Result<StatusCode, Problem> {
+    let Granted { pass, what: Delete(key), head, .. } = granted;
+    let tags = conditional::delete_condition(&head.headers)?;
+    pass.vault().delete(&key, tags.as_deref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

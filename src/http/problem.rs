@@ -18,6 +18,7 @@ use crate::vault::VaultError;
 #[allow(missing_docs, reason = "each is its own contract name; see `spec`")]
 pub enum Code {
     NotFound,
+    Unauthenticated,
     AccessDenied,
     QuotaExceeded,
     AlreadyExists,
@@ -43,8 +44,9 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NotFound,
+        Self::Unauthenticated,
         Self::AccessDenied,
         Self::QuotaExceeded,
         Self::AlreadyExists,
@@ -72,6 +74,9 @@ impl Code {
     pub fn spec(self) -> (&'static str, StatusCode, &'static str) {
         match self {
             Self::NotFound => ("NOT_FOUND", StatusCode::NOT_FOUND, "Not found"),
+            Self::Unauthenticated => {
+                ("UNAUTHENTICATED", StatusCode::UNAUTHORIZED, "Not authenticated")
+            }
             Self::AccessDenied => ("ACCESS_DENIED", StatusCode::FORBIDDEN, "Access denied"),
             Self::QuotaExceeded => {
                 ("QUOTA_EXCEEDED", StatusCode::INSUFFICIENT_STORAGE, "Storage is full")

@@ -11,10 +11,10 @@ use axum::body::Body as HttpBody;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use super::conditional::{self, Verdict};
+use super::gate::Pass;
 use super::headers::content_type_of;
 use super::problem::Problem;
 use super::render;
-use super::state::AppState;
 use crate::model::{Encoding, Encryption, Key};
 use crate::vault::{PresignAction, is_c2pa};
 
@@ -29,16 +29,16 @@ const SHORTEST: Duration = Duration::from_secs(30);
 /// # Errors
 /// As any read: `NOT_FOUND`, or a failure.
 pub async fn elsewhere(
-    state: &AppState,
+    pass: &Pass,
     key: &Key,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Option<Response<HttpBody>>, Problem> {
-    let chosen = state.settings.redirect_downloads.iter().any(|p| key.as_str().starts_with(p));
-    if !chosen || is_c2pa(&content_type_of(key)) || state.vault.check_presign(false).is_err() {
+    let chosen = pass.settings.redirect_downloads.iter().any(|p| key.as_str().starts_with(p));
+    if !chosen || is_c2pa(&content_type_of(key)) || pass.vault().check_presign(false).is_err() {
         return Ok(None);
     }
-    let meta = state.vault.head(key).await?;
+    let meta = pass.vault().head(key).await?;
     let form = render::negotiate(headers, &meta);
     let kept = meta.attributes.encoding;
     // A range is one of the identity form, and the backend would cut the bytes that it keeps.
@@ -52,7 +52,7 @@ pub async fn elsewhere(
     // A signature holds for one method.
     let action = if method == Method::HEAD { PresignAction::Head } else { PresignAction::Get };
     // Credentials may be at their end, or not to be had just now: the bytes can be all the same.
-    let Ok(signed) = state.vault.presign(key, action, LIFETIME).await else { return Ok(None) };
+    let Ok(signed) = pass.vault().presign(key, action, LIFETIME).await else { return Ok(None) };
     let left = signed.expires_at.duration_since(SystemTime::now()).unwrap_or_default();
     let Ok(location) = HeaderValue::from_str(&signed.url) else { return Ok(None) };
     if left < SHORTEST || !signed.headers.is_empty() {

@@ -1,9 +1,9 @@
 //! Signed URLs: a token in the path that lets its bearer do one thing for a while.
 //!
 //! ```text
-//! token = base64url( version ‖ method ‖ expiry ‖ pins ‖ tag )      tag = HMAC-SHA-256 (RFC 2104)
+//! token = base64url( version ‖ method ‖ expiry ‖ issuer ‖ pins ‖ tag )      tag = HMAC-SHA-256 (RFC 2104)
 //! ```
-//! The tag covers method, key, expiry and every pin, each with its length in front, so that no two
+//! The tag covers method, key, expiry, issuer and every pin, each with its length in front, so that no two
 //! different requests have the same input. The token never holds the key: that stands in the path.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretSlice};
 use sha2::Sha256;
 
-use crate::model::{Digest, Key};
+use crate::access::Issuer;
+use crate::model::{Digest, Key, Scopes};
 
 /// Longest life of a signed URL: a week, as on S3.
 pub const MAX_EXPIRY: Duration = Duration::from_secs(604_800);
@@ -22,9 +23,9 @@ pub const MAX_EXPIRY: Duration = Duration::from_secs(604_800);
 /// Shortest secret: as long as the tag it makes.
 pub const MIN_SECRET_BYTES: usize = 32;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const TAG_BYTES: usize = 32;
-const CONTEXT: &[u8] = b"proof-storage signed url 1";
+const CONTEXT: &[u8] = b"proof-storage signed url 2";
 
 /// What a URL allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -56,6 +57,8 @@ impl SignedMethod {
 pub struct Pins {
     /// Most bytes of the body.
     pub max_bytes: Option<u64>,
+    /// Exactly so many bytes.
+    pub length: Option<u64>,
     /// Exactly this `Content-Type`.
     pub content_type: Option<String>,
     /// Exactly these bytes.
@@ -69,6 +72,8 @@ pub struct Grant {
     pub method: SignedMethod,
     /// Until when, in seconds since 1970.
     pub expires: u64,
+    /// By whose right.
+    pub issuer: Issuer,
     /// What a PUT must bring.
     pub pins: Pins,
 }
@@ -135,10 +140,18 @@ fn mac(secret: &SecretSlice<u8>, key: &Key, payload: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
-/// Version, method, expiry, and each pin behind a presence byte and, where it varies, a length.
+/// Version, method, expiry, issuer, and each pin behind a presence byte and, where it varies, a length.
 fn encode(grant: &Grant) -> Vec<u8> {
     let mut bytes = vec![VERSION, grant.method as u8];
     bytes.extend_from_slice(&grant.expires.to_be_bytes());
+    let (kind, id, scopes) = match grant.issuer {
+        Issuer::Anyone => (0, [0; 16], 0),
+        Issuer::Token(id) => (1, id, 0),
+        Issuer::Jwt(id, scopes) => (2, id, scopes.bits()),
+    };
+    bytes.push(kind);
+    bytes.extend_from_slice(&id);
+    bytes.push(scopes);
     let mut pin = |value: Option<&[u8]>| match value {
         None => bytes.push(0),
         Some(value) => {
@@ -148,6 +161,7 @@ fn encode(grant: &Grant) -> Vec<u8> {
         }
     };
     pin(grant.pins.max_bytes.map(u64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
+    pin(grant.pins.length.map(u64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
     pin(grant.pins.content_type.as_deref().map(str::as_bytes));
     pin(grant.pins.sha256.as_ref().map(|digest| digest.as_bytes().as_slice()));
     bytes
@@ -166,6 +180,15 @@ fn decode(bytes: &[u8]) -> Option<Grant> {
     let method = *take(1)?.first()?;
     let method = SignedMethod::ALL.into_iter().find(|known| *known as u8 == method)?;
     let expires = u64::from_be_bytes(take(8)?.try_into().ok()?);
+    let kind = *take(1)?.first()?;
+    let id: [u8; 16] = take(16)?.try_into().ok()?;
+    let scopes = *take(1)?.first()?;
+    let issuer = match (kind, scopes) {
+        (0, 0) if id == [0; 16] => Issuer::Anyone,
+        (1, 0) => Issuer::Token(id),
+        (2, scopes) => Issuer::Jwt(id, Scopes::from_bits(scopes)?),
+        _ => return None,
+    };
     let mut pin = || -> Option<Option<Vec<u8>>> {
         match take(1)? {
             [0] => Some(None),
@@ -176,13 +199,15 @@ fn decode(bytes: &[u8]) -> Option<Grant> {
             _ => None,
         }
     };
-    let (max_bytes, content_type, sha256) = (pin()?, pin()?, pin()?);
+    let (max_bytes, length, content_type, sha256) = (pin()?, pin()?, pin()?, pin()?);
+    let number = |b: Vec<u8>| b.try_into().map(u64::from_be_bytes);
     let pins = Pins {
-        max_bytes: max_bytes.map(|b| b.try_into().map(u64::from_be_bytes)).transpose().ok()?,
+        max_bytes: max_bytes.map(number).transpose().ok()?,
+        length: length.map(number).transpose().ok()?,
         content_type: content_type.map(String::from_utf8).transpose().ok()?,
         sha256: sha256.map(|b| b.try_into().map(Digest::from_bytes)).transpose().ok()?,
     };
-    rest.is_empty().then_some(Grant { method, expires, pins })
+    rest.is_empty().then_some(Grant { method, expires, issuer, pins })
 }
 
 #[cfg(test)]
@@ -202,8 +227,10 @@ mod tests {
         Grant {
             method: SignedMethod::Put,
             expires: 1_000,
+            issuer: Issuer::Token([7; 16]),
             pins: Pins {
                 max_bytes: Some(77),
+                length: Some(70),
                 content_type: Some("application/c2pa".to_owned()),
                 sha256: Some(Digest::of(b"abc")),
             },
@@ -217,8 +244,13 @@ mod tests {
     #[test]
     fn round_trip_until_expiry_and_for_its_key_only() {
         let signer = Signer::new(secret(1), None);
-        for pins in [grant().pins, Pins::default()] {
-            let grant = Grant { pins, ..grant() };
+        let jwt = Issuer::Jwt([8; 16], Scopes::all());
+        for (pins, issuer) in [
+            (grant().pins, Issuer::Anyone),
+            (Pins::default(), Issuer::Token([9; 16])),
+            (Pins::default(), jwt),
+        ] {
+            let grant = Grant { pins, issuer, ..grant() };
             let token = signer.sign(&key("a/b"), &grant);
             assert_eq!(signer.verify(&key("a/b"), &token, at(999)), Ok(grant));
             assert_eq!(signer.verify(&key("a/b"), &token, at(1_000)), Err(TokenError::Expired));

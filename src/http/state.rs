@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::access::Authority;
 use crate::http::admission::Budget;
+use crate::http::gate::Guarded;
 use crate::http::signing::Signer;
 use crate::model::{PoolMode, Provider, Role};
 use crate::telemetry::{BreakerState, Metrics, PoolFigures};
-use crate::vault::{Health, Monitor, Status, Vault};
+use crate::vault::{Health, Monitor, Status};
 
 /// Shared by all requests. Cheap to clone.
 #[derive(Clone)]
@@ -72,8 +74,10 @@ pub type PoolView = Box<dyn Fn() -> PoolState + Send + Sync>;
 
 /// The parts; made once by the application.
 pub struct Inner {
-    /// The proofs.
-    pub vault: Arc<Vault>,
+    /// The proofs, behind the gate.
+    pub vault: Guarded,
+    /// Says who is calling.
+    pub authority: Authority,
     /// The backends, in the order of the configuration; never none.
     pub members: Vec<Member>,
     /// How they work together, where there are several.
@@ -107,6 +111,8 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Requests that take longer are logged as warnings.
     pub slow_request: Duration,
+    /// Metrics, stats and backends are on a listener of their own.
+    pub admin_apart: bool,
     /// Origins that may read across sites.
     pub cors_origins: CorsOrigins,
 }

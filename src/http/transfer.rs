@@ -1,70 +1,137 @@
 //! Copy, move and batch delete.
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json};
 use serde::{Deserialize, Serialize};
 
-use super::extract::{NoQuery, StrictJson};
+use super::extract::{no_query, strict_json};
+use super::gate::{Call, Demand, Granted, Need, Who};
 use super::problem::{Code, Problem};
 use super::render;
-use super::state::AppState;
-use crate::model::Key;
+use crate::model::{Key, KeyError, Namespace, Scope};
 
 const MAX_BATCH: usize = 10_000;
 
 /// Body of a copy or a move.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Transfer {
+struct Transfer {
     source: String,
     destination: String,
     #[serde(default)]
     overwrite: bool,
 }
 
-impl Transfer {
-    fn keys(&self, state: &AppState) -> Result<(Key, Key), Problem> {
-        Ok((
-            field_key(state, "source", &self.source)?,
-            field_key(state, "destination", &self.destination)?,
-        ))
+/// A copy.
+pub struct Copy {
+    source: Key,
+    destination: Key,
+    overwrite: bool,
+    /// Replacing takes more than storing.
+    write_once: bool,
+}
+
+impl Demand for Copy {
+    const WHO: Who = Who::Caller;
+    const SCOPES: &'static [Scope] = &[Scope::Read, Scope::Write];
+
+    async fn read(mut call: Call<'_>) -> Result<Self, Problem> {
+        no_query(&call.head.uri)?;
+        let Transfer { source, destination, overwrite } = strict_json(&mut call).await?;
+        Ok(Self {
+            source: field_key(call.namespace, "source", &source)?,
+            destination: field_key(call.namespace, "destination", &destination)?,
+            overwrite,
+            write_once: call.write_once,
+        })
+    }
+
+    fn needs(&self) -> Vec<Need<'_>> {
+        let Self { source, destination, overwrite, write_once } = self;
+        let mut needs = vec![Need::Key(Scope::Read, source), Need::Key(Scope::Write, destination)];
+        let replaces = *overwrite && *write_once;
+        needs.extend(replaces.then_some(Need::Key(Scope::Delete, destination)));
+        needs
+    }
+}
+
+/// A move: a copy, and a delete of the source.
+pub struct Move(Copy);
+
+impl Demand for Move {
+    const WHO: Who = Who::Caller;
+    const SCOPES: &'static [Scope] = &[Scope::Read, Scope::Write, Scope::Delete];
+
+    async fn read(call: Call<'_>) -> Result<Self, Problem> {
+        Copy::read(call).await.map(Self)
+    }
+
+    fn needs(&self) -> Vec<Need<'_>> {
+        let mut needs = self.0.needs();
+        needs.push(Need::Key(Scope::Delete, &self.0.source));
+        needs
     }
 }
 
 /// Checks a key that came in a JSON field, naming the field.
-pub fn field_key(state: &AppState, field: &str, name: &str) -> Result<Key, Problem> {
-    let key = state.vault.key(name);
+pub fn field_key(namespace: &Namespace, field: &str, name: &str) -> Result<Key, Problem> {
+    let key = namespace.key(name);
     key.map_err(|error| Problem::new(Code::InvalidKey, format!("{field}: {error}")))
 }
 
 /// `POST /v1/copy`
-pub async fn copy(
-    State(state): State<AppState>,
-    _: NoQuery,
-    StrictJson(transfer): StrictJson<Transfer>,
-) -> Result<impl IntoResponse, Problem> {
-    let (source, destination) = transfer.keys(&state)?;
-    let stored = state.vault.copy(&source, &destination, transfer.overwrite).await?;
-    Ok((StatusCode::CREATED, Json(render::store_result(&state, &destination, &stored.meta))))
+pub async fn copy(granted: Granted<Copy>) -> Result<impl IntoResponse, Problem> {
+    let Granted { pass, what: Copy { source, destination, overwrite, .. }, .. } = granted;
+    let stored = pass.vault().copy(&source, &destination, overwrite).await?;
+    Ok((StatusCode::CREATED, Json(render::store_result(&pass, &destination, &stored.meta))))
 }
 
 /// `POST /v1/move`
-pub async fn rename(
-    State(state): State<AppState>,
-    _: NoQuery,
-    StrictJson(transfer): StrictJson<Transfer>,
-) -> Result<impl IntoResponse, Problem> {
-    let (source, destination) = transfer.keys(&state)?;
-    let stored = state.vault.rename(&source, &destination, transfer.overwrite).await?;
-    Ok((StatusCode::CREATED, Json(render::store_result(&state, &destination, &stored.meta))))
+pub async fn rename(granted: Granted<Move>) -> Result<impl IntoResponse, Problem> {
+    let Granted { pass, what: Move(Copy { source, destination, overwrite, .. }), .. } = granted;
+    let stored = pass.vault().rename(&source, &destination, overwrite).await?;
+    Ok((StatusCode::CREATED, Json(render::store_result(&pass, &destination, &stored.meta))))
 }
 
 /// Body of a batch delete.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Batch {
+struct Batch {
     keys: Vec<String>,
+}
+
+/// A batch delete: of all its keys or, where one may not be deleted, of none.
+pub struct BatchDelete {
+    keys: Vec<Key>,
+    /// Texts that are no keys, and why.
+    invalid: Vec<(String, KeyError)>,
+}
+
+impl Demand for BatchDelete {
+    const WHO: Who = Who::Caller;
+    const SCOPES: &'static [Scope] = &[Scope::Delete];
+
+    async fn read(mut call: Call<'_>) -> Result<Self, Problem> {
+        no_query(&call.head.uri)?;
+        let Batch { keys: names } = strict_json(&mut call).await?;
+        let count = names.len();
+        if !(1..=MAX_BATCH).contains(&count) {
+            let detail = format!("keys: {count} keys given, 1 to {MAX_BATCH} are allowed");
+            return Err(Problem::invalid(detail));
+        }
+        let mut batch = Self { keys: Vec::with_capacity(count), invalid: Vec::new() };
+        for name in names {
+            match call.namespace.key(&name) {
+                Ok(key) => batch.keys.push(key),
+                Err(error) => batch.invalid.push((name, error)),
+            }
+        }
+        Ok(batch)
+    }
+
+    fn needs(&self) -> Vec<Need<'_>> {
+        self.keys.iter().map(|key| Need::Key(Scope::Delete, key)).collect()
+    }
 }
 
 /// Result of a batch delete; every key is in exactly one of the lists.
@@ -82,25 +149,13 @@ struct Failure {
 }
 
 /// `POST /v1/batch-delete`
-pub async fn batch_delete(
-    State(state): State<AppState>,
-    _: NoQuery,
-    StrictJson(batch): StrictJson<Batch>,
-) -> Result<Json<BatchResult>, Problem> {
-    let count = batch.keys.len();
-    if !(1..=MAX_BATCH).contains(&count) {
-        let detail = format!("keys: {count} keys given, 1 to {MAX_BATCH} are allowed");
-        return Err(Problem::invalid(detail));
-    }
+pub async fn batch_delete(granted: Granted<BatchDelete>) -> Result<Json<BatchResult>, Problem> {
+    let Granted { pass, what: BatchDelete { keys, invalid }, .. } = granted;
     let mut result = BatchResult::default();
-    let mut keys = Vec::with_capacity(count);
-    for name in batch.keys {
-        match state.vault.key(&name) {
-            Ok(key) => keys.push(key),
-            Err(error) => result.fail(name, error.into()),
-        }
+    for (name, error) in invalid {
+        result.fail(name, error.into());
     }
-    let outcomes = state.vault.delete_many(&keys).await;
+    let outcomes = pass.vault().delete_many(&keys).await;
     for (key, outcome) in keys.into_iter().zip(outcomes) {
         let name = key.as_str().to_owned();
         match outcome {

@@ -242,6 +242,38 @@ label! {
 }
 
 label! {
+    /// Where credentials are read from.
+    pub CredentialSource {
+        /// The file of API tokens.
+        Tokens = "tokens",
+        /// The keys of the identity provider.
+        Jwks = "jwks",
+    }
+}
+
+label! {
+    /// How a reading ended.
+    pub(super) Reading {
+        /// What was read is taken.
+        Ok = "ok",
+        /// It could not be read or understood: what was known before stays.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// Why a call was refused.
+    pub Denial {
+        /// The caller did not say who it is, or not truly.
+        Unauthenticated = "unauthenticated",
+        /// The caller may not do this.
+        Denied = "denied",
+        /// A signed URL was changed, has expired, or whoever signed it lost the right.
+        Signature = "signature",
+    }
+}
+
+label! {
     /// What became of a further call that the retrier had cause for.
     pub Retried {
         /// Made, and answered.

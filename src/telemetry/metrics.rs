@@ -17,7 +17,9 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 pub use self::backend::{BackendCall, BackendMetrics, BreakerSeries, LimitSeries};
 pub use self::pool::{MemberFigures, PoolFigures};
-use super::labels::{Label, Method, Refusal, Route, StatusClass};
+use super::labels::{
+    CredentialSource, Denial, Label, Method, Reading, Refusal, Route, StatusClass,
+};
 use super::logging::LogGuard;
 use super::registry::{Register, Table, recorder};
 use super::series;
@@ -36,6 +38,8 @@ struct Inner {
     requests: Table<[Counter; StatusClass::ALL.len()]>,
     routes: Table<RouteHandles>,
     refused: Vec<Counter>,
+    denied: Vec<Counter>,
+    credentials_read: Vec<[Counter; Reading::ALL.len()]>,
     in_flight: Gauge,
     connections: Gauge,
     group_operations: Histogram,
@@ -69,12 +73,24 @@ impl Metrics {
         let refused = Refusal::ALL
             .iter()
             .map(|reason| register.counter(&series::REFUSED, &[("reason", reason.as_str())]));
+        let denied = Denial::ALL
+            .iter()
+            .map(|reason| register.counter(&series::DENIED, &[("reason", reason.as_str())]));
+        let credentials_read = CredentialSource::ALL.iter().map(|source| {
+            std::array::from_fn(|reading| {
+                let labels =
+                    [("source", source.as_str()), ("outcome", Reading::ALL[reading].as_str())];
+                register.counter(&series::CREDENTIALS_READ, &labels)
+            })
+        });
         Self(Arc::new(Inner {
             handle: recorder.handle(),
             process,
             requests: Table::new(Route::ALL.len() * Method::ALL.len()),
             routes: Table::new(Route::ALL.len()),
             refused: refused.collect(),
+            denied: denied.collect(),
+            credentials_read: credentials_read.collect(),
             in_flight: register.gauge(&series::IN_FLIGHT, &[]),
             connections: register.gauge(&series::CONNECTIONS, &[]),
             group_operations: register.histogram(&series::GROUP_OPERATIONS, &[]),
@@ -151,6 +167,17 @@ impl Metrics {
     /// Counts something turned away unseen.
     pub fn refused(&self, reason: Refusal) {
         self.0.refused[reason.index()].increment(1);
+    }
+
+    /// Counts a call refused because of who made it.
+    pub fn denied(&self, reason: Denial) {
+        self.0.denied[reason.index()].increment(1);
+    }
+
+    /// Counts a reading of a changed token file or key set.
+    pub fn credentials_read(&self, source: CredentialSource, taken: bool) {
+        let outcome = if taken { Reading::Ok } else { Reading::Failed };
+        self.0.credentials_read[source.index()][outcome.index()].increment(1);
     }
 
     /// Counts a connection as open until the guard is dropped.

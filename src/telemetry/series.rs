@@ -62,6 +62,10 @@ series! {
         "Connections that are open now.";
     REFUSED = Counter, None, "refused_total",
         "Requests turned away unseen and connections made to wait, by reason.";
+    DENIED = Counter, None, "access_denied_total",
+        "Calls refused because of who made them, by reason.";
+    CREDENTIALS_READ = Counter, None, "credentials_read_total",
+        "Readings of changed token files and key sets, by source and outcome.";
     OPERATIONS = Counter, None, "backend_operations_total",
         "Operations of backends, by backend and its kind, operation and outcome.";
     OPERATION_DURATION = Histogram(LATENCY), Some(Unit::Seconds),

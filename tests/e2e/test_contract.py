@@ -105,8 +105,7 @@ def test_every_problem_code_is_explained_and_used() -> None:
             shown[value["code"]] = str(value["status"])
             slug = value["code"].lower().replace("_", "-")
             assert value["type"] == f"urn:proof-storage:problem:{slug}"
-    # No operation asks for credentials yet, so nothing answers 401.
-    assert shown == {name: status for name, status in explained.items() if status != "401"}
+    assert shown == explained
 
 
 def test_key_pattern_follows_the_rules_of_keys() -> None:

@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "app", // puts everything together, and is the only one that sees it all
         &[
+            "access",
             "backend",
             "backend::embedded",
             "backend::s3",
@@ -42,6 +43,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli", // commands work on any part, without the service around it
         &[
+            "access",
             "app",
             "backend",
             "backend::embedded",
@@ -59,7 +61,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("serve", &["config", "http", "telemetry"]), // of http only its router
-    ("http", &["model", "stats", "telemetry", "vault"]),
+    ("http", &["access", "model", "stats", "telemetry", "vault"]),
+    ("access", &["config", "model", "telemetry"]), // it reads the tokens again as `config` read them
     ("stats", &["backend", "model", "telemetry", "vault"]),
     ("vault", &["backend", "codec", "model"]),
     ("pool", &["backend", "model"]),

@@ -1,5 +1,6 @@
 //! Configuration as a person gives it: variables, files, mistakes, and the files we ship.
 
+mod auth;
 mod buckets;
 mod files;
 mod mistakes;

@@ -7,8 +7,8 @@ use http::StatusCode;
 use proof_storage::config::Config;
 use proof_storage::model::{ErrorKind, Provider};
 use proof_storage::telemetry::{
-    BreakerState, Label as _, MemberFigures, Method, Metrics, Operation, Outcome, PoolFigures,
-    Refusal, Retried, Route, init_logging,
+    BreakerState, CredentialSource, Denial, Label as _, MemberFigures, Method, Metrics, Operation,
+    Outcome, PoolFigures, Refusal, Retried, Route, init_logging,
 };
 
 /// One series' name with everything scraped under it.
@@ -100,6 +100,7 @@ fn faults(families: &Families) -> Vec<String> {
         "operation",
         "outcome",
         "reason",
+        "source",
         "state",
         "version",
         "rustc",
@@ -429,6 +430,8 @@ fn every_label_value_is_of_an_enum() {
         .chain(Operation::ALL.iter().map(|l| l.as_str()))
         .chain(Outcome::ALL.iter().map(|l| l.as_str()))
         .chain(Refusal::ALL.iter().map(|l| l.as_str()))
+        .chain(Denial::ALL.iter().map(|l| l.as_str()))
+        .chain(CredentialSource::ALL.iter().map(|l| l.as_str()))
         .chain(Retried::ALL.iter().map(|l| l.as_str()))
         .chain(BreakerState::ALL.iter().map(|l| l.as_str()))
         .chain(["local", "1xx", "2xx", "3xx", "4xx", "5xx"])

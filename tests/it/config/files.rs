@@ -22,7 +22,7 @@ fn default_toml_is_the_default_and_shows_every_setting() {
         .collect();
     let examples = examples.replace("/run/secrets/", "/no/such/folder/");
     let found = mistakes(load_file(&examples, &[]));
-    assert_eq!(found.len(), 6, "only the six secret files are missing: {found:?}");
+    assert_eq!(found.len(), 7, "only the seven secret files are missing: {found:?}");
     assert!(found.iter().all(|text| text.contains("cannot read /no/such/folder/")), "{found:?}");
 }
 
@@ -89,7 +89,13 @@ fn assignment(line: &str) -> Option<(&str, &str)> {
 #[test]
 fn docker_toml_is_sound() {
     let file = Some(crate::project_file("config/docker.toml"));
-    let loaded = Config::load(Sources { environment: vec![], file }).unwrap();
+    let sources = |auth: &str| {
+        let environment = vec![("STORAGE_AUTH".into(), auth.into())];
+        Sources { environment, file: file.clone() }
+    };
+    let found = mistakes(Config::load(sources("")));
+    assert!(found.len() == 1 && found[0].starts_with("STORAGE_AUTH: "), "{found:?}");
+    let loaded = Config::load(sources("anyone-may-do-anything")).unwrap();
     assert!(loaded.config.server.listen.ip().is_unspecified());
     assert_eq!(loaded.config.log.format, LogFormat::Json);
     assert_eq!(loaded.warnings, Vec::<String>::new());

@@ -49,6 +49,14 @@ fn each_kind_of_value_is_checked() {
         ("STORAGE_LOG", "info,=="),
         ("STORAGE_LOG_FORMAT", "xml"),
         ("STORAGE_PROVIDER", "memory"),
+        ("STORAGE_AUTH", "none"),
+        ("STORAGE_ADMIN_LISTEN", "9090"),
+        ("STORAGE_ADMIN_LISTEN", "127.0.0.1:8080"),
+        ("STORAGE_TOKENS_FILE", "/no/such/file"),
+        ("STORAGE_PUBLIC_READ", "a,/b"),
+        ("STORAGE_JWT_JWKS", "ftp://a.example/jwks"),
+        ("STORAGE_JWT_ISSUER", "https://a.example"),
+        ("STORAGE_JWT_LEEWAY", "1h"),
     ];
     for (name, value) in wrong {
         let found = mistakes(load(&[(name, value)]));
@@ -93,9 +101,7 @@ fn slips_are_mistakes_and_strangers_only_warn() {
 }
 
 #[test]
-fn what_is_not_built_is_refused_or_said_to_have_no_effect() {
-    let found = mistakes(load_file("[auth]\n", &[]));
-    assert_eq!(found, ["auth (proofs.toml:1): is not in this version: remove it"]);
+fn what_means_nothing_is_said_to_have_no_effect() {
     let unused = ["STORAGE_BUCKET", "STORAGE_SECRET_ACCESS_KEY", "R2_BUCKET", "R2_ACCOUNT_ID"];
     for name in unused {
         let warnings = load(&[(name, CANARY)]).unwrap().warnings;

@@ -1,6 +1,6 @@
 //! What a value means, and which of two wins.
 
-use proof_storage::config::{Config, CorsOrigins, SETTINGS};
+use proof_storage::config::{AuthMode, Config, CorsOrigins, SETTINGS};
 use proof_storage::model::{PoolMode, Provider, Role, WriteMode};
 
 use super::{CANARY, Folder, KEY, load, load_file, ms};
@@ -11,8 +11,11 @@ fn nothing_said_is_the_default() {
     assert_eq!(loaded.config, Config::default());
     assert_eq!(loaded.warnings, Vec::<String>::new());
     // The documented defaults, spelled out once apart from the table.
-    let Config { server, limits, storage, backends, pool, log } = loaded.config;
+    let Config { server, auth, limits, storage, backends, pool, log } = loaded.config;
     assert_eq!(server.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(auth.mode, AuthMode::Anyone);
+    assert_eq!((auth.tokens, auth.tokens_file, auth.jwt), (vec![], None, None));
+    assert_eq!((auth.public_read, server.admin_listen), (vec![], None));
     assert_eq!(server.cors_origins, CorsOrigins::Any);
     assert_eq!((server.drain_delay, server.drain_timeout), (ms(0), ms(30_000)));
     assert_eq!((limits.header_timeout, limits.idle_timeout), (ms(10_000), ms(75_000)));
@@ -58,6 +61,8 @@ fn every_variable_and_every_key_takes_effect() {
     // One legal value for each setting that is not its default.
     let other = |variable: &str| match variable {
         "STORAGE_LISTEN" => "[::1]:9000",
+        "STORAGE_ADMIN_LISTEN" => "127.0.0.1:9090",
+        "STORAGE_TOKENS_FILE" => "config/tokens.toml",
         "STORAGE_PUBLIC_URL" | "STORAGE_CDN_URL" => "https://a.example/b",
         "STORAGE_CORS_ORIGINS" => "none",
         "STORAGE_SIGNING_KEY" => CANARY,
@@ -103,11 +108,18 @@ fn every_variable_and_every_key_takes_effect() {
         ("STORAGE_BUCKET", "some-bucket"),
         ("STORAGE_POOL_MODE", "mirror"),
     ];
+    let jwt = [
+        ("STORAGE_JWT_JWKS", "/elsewhere/jwks.json"),
+        ("STORAGE_JWT_ISSUER", "https://login.example"),
+        ("STORAGE_JWT_AUDIENCE", "proofs"),
+    ];
     for setting in SETTINGS {
         let base: &[_] = match setting.variable {
             "STORAGE_CACHE_BYTES" | "STORAGE_DISK_RESERVE" | "STORAGE_FALLBACK_PROVIDER" => &local,
             name if name.starts_with("STORAGE_POOL_") => &pool,
-            "STORAGE_PROVIDER" | "STORAGE_CONFIG" => continue, // shown by what comes with them
+            // Shown by what comes with them, and in `auth`.
+            "STORAGE_PROVIDER" | "STORAGE_CONFIG" | "STORAGE_AUTH" => continue,
+            name if name.starts_with("STORAGE_JWT_") => &jwt,
             name if name.starts_with("R2_") => &r2,
             _ => &s3,
         };

@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use bytes::Bytes;
-use proof_storage::app::{self, Kept};
+use proof_storage::access::Authority;
+use proof_storage::app::{self, Kept, Rights};
 use proof_storage::backend::Backend;
 use proof_storage::backend::memory::Memory;
 use proof_storage::config::Config;
@@ -48,7 +49,7 @@ impl Client {
     pub async fn over(backend: Arc<dyn Backend>, config: Config) -> Self {
         let hour = Duration::from_secs(3600);
         let member = member("memory", Arc::clone(&backend), hour).await;
-        Self::of(Kept { backend, members: vec![member], pool: None }, config)
+        Self::of(Kept { backend, members: vec![member], pool: None }, config).await
     }
 
     /// Over a pool, which is counted when the test says so.
@@ -65,7 +66,7 @@ impl Client {
         let policy = InventoryPolicy::new("proofs/", hour).of_pool();
         let inventory = Arc::new(Inventory::new(pool, policy));
         let kept = Kept { backend: inventory.clone(), members: shown, pool: view };
-        (Self::of(kept, Config::default()), inventory)
+        (Self::of(kept, Config::default()).await, inventory)
     }
 
     /// Over one store, beside a pool of two that stands as the test says.
@@ -77,16 +78,18 @@ impl Client {
             member("near", Arc::clone(&backend), hour).await,
         ];
         let view: PoolView = Box::new(move || pool.clone());
-        Self::of(Kept { backend, members, pool: Some(view) }, Config::default())
+        Self::of(Kept { backend, members, pool: Some(view) }, Config::default()).await
     }
 
-    fn of(kept: Kept, config: Config) -> Self {
+    async fn of(kept: Kept, config: Config) -> Self {
         let spool = tempfile::tempdir().unwrap();
         let signer = Signer::new(vec![7; 32].into(), None);
         let settings = app::settings(&config, ([127, 0, 0, 1], 8080).into());
         let folder = spool.path().to_owned();
         let metrics = Metrics::new();
-        let state = app::assemble(&config, kept, metrics, signer, settings, folder);
+        let authority = Authority::new(&config.auth, &metrics).await;
+        let rights = Rights { authority, signer };
+        let state = app::assemble(&config, kept, metrics, rights, settings, folder);
         Self { service: Service::new(state), _spool: spool }
     }
 
