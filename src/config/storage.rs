@@ -92,6 +92,10 @@ impl StorageConfig {
 fn keyring(reader: &mut Reader<'_>) -> Option<Keyring> {
     let keys = |text: &str| Keyring::parse(text).map_err(|mistake| mistake.to_string());
     let file = reader.option(&name::KEYRING_FILE, |path| {
+        // Not repeated: it is a secret.
+        if [":active:", ":retired:"].iter().any(|part| path.contains(part)) {
+            return Err("is a keyring, and no path of one: that goes to STORAGE_KEYRING".to_owned());
+        }
         let text = std::fs::read_to_string(path);
         let text =
             SecretString::from(text.map_err(|error| format!("cannot read {path}: {error}"))?);

@@ -307,8 +307,8 @@ impl Parts {
                             return self.find_pending(key, ask).await;
                         }
                         self.counters.failed_over(ErrorKind::NotFound);
-                        self.errands.misplaced(key);
                         self.vouch(key).await;
+                        self.errands.misplaced(key);
                         return Ok((place, found));
                     }
                 }

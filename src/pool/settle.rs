@@ -138,7 +138,10 @@ impl Parts {
         silent: &mut BTreeSet<usize>,
     ) -> Result<(), Stop> {
         let resolved = &picture.resolved;
-        for &place in &resolved.conflicting {
+        // What is only read is neither put aside nor taken away.
+        let conflicting = resolved.conflicting.iter().copied();
+        let written = |place: &usize| self.members[*place].role.takes_deletes();
+        for place in conflicting.filter(written) {
             let Some(meta) = picture.sights[place].copy() else { continue };
             if self.put_aside(Why::Conflict, place, key, Some(meta)).await {
                 picture.put_aside();
@@ -215,6 +218,9 @@ impl Parts {
         }
         for &place in &picture.resolved.conflicting {
             let Some(meta) = picture.sights[place].copy() else { continue };
+            if !self.members[place].role.takes_deletes() {
+                continue;
+            }
             if !self.put_aside(Why::WrongBytes, place, key, Some(meta)).await {
                 return Err(Stop::Refused);
             }

@@ -126,7 +126,17 @@ impl Sealed {
                 tracing::warn!(%key, %error, "a proof was not rekeyed");
                 found.key_missing += 1;
             }
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
+            // Of this proof, and no reason to leave the others.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Corrupt
+                        | ErrorKind::Unsupported
+                        | ErrorKind::Invalid
+                        | ErrorKind::AccessDenied
+                        | ErrorKind::Contended
+                ) =>
+            {
                 tracing::error!(%key, %error, "a proof was not rekeyed");
                 found.failed += 1;
             }

@@ -106,11 +106,11 @@ impl Sealed {
             return Err(self.error(ErrorKind::Corrupt, detail));
         }
         match self.inner.delete(&before.key, Some(&before.etag)).await {
-            // Somebody else moved or deleted it first: then there was nothing to move.
+            // Somebody else moved or deleted it first. What is at the destination may be of that other
+            // move: nothing shows whose it is, so it is not taken back.
             Ok(Some(false)) if creates => {
-                let undone = self.inner.delete(destination, Some(&stored.meta.etag)).await;
-                undone.map_err(|error| self.behind_copy(error))?;
-                Err(self.error(ErrorKind::NotFound, "the source is gone"))
+                let detail = "the source went meanwhile, and a copy of it is at the destination";
+                Err(self.error(ErrorKind::Indeterminate, detail))
             }
             Ok(_) => Ok(stored),
             Err(error) => Err(self.behind_copy(error)),
