@@ -20,7 +20,8 @@ const LOOKS: usize = 32;
 
 /// One entry of a merged page.
 enum Entry {
-    Item(usize, Box<ListItem>),
+    /// What the first member that has it says, and how many homes have it.
+    Item(usize, Box<ListItem>, usize),
     Prefix,
 }
 
@@ -57,6 +58,8 @@ impl Parts {
         page: &mut ListPage,
     ) -> Result<Option<String>, StoreError> {
         let pages = self.pages(request).await?;
+        let homes = self.homes();
+        let answering = pages.iter().filter(|(place, _)| homes.contains(place)).count();
         // Of those that have more, the one that came least far.
         let frontier = pages.iter().filter_map(|(_, page)| page.next.clone()).min();
         let is_seen = |name: &str| frontier.as_deref().is_none_or(|end| name <= end);
@@ -68,7 +71,10 @@ impl Parts {
             let shown = |item: &ListItem| is_seen(item.key.as_str()) && !is_own(item.key.as_str());
             for item in part.items.into_iter().filter(shown) {
                 let name = item.key.as_str().to_owned();
-                entries.entry(name).or_insert_with(|| Entry::Item(place, Box::new(item)));
+                let new = || Entry::Item(place, Box::new(item), 0);
+                if let Entry::Item(_, _, at) = entries.entry(name).or_insert_with(new) {
+                    *at += usize::from(homes.contains(&place));
+                }
             }
         }
         let has_more = frontier.is_some() || entries.len() > request.limit;
@@ -76,14 +82,14 @@ impl Parts {
         let last = chosen.last().map(|(name, _)| name.clone()).or(frontier);
         let checked = stream::iter(chosen)
             .map(|(name, entry)| async move {
-                let kept = self.check_entry(&name, entry).await?;
+                let kept = self.check_entry(&name, entry, answering).await?;
                 Ok::<_, StoreError>((name, kept))
             })
             .buffered(LOOKS);
         let mut checked = std::pin::pin!(checked);
         while let Some(entry) = checked.next().await {
             match entry? {
-                (_, Some(Entry::Item(_, item))) => page.items.push(*item),
+                (_, Some(Entry::Item(_, item, _))) => page.items.push(*item),
                 (name, Some(Entry::Prefix)) => page.common_prefixes.push(name),
                 (_, None) => {}
             }
@@ -122,16 +128,21 @@ impl Parts {
     }
 
     /// The entry as it is to be shown, or nothing.
-    async fn check_entry(&self, name: &str, entry: Entry) -> Result<Option<Entry>, StoreError> {
+    async fn check_entry(
+        &self,
+        name: &str,
+        entry: Entry,
+        homes: usize,
+    ) -> Result<Option<Entry>, StoreError> {
         match entry {
-            Entry::Item(place, item) if !self.view.is_pending(&item.key) => {
-                if self.members[place].role.takes_writes() && !self.homes().contains(&place) {
-                    // Its home has nothing, and nobody wrote down why.
+            Entry::Item(place, item, at) if !self.view.is_pending(&item.key) => {
+                if self.members[place].role.takes_writes() && at < homes {
+                    // A home has nothing, and nobody wrote down why.
                     self.vouch(&item.key).await;
                 }
-                Ok(Some(Entry::Item(place, Box::new(self.outward_item(place, *item)))))
+                Ok(Some(Entry::Item(place, Box::new(self.outward_item(place, *item)), at)))
             }
-            Entry::Item(_, item) => self.look_up(*item).await,
+            Entry::Item(_, item, _) => self.look_up(*item).await,
             Entry::Prefix if !self.view.deletes_below(name) && !may_be_own(name) => {
                 Ok(Some(Entry::Prefix))
             }
@@ -163,7 +174,7 @@ impl Parts {
             // As much as the members' listings say.
             attributes: item.attributes.map(|_| meta.attributes),
         };
-        Ok(Some(Entry::Item(place, Box::new(item))))
+        Ok(Some(Entry::Item(place, Box::new(item), 0)))
     }
 
     fn outward_item(&self, place: usize, item: ListItem) -> ListItem {
