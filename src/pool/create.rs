@@ -227,14 +227,25 @@ impl Parts {
     pub(super) async fn give_up(&self, write: &Write, tried: &Tried) {
         let late = tried.iter().filter(|(_, error)| error.class() == Class::Unknown);
         let late: Vec<usize> = late.map(|(place, _)| *place).collect();
-        if !late.is_empty() && self.write_down(vec![self.kill_line(write, late)]).await.is_err() {
+        if !late.is_empty()
+            && self
+                .write_down(vec![self.kill_line(write, vec![write.version()], late)])
+                .await
+                .is_err()
+        {
             self.doubt(write, tried);
         }
     }
 
-    pub(super) fn kill_line(&self, write: &Write, places: Vec<usize>) -> Line {
+    /// That attempts at a write's key shall not count, should they land at these members.
+    pub(super) fn kill_line(
+        &self,
+        write: &Write,
+        versions: Vec<Version>,
+        places: impl IntoIterator<Item = usize>,
+    ) -> Line {
         Line {
-            what: What::Kill { versions: vec![write.version()] },
+            what: What::Kill { versions },
             key: write.key.clone(),
             version: write.version(),
             missing: self.names(places),

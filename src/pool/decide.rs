@@ -87,17 +87,6 @@ impl Parts {
         }
     }
 
-    /// That attempts shall not count, wherever and whenever they land.
-    pub(super) fn never(&self, key: &ObjectKey, versions: Vec<Version>) -> Line {
-        let version = versions.iter().copied().max();
-        Line {
-            key: key.clone(),
-            version: version.unwrap_or_else(|| self.clock.next()),
-            missing: self.names(0..self.members.len()),
-            what: What::Kill { versions },
-        }
-    }
-
     /// The line that says which homes miss an object, where none says so yet. Above a tombstone each
     /// object has one: who only knows of the delete would take a silent member's word for granted.
     pub(super) fn unwritten(&self, key: &ObjectKey, picture: &Picture) -> Option<Line> {

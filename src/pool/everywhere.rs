@@ -197,7 +197,8 @@ impl Parts {
             }
         }
         if !doubtful.is_empty()
-            && let Err(error) = self.write_down(vec![self.kill_line(write, doubtful)]).await
+            && let Err(error) =
+                self.write_down(vec![self.kill_line(write, vec![write.version()], doubtful)]).await
         {
             self.doubt(write, &vec![(homes[0], error)]);
         }
@@ -212,7 +213,7 @@ impl Parts {
                         Err(error) => (error.class() == Class::Unknown).then_some(place),
                     };
                     if let Some(place) = kept {
-                        let line = parts.kill_line(&write, vec![place]);
+                        let line = parts.kill_line(&write, vec![write.version()], [place]);
                         if let Err(error) = parts.write_down(vec![line]).await {
                             tracing::warn!(?error, "a write that lost may come back");
                         }

@@ -208,7 +208,8 @@ impl Parts {
             lines.push(self.copy_line(&write.key, write.stamp(), &on, missing));
         }
         if !late.is_empty() {
-            lines.push(self.never(&write.key, late.clone()));
+            let everywhere = 0..self.members.len();
+            lines.push(self.kill_line(&write, late.clone(), everywhere));
         }
         if !lines.is_empty() {
             let noted = self.write_down(lines).await;

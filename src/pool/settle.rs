@@ -138,20 +138,11 @@ impl Parts {
         silent: &mut BTreeSet<usize>,
     ) -> Result<(), Stop> {
         let resolved = &picture.resolved;
-        // What is only read is neither put aside nor taken away.
-        let conflicting = resolved.conflicting.iter().copied();
-        let written = |place: &usize| self.members[*place].role.takes_deletes();
-        for place in conflicting.filter(written) {
-            let Some(meta) = picture.sights[place].copy() else { continue };
-            if self.put_aside(Why::Conflict, place, key, Some(meta)).await {
-                picture.put_aside();
-                tracing::error!(
-                    member = &*self.members[place].name,
-                    "two proofs were stored under one key: the later copy was put aside"
-                );
-            } else {
-                return Err(Stop::Refused);
-            }
+        for place in self.set_aside(Why::Conflict, key, picture).await? {
+            tracing::error!(
+                member = &*self.members[place].name,
+                "two proofs were stored under one key: the later copy was put aside"
+            );
         }
         let homes = self.homes();
         let lacking: Vec<usize> = homes
@@ -182,18 +173,41 @@ impl Parts {
             return Err(refused);
         }
         let is_home_whole = homes.iter().all(|home| !silent.contains(home)) && !homes.is_empty();
-        let elsewhere = resolved.stale.iter().chain(&resolved.conflicting).chain(&resolved.holders);
-        for &place in elsewhere.filter(|place| !homes.contains(*place)) {
-            // A copy of the object itself stays until all homes have it, and have been read.
-            if resolved.holders.contains(&place) {
-                if !is_home_whole {
-                    continue;
-                }
-                self.verify(key, &homes).await?;
-            }
+        let is_elsewhere = |place: &&usize| !homes.contains(*place);
+        let outdated = resolved.stale.iter().chain(&resolved.conflicting);
+        for &place in outdated.filter(is_elsewhere) {
             self.remove(key, picture, place).await?;
         }
+        let mut further = resolved.holders.iter().filter(is_elsewhere).peekable();
+        // A copy of the object itself stays until all homes have it, and have been read.
+        if is_home_whole && further.peek().is_some() {
+            self.verify(key, &homes).await?;
+            for &place in further {
+                self.remove(key, picture, place).await?;
+            }
+        }
         Ok(())
+    }
+
+    /// Puts aside what has to be before it goes; answers where. What is only read is neither put aside
+    /// nor taken away.
+    async fn set_aside(
+        &self,
+        why: Why,
+        key: &ObjectKey,
+        picture: &Picture,
+    ) -> Result<Vec<usize>, Stop> {
+        let mut places = Vec::new();
+        for &place in &picture.resolved.conflicting {
+            let is_ours = self.members[place].role.takes_deletes();
+            let Some(meta) = picture.sights[place].copy().filter(|_| is_ours) else { continue };
+            if !self.put_aside(why, place, key, Some(meta)).await {
+                return Err(Stop::Refused);
+            }
+            picture.put_aside();
+            places.push(place);
+        }
+        Ok(places)
     }
 
     /// Reads the copies at homes, before the last other one goes.
@@ -216,15 +230,7 @@ impl Parts {
             self.remove(key, picture, place).await?;
             count(&self.counters.repaired_deletes);
         }
-        for &place in &picture.resolved.conflicting {
-            let Some(meta) = picture.sights[place].copy() else { continue };
-            if !self.members[place].role.takes_deletes() {
-                continue;
-            }
-            if !self.put_aside(Why::WrongBytes, place, key, Some(meta)).await {
-                return Err(Stop::Refused);
-            }
-            picture.put_aside();
+        for place in self.set_aside(Why::WrongBytes, key, picture).await? {
             self.remove(key, picture, place).await?;
         }
         // Nobody has the bytes of something that nobody can read: only a delete removes it.

@@ -96,9 +96,7 @@ impl Verdicts {
         version.is_some_and(is_killed)
             || self.tombstone.is_some_and(|tombstone| version < Some(tombstone))
     }
-}
 
-impl Verdicts {
     /// Whether a copy of this version counts before others that nobody wrote down.
     fn prefers(&self, version: Option<Version>) -> bool {
         self.prefers_vouched && self.vouched.iter().any(|(of, _)| Some(*of) == version)
