@@ -20,7 +20,7 @@ const LOOKS: usize = 32;
 
 /// One entry of a merged page.
 enum Entry {
-    /// What the first member that has it says, and how many homes have it.
+    /// What the first member that has it says, and how many homes have it of those that are complete.
     Item(usize, Box<ListItem>, usize),
     Prefix,
 }
@@ -58,7 +58,9 @@ impl Parts {
         page: &mut ListPage,
     ) -> Result<Option<String>, StoreError> {
         let pages = self.pages(request).await?;
-        let homes = self.homes();
+        // Of one that is being filled nothing is expected yet.
+        let mut homes = self.homes();
+        homes.retain(|home| self.members[*home].is_complete());
         let answering = pages.iter().filter(|(place, _)| homes.contains(place)).count();
         // Of those that have more, the one that came least far.
         let frontier = pages.iter().filter_map(|(_, page)| page.next.clone()).min();
