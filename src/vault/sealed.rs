@@ -178,8 +178,9 @@ impl Backend for Sealed {
 
     async fn get(&self, key: &ObjectKey, options: GetOptions) -> Result<Retrieved, StoreError> {
         match options.range {
-            Some(range) => self.get_range(key, range, options.if_match).await,
-            None => self.opened(self.inner.get(key, options).await?),
+            // Without keys nothing sealed is opened, whole or in part: it needs no look before.
+            Some(range) if self.can_seal() => self.get_range(key, range, options.if_match).await,
+            _ => self.opened(self.inner.get(key, options).await?),
         }
     }
 

@@ -4,10 +4,10 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 
 use super::Sealed;
-use crate::codec::envelope::{DataKey, FrameOpener, Unwrapped, frames_of, open_whole};
+use crate::codec::envelope::{DataKey, Facts, FrameOpener, Unwrapped, frames_of, open_whole};
 use crate::model::{
-    Body, BodyStream, ByteRange, ETag, Encryption, ErrorKind, GetOptions, ListItem, ObjectKey,
-    ObjectMeta, PresignMethod, Retrieved, StoreError, Stored, form_size,
+    Attributes, Body, BodyStream, ByteRange, ETag, Encryption, ErrorKind, GetOptions, ListItem,
+    ObjectKey, ObjectMeta, PresignMethod, Retrieved, StoreError, Stored, form_size,
 };
 
 /// How often a range starts again because its proof was replaced meanwhile.
@@ -17,6 +17,13 @@ const RANGE_TRIES: u32 = 100;
 struct Shown {
     meta: ObjectMeta,
     key: Option<DataKey>,
+}
+
+/// Says of an object what its header says.
+fn show(attributes: &mut Attributes, facts: Facts) {
+    attributes.encoding = facts.encoding;
+    attributes.representation = facts.representation;
+    attributes.encryption = Encryption::Envelope;
 }
 
 impl Sealed {
@@ -30,9 +37,7 @@ impl Sealed {
             return Err(self.not_genuine());
         }
         meta.stored_size = facts.form_size;
-        meta.attributes.encoding = facts.encoding;
-        meta.attributes.representation = facts.representation;
-        meta.attributes.encryption = Encryption::Envelope;
+        show(&mut meta.attributes, facts);
         Ok(Shown { meta, key: Some(key) })
     }
 
@@ -53,9 +58,7 @@ impl Sealed {
         match facts {
             Ok(facts) if form_size(item.stored_size) == Some(facts.form_size) => {
                 item.stored_size = facts.form_size;
-                attributes.encoding = facts.encoding;
-                attributes.representation = facts.representation;
-                attributes.encryption = Encryption::Envelope;
+                show(attributes, facts);
             }
             _ => item.attributes = None,
         }
