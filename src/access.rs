@@ -14,13 +14,15 @@ mod jwt;
 mod token;
 mod tokens;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::task::JoinHandle;
+use tokio::time::Interval;
 
 use crate::config::{AuthConfig, AuthMode};
-use crate::model::{Key, KeyPrefix, Rights, Scopes};
+use crate::model::{Digest, Key, KeyPrefix, Rights, Scopes};
 use crate::telemetry::Metrics;
 
 pub use jwt::Jwt;
@@ -171,6 +173,25 @@ impl Authority {
                 Some(jwt) => jwt.signer(id, scopes),
                 None => Err(Refused::Unknown),
             },
+        }
+    }
+}
+
+/// The beginning of a digest, which names what it is of.
+fn beginning(digest: &Digest) -> [u8; 16] {
+    let mut name = [0; 16];
+    name.copy_from_slice(&digest.as_bytes()[..16]);
+    name
+}
+
+/// Looks at a file until it has other content than was seen last, and notes that. The content itself is
+/// compared: it is small, and a time stamp can stay the same.
+async fn changed(path: &Path, looks: &mut Interval, seen: &mut Option<Digest>) {
+    loop {
+        looks.tick().await;
+        let now = Digest::of(&tokio::fs::read(path).await.unwrap_or_default());
+        if seen.replace(now) != Some(now) {
+            return;
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::fetch::Fetcher;
 use super::jwks::{KeySet, VerifyingKey};
-use super::{Caller, Issuer, Refused};
+use super::{Caller, Issuer, Refused, beginning, changed};
 use crate::config::{JwksSource, JwtConfig};
 use crate::model::{Digest, KeyPrefix, Rights, Scope, Scopes};
 use crate::telemetry::{CredentialSource, Metrics};
@@ -148,15 +148,11 @@ impl Jwt {
                 }
             }
             JwksSource::File(path) => {
-                let mut seen = Digest::of(&tokio::fs::read(path).await.unwrap_or_default());
-                let mut ticks = tokio::time::interval(look);
+                let mut seen = Some(Digest::of(&tokio::fs::read(path).await.unwrap_or_default()));
+                let mut looks = tokio::time::interval(look);
                 loop {
-                    ticks.tick().await;
-                    let now = Digest::of(&tokio::fs::read(path).await.unwrap_or_default());
-                    if now != seen {
-                        seen = now;
-                        self.refresh().await;
-                    }
+                    changed(path, &mut looks, &mut seen).await;
+                    self.refresh().await;
                 }
             }
         }
@@ -210,10 +206,7 @@ impl Jwt {
 
     fn id_of(&self, key: &VerifyingKey) -> [u8; 16] {
         let kid = key.kid.as_deref().unwrap_or_default();
-        let digest = Digest::of(format!("{}\0{kid}", self.config.issuer).as_bytes());
-        let mut id = [0; 16];
-        id.copy_from_slice(&digest.as_bytes()[..16]);
-        id
+        beginning(&Digest::of(format!("{}\0{kid}", self.config.issuer).as_bytes()))
     }
 }
 

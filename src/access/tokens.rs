@@ -7,9 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use subtle::ConstantTimeEq as _;
 
-use super::{ApiToken, Caller, Issuer, Refused, seconds};
+use super::{ApiToken, Caller, Issuer, Refused, beginning, changed, seconds};
 use crate::config::{AuthConfig, TokenEntry, read_tokens};
-use crate::model::Digest;
 use crate::telemetry::{CredentialSource, Metrics};
 
 /// The tokens. Shared by all requests.
@@ -46,7 +45,7 @@ impl Tokens {
         let taken = self.taken();
         // Found by a digest that nobody can choose the beginning of, and then compared as a whole:
         // how long it takes tells nothing about a token.
-        let entry = taken.get(&id_of(&sha256)).ok_or(Refused::Unknown)?;
+        let entry = taken.get(&beginning(&sha256)).ok_or(Refused::Unknown)?;
         let same: bool = entry.sha256.as_bytes().ct_eq(sha256.as_bytes()).into();
         if same { caller(entry, now) } else { Err(Refused::Unknown) }
     }
@@ -81,15 +80,10 @@ impl Tokens {
         let Some(path) = &self.file else { return };
         // Nothing was seen yet: the file may have changed since the configuration was read.
         let mut seen = None;
-        let mut ticks = tokio::time::interval(every);
+        let mut looks = tokio::time::interval(every);
         loop {
-            ticks.tick().await;
-            // The content itself: it is small, and a time stamp can stay the same.
-            let now = Digest::of(&tokio::fs::read(path).await.unwrap_or_default());
             let first = seen.is_none();
-            if seen.replace(now) == Some(now) {
-                continue;
-            }
+            changed(path, &mut looks, &mut seen).await;
             let outcome = self.reload();
             if first && outcome.is_ok() {
                 continue;
@@ -111,14 +105,7 @@ impl Tokens {
 }
 
 fn table(named: &[TokenEntry], listed: &[TokenEntry]) -> Taken {
-    named.iter().chain(listed).map(|entry| (id_of(&entry.sha256), entry.clone())).collect()
-}
-
-/// The beginning of a digest.
-fn id_of(sha256: &Digest) -> [u8; 16] {
-    let mut id = [0; 16];
-    id.copy_from_slice(&sha256.as_bytes()[..16]);
-    id
+    named.iter().chain(listed).map(|entry| (beginning(&entry.sha256), entry.clone())).collect()
 }
 
 fn caller(entry: &TokenEntry, now: SystemTime) -> Result<Caller, Refused> {
@@ -128,7 +115,7 @@ fn caller(entry: &TokenEntry, now: SystemTime) -> Result<Caller, Refused> {
     Ok(Caller {
         name: Arc::clone(&entry.name),
         rights: entry.rights.clone(),
-        issuer: Issuer::Token(id_of(&entry.sha256)),
+        issuer: Issuer::Token(beginning(&entry.sha256)),
         expires: entry.expires.map(seconds),
     })
 }

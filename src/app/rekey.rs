@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::store::Store;
-use super::{SPOOL_FOLDER, StartError, create_folder, sealing};
+use super::{SPOOL_FOLDER, StartError, create_folder, policy};
 use crate::config::Config;
 use crate::telemetry::Metrics;
-use crate::vault::{Policy, Rewrapped, Vault, VaultError};
+use crate::vault::{Rewrapped, Vault, VaultError};
 
 /// Until the service tries again where the store did not answer; doubles up to the second.
 const FIRST_AGAIN: Duration = Duration::from_secs(1);
@@ -58,15 +58,8 @@ pub async fn rekey(
         return Err(error);
     }
     store.learn_now().await;
-    let policy = Policy {
-        namespace: config.storage.namespace.clone(),
-        write_mode: config.storage.write_mode,
-        max_object_bytes: config.limits.max_object_bytes,
-        spool_folder,
-        sealing: sealing(config),
-    };
     let alone = how.alone || store.is_embedded();
-    let vault = Vault::new(store.backend(), policy);
+    let vault = Vault::new(store.backend(), policy(config, spool_folder));
     let mut so_far = Rewrapped::default();
     let work = vault.rekey(how.after, how.dry_run, alone, |found| so_far = found.clone());
     let ended = tokio::select! {
