@@ -26,20 +26,6 @@ use crate::http::client::Client;
 /// Fewest cells, and fewest refusals among them: the table must not dwindle unseen.
 const FEWEST: (usize, usize) = (5_000, 3_000);
 
-const OPERATIONS: [Operation; 11] = [
-    Operation::Put,
-    Operation::Get,
-    Operation::Head,
-    Operation::Delete,
-    Operation::DeleteMany,
-    Operation::List,
-    Operation::Copy,
-    Operation::Rename,
-    Operation::Presign,
-    Operation::Usage,
-    Operation::Probe,
-];
-
 /// One cell: call, relation and credential, and what the table says.
 struct Cell {
     call: Call,
@@ -76,7 +62,7 @@ fn failing() -> Arc<Faulty<Memory>> {
     let store = Faulty::new(Memory::new(), 1);
     let fault = Fault::Refuse(ErrorKind::Unavailable);
     let chance = |operation| Chance { operation, fault, probability: 1.0 };
-    store.set_chances(OPERATIONS.map(chance));
+    store.set_chances(Operation::ALL.map(chance));
     Arc::new(store)
 }
 

@@ -25,6 +25,23 @@ pub enum Operation {
     Probe,
 }
 
+impl Operation {
+    /// Every call: a store that meets a fault at all of them is away.
+    pub const ALL: [Self; 11] = [
+        Self::Put,
+        Self::Get,
+        Self::Head,
+        Self::Delete,
+        Self::DeleteMany,
+        Self::List,
+        Self::Copy,
+        Self::Rename,
+        Self::Presign,
+        Self::Usage,
+        Self::Probe,
+    ];
+}
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {

@@ -33,19 +33,11 @@ pub fn members<const N: usize>(names: [&str; N]) -> ([Store; N], Vec<MemberSetup
 /// Every call is refused, as by a host that is off.
 fn darken(store: &Store) {
     let fault = Fault::Refuse(ErrorKind::Unavailable);
-    let calls = [
-        Operation::Put,
-        Operation::Get,
-        Operation::Head,
-        Operation::Delete,
-        Operation::DeleteMany,
-        Operation::List,
-        Operation::Copy,
-        Operation::Rename,
-        Operation::Usage,
-        Operation::Probe,
-    ];
-    store.set_chances(calls.map(|operation| Chance { operation, fault, probability: 1.0 }));
+    store.set_chances(Operation::ALL.map(|operation| Chance {
+        operation,
+        fault,
+        probability: 1.0,
+    }));
 }
 
 fn statuses(health: &Value) -> Vec<(&str, &str)> {

@@ -44,16 +44,8 @@ impl Kinds {
 
     fn darken(&self, member: usize) {
         let fault = Fault::Refuse(ErrorKind::Unavailable);
-        let calls = [
-            Operation::Put,
-            Operation::Get,
-            Operation::Head,
-            Operation::Delete,
-            Operation::List,
-            Operation::Probe,
-        ];
         let chance = |operation| Chance { operation, fault, probability: 1.0 };
-        self.members[member].set_chances(calls.map(chance));
+        self.members[member].set_chances(Operation::ALL.map(chance));
     }
 
     fn heal(&self, member: usize) {

@@ -20,20 +20,6 @@ use super::late::Late;
 /// What the names of proofs begin with.
 pub const NAMESPACE: &str = "proofs/";
 
-const CALLS: [Operation; 11] = [
-    Operation::Put,
-    Operation::Get,
-    Operation::Head,
-    Operation::Delete,
-    Operation::DeleteMany,
-    Operation::List,
-    Operation::Copy,
-    Operation::Rename,
-    Operation::Presign,
-    Operation::Usage,
-    Operation::Probe,
-];
-
 /// Members `m0`, `m1`, … that outlive the replicas over them.
 pub struct Ring {
     pub members: Vec<Arc<Late<Faulty<Memory>>>>,
@@ -107,7 +93,7 @@ impl Ring {
     /// Every call of a member meets this.
     pub fn strike(&self, member: usize, fault: Fault) {
         let chance = |operation| Chance { operation, fault, probability: 1.0 };
-        self.members[member].inner().set_chances(CALLS.map(chance));
+        self.members[member].inner().set_chances(Operation::ALL.map(chance));
     }
 
     pub fn heal(&self, member: usize) {
