@@ -181,6 +181,25 @@ impl Stage {
         answer.json()["pool"]["repairs_pending"].as_u64()
     }
 
+    /// Waits until a pool has repaired what was amiss at an instant; the time since, none where it has
+    /// not. What callers write meanwhile may wait: a delete of what an outage left is written down too.
+    ///
+    /// # Errors
+    /// The harness was interrupted.
+    pub(crate) fn caught_up(&self, since: Instant, limit: Duration) -> Result<Option<Duration>> {
+        let left = limit.saturating_sub(since.elapsed());
+        poll(left, || {
+            let age = since.elapsed();
+            let answer = Client::new(self.address()).call("GET", "/v1/backends", &[], b"").ok()?;
+            let pool = &answer.json()["pool"];
+            let is_newer = match pool["oldest_repair_seconds"].as_f64() {
+                Some(oldest) => oldest < age.as_secs_f64(),
+                None => pool["repairs_pending"].as_u64() == Some(0),
+            };
+            is_newer.then(|| since.elapsed())
+        })
+    }
+
     /// Waits until a pool has repaired everything; the time since an instant, none where it has not.
     ///
     /// # Errors

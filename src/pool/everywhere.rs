@@ -55,10 +55,14 @@ impl Parts {
             }
             outcomes.push(None);
             let (parts, write, answers) = (self.clone(), write.clone(), answers.clone());
-            // A straggler goes on after the answer.
             tokio::spawn(async move {
                 let result = parts.put_at(place, &write, PutMode::Create).await;
-                let _ = answers.send((index, result)).await;
+                let (key, is_there) = (write.key.clone(), result.is_ok());
+                drop(write);
+                // A straggler: the caller has its answer, and a line tells that this copy is missing.
+                if answers.send((index, result)).await.is_err() && is_there {
+                    parts.settle_soon(&key).await;
+                }
             });
         }
         drop(answers);
@@ -90,7 +94,10 @@ impl Parts {
             other => other,
         };
         match decision {
-            Decision::Won => self.won(write, &homes, outcomes).await,
+            Decision::Won => {
+                drop(arriving);
+                self.won(write, &homes, outcomes).await
+            }
             Decision::Lost(error) => {
                 let silent = silent_homes(&homes, &outcomes);
                 let has = taken_at(&homes, &outcomes);

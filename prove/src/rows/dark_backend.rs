@@ -135,6 +135,8 @@ fn rounds_of(
         let darkness = if round % 2 == 0 { Darkness::Silent } else { Darkness::Unreachable };
         let seed = context.seed() ^ (round << 8) ^ 7;
         one_round(&stage, Cut::As(darkness), dark, &mut ledgers, seed, &mut tally)?;
+        // Without load nothing may be left at all.
+        tally.at_rest.push(stage.drained(Instant::now(), LIMIT)?);
         tally.findings.merge(verify(stage.address(), &mut ledgers, Scope::Uncounted)?);
         tally.misplaced.extend(stage.misplaced(&ledgers)?);
     }
@@ -242,7 +244,7 @@ fn watch(
     tally.closed.push(closed);
     let well = closed.map(|_| Instant::now());
     if stage.is_pool() {
-        tally.drained.push(stage.drained(lit, LIMIT)?);
+        tally.drained.push(stage.caught_up(lit, LIMIT)?);
     }
     thread::sleep(LIGHT);
     Ok(Times { dark: went_dark, surely_dark, lit, well })

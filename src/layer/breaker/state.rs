@@ -45,7 +45,7 @@ pub struct BreakerPolicy {
 
 impl Default for BreakerPolicy {
     /// 5 in a row, half of at least 20 within 10 s, or twice 0.9 s of silence; open for 1 s to
-    /// 5 s, up to a fifth less: a probe every few seconds harms nobody, and whoever waits for the
+    /// 2 s, up to a fifth less: a probe every other second harms nobody, and whoever waits for the
     /// backend to come back waits no longer than that.
     fn default() -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Default for BreakerPolicy {
             window_failures: 0.5,
             silence: Duration::from_millis(900),
             open_first: Duration::from_secs(1),
-            open_most: Duration::from_secs(5),
+            open_most: Duration::from_secs(2),
             jitter: 0.2,
             seed: None,
         }

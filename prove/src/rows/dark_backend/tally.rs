@@ -41,8 +41,10 @@ pub(super) struct Tally {
     pub(super) health_not_200: u64,
     /// Keys that waited for repair at the end of each dark, where there are members to repair.
     pub(super) to_repair: Vec<u64>,
-    /// Until none waited.
+    /// Until none of them waited.
     pub(super) drained: Vec<Option<Duration>>,
+    /// From the end of the load until nothing waited.
+    pub(super) at_rest: Vec<Option<Duration>>,
     /// Copies that are not where they belong.
     pub(super) misplaced: Vec<String>,
     pub(super) findings: Findings,
@@ -64,6 +66,7 @@ impl Tally {
             RECOVERS_WITHIN,
         );
         late(&mut amiss, "repairs were done", &self.drained, RECOVERS_WITHIN);
+        late(&mut amiss, "nothing waited without load", &self.at_rest, RECOVERS_WITHIN);
         if self.to_repair.contains(&0) {
             amiss.push("the dark left nothing to repair".to_owned());
         }
