@@ -39,7 +39,9 @@ fn report(result: Result<ReconcileReport, ReconcileError>, how: Reconcile, json:
 
 fn is_in_order(found: &ReconcileReport, how: Reconcile) -> bool {
     let differ = found.missing + found.extra + found.different + found.corrupt;
-    found.unreachable.is_empty() && found.failed == 0 && (differ == 0 || !how.dry_run)
+    found.unreachable.is_empty()
+        && found.failed + found.postponed == 0
+        && (differ == 0 || !how.dry_run)
 }
 
 fn text(found: &ReconcileReport, how: Reconcile) -> String {
@@ -60,6 +62,12 @@ fn text(found: &ReconcileReport, how: Reconcile) -> String {
     };
     if found.failed > 0 {
         text += &format!("{} names could not be brought in order\n", found.failed);
+    }
+    if found.postponed > 0 {
+        text += &format!(
+            "{} names are too new to tell whether they were deleted: compare again in two minutes\n",
+            found.postponed
+        );
     }
     for name in &found.unreachable {
         text += &format!("{name} could not be compared\n");

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::aside::Why;
+use super::core::Picture;
 use super::member::Asked;
 use super::parts::Parts;
 use super::scribe::put_record;
@@ -54,6 +55,9 @@ pub struct ReconcileReport {
     pub repaired: u64,
     /// Names that could not be brought into order.
     pub failed: u64,
+    /// Names that only a member has which may have been set back to an earlier state, and that are too
+    /// new to tell whether they were deleted since: a later comparison does.
+    pub postponed: u64,
     /// Members that could not be compared.
     pub unreachable: Vec<String>,
 }
@@ -75,6 +79,7 @@ struct Finding {
     quarantined: u64,
     repaired: bool,
     failed: bool,
+    postponed: bool,
 }
 
 impl Parts {
@@ -114,7 +119,7 @@ impl Parts {
                 report.add(finding);
             }
         }
-        let is_whole = report.unreachable.is_empty() && report.failed == 0;
+        let is_whole = report.unreachable.is_empty() && report.failed == 0 && report.postponed == 0;
         if is_whole && !how.dry_run {
             self.mark_complete().await;
         }
@@ -209,13 +214,13 @@ impl Parts {
         }
         let is_done = self.settle_or_put_aside(key, &mut finding).await;
         finding.repaired = is_done;
-        finding.failed = !is_done;
+        finding.failed = !is_done && !finding.postponed;
         finding
     }
 
     async fn settle_or_put_aside(&self, key: &ObjectKey, finding: &mut Finding) -> bool {
         for _ in 0..LOOKS {
-            let (settled, aside) = match self.put_aside_returned(key).await {
+            let (settled, aside) = match self.put_aside_returned(key, finding).await {
                 Some(settled) => settled,
                 None => self.settle_and_count(key).await,
             };
@@ -235,25 +240,26 @@ impl Parts {
         picture.winner().is_some() || picture.resolved.damaged.is_empty()
     }
 
-    /// Puts aside what only members have that may have been set back to an earlier state, where a
-    /// home that was not has nothing and nothing is written down: it was deleted since.
-    async fn put_aside_returned(&self, key: &ObjectKey) -> Option<(Settled, u64)> {
+    /// Puts aside what has returned with an earlier state of a member.
+    async fn put_aside_returned(
+        &self,
+        key: &ObjectKey,
+        finding: &mut Finding,
+    ) -> Option<(Settled, u64)> {
         let _turn = self.lock(key).await;
         let picture = self.look(key).await;
+        if !self.has_returned(&picture) {
+            return None;
+        }
+        let holders = &picture.resolved.holders;
         let stamp = picture.winner().and_then(version_of);
-        // A create may be on its way to the others.
+        // A create may be on its way to the others: that shows when it is older.
         let is_young = stamp.is_some_and(|version| {
             self.clock.now_millis().saturating_sub(version.millis) < YOUNG_MS
         });
-        if !picture.lines.is_empty() || picture.resolved.holders.is_empty() || is_young {
-            return None;
-        }
-        let absent: Vec<usize> = (0..picture.sights.len())
-            .filter(|&place| matches!(picture.sights[place], Sight::Absent))
-            .collect();
-        let holders = &picture.resolved.holders;
-        if holders.iter().any(|&place| self.is_believed(place, &absent)) {
-            return None;
+        if is_young {
+            finding.postponed = true;
+            return Some((Settled::Waiting(holders.iter().copied().collect()), 0));
         }
         let mut aside = 0;
         for &place in holders {
@@ -267,6 +273,18 @@ impl Parts {
         }
         self.errands.done(key);
         Some((Settled::Done, aside))
+    }
+
+    /// Whether only members have it that may have been set back to an earlier state, where a home that
+    /// was not has nothing and nothing is written down: then it was deleted since.
+    pub(super) fn has_returned(&self, picture: &Picture) -> bool {
+        let absent: Vec<usize> = (0..picture.sights.len())
+            .filter(|&place| matches!(picture.sights[place], Sight::Absent))
+            .collect();
+        let holders = &picture.resolved.holders;
+        picture.lines.is_empty()
+            && !holders.is_empty()
+            && !holders.iter().any(|&place| self.is_believed(place, &absent))
     }
 
     /// Whether the listings alone show that a name is as it should be.
@@ -331,5 +349,6 @@ impl ReconcileReport {
         self.quarantined += finding.quarantined;
         self.repaired += u64::from(finding.repaired);
         self.failed += u64::from(finding.failed);
+        self.postponed += u64::from(finding.postponed);
     }
 }

@@ -114,6 +114,10 @@ impl Parts {
         if picture.is_behind() {
             return Settled::Waiting(silent);
         }
+        if self.has_returned(picture) {
+            // Comparing judges it: to copy it would bring it back.
+            return Settled::Stuck;
+        }
         let outcome = match picture.winner() {
             Some(winner) => self.settle_object(key, picture, winner, &mut silent).await,
             None => self.settle_absence(key, picture).await,
