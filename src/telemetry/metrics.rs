@@ -40,6 +40,9 @@ struct Inner {
     refused: Vec<Counter>,
     denied: Vec<Counter>,
     credentials_read: Vec<[Counter; Reading::ALL.len()]>,
+    audit_written: Counter,
+    audit_lost: Counter,
+    audit_writable: Gauge,
     in_flight: Gauge,
     connections: Gauge,
     group_operations: Histogram,
@@ -83,7 +86,7 @@ impl Metrics {
                 register.counter(&series::CREDENTIALS_READ, &labels)
             })
         });
-        Self(Arc::new(Inner {
+        let metrics = Self(Arc::new(Inner {
             handle: recorder.handle(),
             process,
             requests: Table::new(Route::ALL.len() * Method::ALL.len()),
@@ -91,6 +94,9 @@ impl Metrics {
             refused: refused.collect(),
             denied: denied.collect(),
             credentials_read: credentials_read.collect(),
+            audit_written: register.counter(&series::AUDIT_LINES, &[("outcome", "written")]),
+            audit_lost: register.counter(&series::AUDIT_LINES, &[("outcome", "lost")]),
+            audit_writable: register.gauge(&series::AUDIT_WRITABLE, &[]),
             in_flight: register.gauge(&series::IN_FLIGHT, &[]),
             connections: register.gauge(&series::CONNECTIONS, &[]),
             group_operations: register.histogram(&series::GROUP_OPERATIONS, &[]),
@@ -104,7 +110,9 @@ impl Metrics {
             log_lines_dropped: register.counter(&series::LOG_LINES_DROPPED, &[]),
             log: OnceLock::new(),
             recorder,
-        }))
+        }));
+        metrics.audit_writable(true);
+        metrics
     }
 
     /// Counts a request as in flight until the guard is dropped.
@@ -178,6 +186,21 @@ impl Metrics {
     pub fn credentials_read(&self, source: CredentialSource, taken: bool) {
         let outcome = if taken { Reading::Ok } else { Reading::Failed };
         self.0.credentials_read[source.index()][outcome.index()].increment(1);
+    }
+
+    /// Counts lines of the audit log that were written.
+    pub fn audit_written(&self, lines: u64) {
+        self.0.audit_written.increment(lines);
+    }
+
+    /// Counts lines of the audit log that could not be written.
+    pub fn audit_lost(&self, lines: u64) {
+        self.0.audit_lost.increment(lines);
+    }
+
+    /// Whether lines of the audit log can be written.
+    pub fn audit_writable(&self, writable: bool) {
+        self.0.audit_writable.set(f64::from(u8::from(writable)));
     }
 
     /// Counts a connection as open until the guard is dropped.
