@@ -108,8 +108,7 @@ impl Server {
                 };
                 let open = self.metrics.connection_opened();
                 let (service, draining) = (service.clone(), draining.clone());
-                let serving =
-                    connection::serve(stream, address, service, self.limits, draining);
+                let serving = connection::serve(stream, address, service, self.limits, draining);
                 connections.spawn(async move {
                     serving.await;
                     drop((slot, open));

@@ -135,7 +135,7 @@ impl Writer {
         let written = self.try_append(&lines);
         for done in waiting {
             // Whoever does not wait any more is gone.
-            drop(done.send(written));
+            drop(done.send(written.clone()));
         }
     }
 

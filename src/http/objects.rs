@@ -18,6 +18,7 @@ use super::headers::{self, extension_of};
 use super::problem::{Code, Problem};
 use super::signing::Pins;
 use super::{redirect, render};
+use crate::audit::Action;
 use crate::model::{Body, ByteRange, Encoding, Key, ObjectMeta, Scope, StoreError};
 use crate::vault::{Outcome, Prepared, Upload, VERIFY_BYTES};
 
@@ -31,6 +32,7 @@ impl Demand for Read {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Read];
     const PUBLIC: bool = true;
+    const ACTION: Option<Action> = None;
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         path_key(call.namespace, &call.head.uri).map(Self)
@@ -51,6 +53,7 @@ pub struct Look(Key);
 impl Demand for Look {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Read];
+    const ACTION: Option<Action> = None;
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         let key = path_key(call.namespace, &call.head.uri)?;
@@ -73,6 +76,7 @@ pub struct Store {
 impl Demand for Store {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Write];
+    const ACTION: Option<Action> = Some(Action::Store);
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         let key = path_key(call.namespace, &call.head.uri)?;
@@ -98,6 +102,7 @@ pub struct StoreNew;
 impl Demand for StoreNew {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Write];
+    const ACTION: Option<Action> = Some(Action::Store);
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         no_query(&call.head.uri).map(|()| Self)
@@ -114,6 +119,7 @@ pub struct Delete(Key);
 impl Demand for Delete {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Delete];
+    const ACTION: Option<Action> = Some(Action::Delete);
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         let key = path_key(call.namespace, &call.head.uri)?;
@@ -142,6 +148,7 @@ pub async fn post(granted: Granted<StoreNew>) -> Result<Response<HttpBody>, Prob
     let options = headers::upload_options(headers, None, pass.vault().policy().max_object_bytes)?;
     let extension = extension_of(&options.attributes.content_type);
     let key = pass.vault().key(&format!("{}{extension}", uuid::Uuid::new_v4()))?;
+    pass.note(|facts| facts.key(key.as_str()));
     store(&pass, &key, headers, body, &Pins::default()).await
 }
 
@@ -155,12 +162,20 @@ pub async fn store(
 ) -> Result<Response<HttpBody>, Problem> {
     let condition = conditional::write_condition(headers)?;
     let (prepared, reservation) = receive(pass, key, headers, body, pins).await?;
+    pass.note(|facts| facts.sha256 = prepared.representation().map(|found| found.sha256));
     check_pinned_bytes(&prepared, pins)?;
     if let Some(representation) = prepared.representation() {
         pass.metrics.compressed(representation.size, prepared.stored_size());
     }
     let (stored, outcome) = pass.vault().store(key, prepared, condition).await?;
     drop(reservation);
+    pass.note(|facts| {
+        facts.effect = Some(match outcome {
+            Outcome::Created => "created",
+            Outcome::Unchanged => "unchanged",
+            Outcome::Replaced => "replaced",
+        });
+    });
     let status = match outcome {
         Outcome::Created => StatusCode::CREATED,
         Outcome::Unchanged | Outcome::Replaced => StatusCode::OK,

@@ -42,6 +42,7 @@ where
     let request_id = request_id(request.headers());
     let client = ClientAddress::new(request.extensions().get::<Peer>());
     request.extensions_mut().insert(client);
+    request.extensions_mut().insert(RequestId(request_id.clone()));
     let (method, version) = (request.method().clone(), request.version());
     let bytes_in = Counter::default();
     if !request.body().is_end_stream() {
@@ -87,6 +88,10 @@ where
         Body::new(Observed { body, record })
     })
 }
+
+/// The request's id, for who writes it down elsewhere.
+#[derive(Clone)]
+pub struct RequestId(pub String);
 
 /// The route that served a request, put into the response by [`mark_route`].
 #[derive(Clone, Copy)]
