@@ -16,6 +16,7 @@ mod health;
 mod listing;
 mod objects;
 mod observe;
+mod outgoing;
 mod problem;
 mod redirect;
 mod render;

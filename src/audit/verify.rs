@@ -212,7 +212,7 @@ impl Run<'_> {
                 return Err((Wrong::SetAside, detail));
             }
             "set-aside" => {
-                self.note(format!("line {}: what a crash had cut off was set aside", read.seq))
+                self.note(format!("line {}: what a crash had cut off was set aside", read.seq));
             }
             "resume" => {
                 let lost = number("lost").unwrap_or_default();

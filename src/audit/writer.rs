@@ -14,6 +14,7 @@ use super::entry::{Action, Entry};
 use super::log::Stream;
 use super::sink::Files;
 use super::{OpenError, Options, Place, State, Unwritten};
+use crate::telemetry::AuditLine;
 
 /// Requests whose lines share one write.
 const GROUP: usize = 1024;
@@ -154,7 +155,7 @@ impl Writer {
         }
         self.lost += entries.len();
         self.state.lost.fetch_add(entries.len() as u64, Ordering::AcqRel);
-        self.state.metrics.audit_lost(entries.len() as u64);
+        self.state.metrics.audit_lines(AuditLine::Lost, entries.len() as u64);
         Err(Unwritten)
     }
 
@@ -192,7 +193,7 @@ impl Writer {
             Sink::Log(stream) => stream.append(&bytes)?,
         }
         self.head = head;
-        self.state.metrics.audit_written(entries.len() as u64);
+        self.state.metrics.audit_lines(AuditLine::Written, entries.len() as u64);
         Ok(())
     }
 

@@ -1,13 +1,8 @@
 //! One proof: store, retrieve, look, delete.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::{IntoResponse, Json};
-use bytes::Bytes;
-use futures_util::Stream;
 use http_body_util::BodyExt as _;
 
 use super::admission::Reservation;
@@ -15,11 +10,12 @@ use super::conditional::{self, Part, Verdict};
 use super::extract::{content_length, no_query, path_key};
 use super::gate::{Call, Demand, Granted, Need, Pass, Who};
 use super::headers::{self, extension_of};
+use super::outgoing::outgoing;
 use super::problem::{Code, Problem};
 use super::signing::Pins;
 use super::{redirect, render};
 use crate::audit::Action;
-use crate::model::{Body, ByteRange, Encoding, Key, ObjectMeta, Scope, StoreError};
+use crate::model::{ByteRange, Encoding, Key, ObjectMeta, Scope};
 use crate::vault::{Outcome, Prepared, Upload, VERIFY_BYTES};
 
 /// What a streamed answer holds in memory: pieces on their way through.
@@ -371,41 +367,4 @@ pub async fn delete(granted: Granted<Delete>) -> Result<StatusCode, Problem> {
     let tags = conditional::delete_condition(&head.headers)?;
     pass.vault().delete(&key, tags.as_deref()).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// A body for the wire that gives its memory back when it is sent or dropped.
-fn outgoing(body: Body, reservation: Reservation) -> HttpBody {
-    match body {
-        Body::Bytes(bytes) => HttpBody::from(Bytes::from_owner(Held { bytes, reservation })),
-        Body::Stream(stream) => HttpBody::from_stream(HeldStream { stream, reservation }),
-    }
-}
-
-/// Bytes at hand, with their reservation: it ends when the last piece has left the connection's
-/// write buffer, not when the body was handed to it.
-struct Held {
-    bytes: Bytes,
-    #[expect(dead_code, reason = "held for its drop")]
-    reservation: Reservation,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// A stream, with its reservation.
-struct HeldStream {
-    stream: crate::model::BodyStream,
-    #[expect(dead_code, reason = "held for its drop")]
-    reservation: Reservation,
-}
-
-impl Stream for HeldStream {
-    type Item = Result<Bytes, StoreError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.stream.as_mut().poll_next(cx)
-    }
 }

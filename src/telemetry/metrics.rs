@@ -18,7 +18,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 pub use self::backend::{BackendCall, BackendMetrics, BreakerSeries, LimitSeries};
 pub use self::pool::{MemberFigures, PoolFigures};
 use super::labels::{
-    CredentialSource, Denial, Label, Method, Reading, Refusal, Route, StatusClass,
+    AuditLine, CredentialSource, Denial, Label, Method, Reading, Refusal, Route, StatusClass,
 };
 use super::logging::LogGuard;
 use super::registry::{Register, Table, recorder};
@@ -40,8 +40,7 @@ struct Inner {
     refused: Vec<Counter>,
     denied: Vec<Counter>,
     credentials_read: Vec<[Counter; Reading::ALL.len()]>,
-    audit_written: Counter,
-    audit_lost: Counter,
+    audit_lines: Vec<Counter>,
     audit_writable: Gauge,
     in_flight: Gauge,
     connections: Gauge,
@@ -76,6 +75,9 @@ impl Metrics {
         let refused = Refusal::ALL
             .iter()
             .map(|reason| register.counter(&series::REFUSED, &[("reason", reason.as_str())]));
+        let audit_lines = AuditLine::ALL
+            .iter()
+            .map(|line| register.counter(&series::AUDIT_LINES, &[("outcome", line.as_str())]));
         let denied = Denial::ALL
             .iter()
             .map(|reason| register.counter(&series::DENIED, &[("reason", reason.as_str())]));
@@ -94,8 +96,7 @@ impl Metrics {
             refused: refused.collect(),
             denied: denied.collect(),
             credentials_read: credentials_read.collect(),
-            audit_written: register.counter(&series::AUDIT_LINES, &[("outcome", "written")]),
-            audit_lost: register.counter(&series::AUDIT_LINES, &[("outcome", "lost")]),
+            audit_lines: audit_lines.collect(),
             audit_writable: register.gauge(&series::AUDIT_WRITABLE, &[]),
             in_flight: register.gauge(&series::IN_FLIGHT, &[]),
             connections: register.gauge(&series::CONNECTIONS, &[]),
@@ -188,14 +189,9 @@ impl Metrics {
         self.0.credentials_read[source.index()][outcome.index()].increment(1);
     }
 
-    /// Counts lines of the audit log that were written.
-    pub fn audit_written(&self, lines: u64) {
-        self.0.audit_written.increment(lines);
-    }
-
-    /// Counts lines of the audit log that could not be written.
-    pub fn audit_lost(&self, lines: u64) {
-        self.0.audit_lost.increment(lines);
+    /// Counts lines of the audit log.
+    pub fn audit_lines(&self, outcome: AuditLine, lines: u64) {
+        self.0.audit_lines[outcome.index()].increment(lines);
     }
 
     /// Whether lines of the audit log can be written.

@@ -46,6 +46,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "access",
             "app",
+            "audit",
             "backend",
             "backend::embedded",
             "backend::s3",

@@ -37,10 +37,6 @@ impl Write for Paper {
 }
 
 impl Paper {
-    fn text(&self) -> String {
-        String::from_utf8(self.text.lock().unwrap().clone()).unwrap()
-    }
-
     /// Every line as JSON, and none of them twice.
     fn take(&self) -> Vec<serde_json::Value> {
         let text = std::mem::take(&mut *self.text.lock().unwrap());

@@ -140,7 +140,7 @@ async fn what_may_have_happened_and_what_was_given_up_is_indeterminate() {
     let paper = Paper::default();
     let audit = on_paper(&paper, OnFailure::Refuse);
     let client = Client::audited(store.clone(), Config::default(), audit).await;
-    let fault = Fault::Refuse(ErrorKind::Indeterminate);
+    let fault = Fault::Lose(ErrorKind::Indeterminate);
     store.set_chances([Chance { operation: Operation::Put, fault, probability: 1.0 }]);
     client.put("/v1/proofs/a", "x").await;
     assert_eq!(one(&paper)["result"], "indeterminate");
