@@ -1,5 +1,6 @@
 //! Puts the parts together: the one place that sees them all.
 
+mod audit;
 mod doctor;
 mod member;
 mod process;
@@ -24,6 +25,7 @@ pub use store::pool_view;
 use tokio::task::JoinHandle;
 
 use crate::access::Authority;
+use crate::audit::{self as audit_log, Audit};
 use crate::backend::Backend;
 use crate::backend::embedded::OpenError;
 use crate::config::{self, Config, SigningKey};
@@ -76,6 +78,9 @@ pub enum StartError {
         /// The shortest key.
         expected: usize,
     },
+    /// The audit log cannot be opened.
+    #[error("STORAGE_AUDIT: {0}")]
+    Audit(audit_log::OpenError),
     /// The address cannot be listened on.
     #[error("{setting}: cannot listen on {address}: {cause}")]
     Listen {
@@ -114,6 +119,7 @@ impl App {
         // After the stores: one refuses a folder that holds something else, and locks it.
         create_folder(&spool_folder)?;
         let signer = signer(config, data_dir)?;
+        let audit = audit::open(config, &metrics)?;
 
         let limits = ConnectionLimits {
             max_connections: config.limits.max_connections,
@@ -137,14 +143,16 @@ impl App {
         let (members, mut background) = store.watched().await;
         background.extend(store.background());
         let authority = Authority::new(&config.auth, &metrics).await;
+        audit::watch(&audit, &authority);
         background.extend(authority.background());
         background.push(tokio::spawn(metrics.clone().upkeep()));
         let kept = Kept { backend: store.backend(), members, pool: store.pool_view() };
-        let rights = Rights { authority, signer };
+        audit::start(&audit);
+        let rights = Rights { authority, signer, audit: audit.clone() };
         if config.storage.rekey_at_start {
             // Its own: the other one is behind the gate.
             let vault = Vault::new(store.backend(), policy(config, spool_folder.clone()));
-            background.push(tokio::spawn(rekey::in_background(Arc::new(vault))));
+            background.push(tokio::spawn(rekey::in_background(Arc::new(vault), audit)));
         }
         let state = assemble(config, kept, metrics.clone(), rights, settings, spool_folder);
         let drain =
@@ -176,6 +184,7 @@ impl App {
     /// Serves until `stop` completes, drains, and closes the stores.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
         let state = self.service.state().clone();
+        let audit = state.audit.clone();
         let (stopped, stopping) = tokio::sync::oneshot::channel::<()>();
         let serving = async {
             let drained = self.server.run(self.service, self.drain, stop).await;
@@ -193,6 +202,7 @@ impl App {
             task.abort();
         }
         self.store.close().await;
+        audit::stop(&audit).await;
         drained
     }
 }
@@ -207,12 +217,14 @@ async fn bind(
     bound.map_err(|cause| StartError::Listen { setting, address, cause })
 }
 
-/// Who may do what.
+/// Who may do what, and where it is written down that they did.
 pub struct Rights {
     /// Says who is calling.
     pub authority: Authority,
     /// Makes and checks signed URLs.
     pub signer: Signer,
+    /// The audit log.
+    pub audit: Audit,
 }
 
 /// What keeps the proofs of a service.
@@ -242,6 +254,7 @@ pub fn assemble(
         budget: Budget::new(config.limits.memory_budget_bytes, metrics.clone()),
         metrics,
         signer: rights.signer,
+        audit: rights.audit,
         settings,
         draining: AtomicBool::new(false),
     })

@@ -7,6 +7,7 @@
 //! One table, [`SETTINGS`], names every setting; each struct's fields say what they mean.
 //! Called by the command line; imports value types of `model` and nothing else of this crate.
 
+mod audit;
 mod auth;
 mod backend;
 mod environment;
@@ -32,6 +33,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use audit::{AuditConfig, AuditFailure, AuditMode, AuditSync, read_audit_key};
 pub use auth::{AuthConfig, AuthMode, JwksSource, JwtConfig, TokensFile};
 pub use backend::{BackendConfig, BackendKind, LocalConfig};
 pub use keys::{BACKEND_KEYS, BackendKey};
@@ -63,6 +65,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Who may do what.
     pub auth: AuthConfig,
+    /// Whether it is written down who changed what, and how.
+    pub audit: AuditConfig,
     /// What one caller, or all together, may take.
     pub limits: LimitsConfig,
     /// How proofs are kept, whatever keeps them.
@@ -157,11 +161,13 @@ impl Config {
     fn read(reader: &mut Reader<'_>) -> Self {
         let server = ServerConfig::read(reader);
         let auth = AuthConfig::read(reader, server.listen);
+        let audit = AuditConfig::read(reader);
         let limits = LimitsConfig::read(reader);
         let (mut storage, common) = StorageConfig::read(reader);
         let pool::Kept { backends, pool, seals } = pool::read(reader, &common);
         storage.seals = seals;
-        Self { server, auth, limits, storage, backends, pool, log: LogConfig::read(reader) }
+        let log = LogConfig::read(reader);
+        Self { server, auth, audit, limits, storage, backends, pool, log }
     }
 
     /// The backend that a write goes to first.

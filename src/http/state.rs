@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::access::Authority;
+use crate::audit::Audit;
 use crate::http::admission::Budget;
 use crate::http::gate::Guarded;
 use crate::http::signing::Signer;
@@ -88,6 +89,8 @@ pub struct Inner {
     pub budget: Budget,
     /// Makes and checks signed URLs.
     pub signer: Signer,
+    /// Where it is written down who changed what.
+    pub audit: Audit,
     /// What the configuration says of the HTTP side.
     pub settings: Settings,
     /// Set once when the service begins to stop.

@@ -274,6 +274,16 @@ label! {
 }
 
 label! {
+    /// What became of a line of the audit log.
+    pub AuditLine {
+        /// It stands in the log.
+        Written = "written",
+        /// It could not be written.
+        Lost = "lost",
+    }
+}
+
+label! {
     /// What became of a further call that the retrier had cause for.
     pub Retried {
         /// Made, and answered.

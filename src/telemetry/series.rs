@@ -66,6 +66,10 @@ series! {
         "Calls refused because of who made them, by reason.";
     CREDENTIALS_READ = Counter, None, "credentials_read_total",
         "Readings of changed token files and key sets, by source and outcome.";
+    AUDIT_LINES = Counter, None, "audit_lines_total",
+        "Lines of the audit log, by outcome: written, or lost because they could not be.";
+    AUDIT_WRITABLE = Gauge, None, "audit_writable",
+        "Whether lines of the audit log can be written: 1, or 0; 1 where there is no such log.";
     OPERATIONS = Counter, None, "backend_operations_total",
         "Operations of backends, by backend and its kind, operation and outcome.";
     OPERATION_DURATION = Histogram(LATENCY), Some(Unit::Seconds),

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module for each promise.
 
 mod architecture;
+mod audit;
 mod authorisation;
 mod config;
 mod conformance;

@@ -7,8 +7,8 @@ use http::StatusCode;
 use proof_storage::config::Config;
 use proof_storage::model::{ErrorKind, Provider};
 use proof_storage::telemetry::{
-    BreakerState, CredentialSource, Denial, Label as _, MemberFigures, Method, Metrics, Operation,
-    Outcome, PoolFigures, Refusal, Retried, Route, init_logging,
+    AuditLine, BreakerState, CredentialSource, Denial, Label as _, MemberFigures, Method, Metrics,
+    Operation, Outcome, PoolFigures, Refusal, Retried, Route, init_logging,
 };
 
 /// One series' name with everything scraped under it.
@@ -430,6 +430,7 @@ fn every_label_value_is_of_an_enum() {
         .chain(Operation::ALL.iter().map(|l| l.as_str()))
         .chain(Outcome::ALL.iter().map(|l| l.as_str()))
         .chain(Refusal::ALL.iter().map(|l| l.as_str()))
+        .chain(AuditLine::ALL.iter().map(|l| l.as_str()))
         .chain(Denial::ALL.iter().map(|l| l.as_str()))
         .chain(CredentialSource::ALL.iter().map(|l| l.as_str()))
         .chain(Retried::ALL.iter().map(|l| l.as_str()))

@@ -22,7 +22,7 @@ fn default_toml_is_the_default_and_shows_every_setting() {
         .collect();
     let examples = examples.replace("/run/secrets/", "/no/such/folder/");
     let found = mistakes(load_file(&examples, &[]));
-    assert_eq!(found.len(), 7, "only the seven secret files are missing: {found:?}");
+    assert_eq!(found.len(), 9, "only the nine secret files are missing: {found:?}");
     assert!(found.iter().all(|text| text.contains("cannot read /no/such/folder/")), "{found:?}");
 }
 

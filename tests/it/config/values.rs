@@ -1,6 +1,8 @@
 //! What a value means, and which of two wins.
 
-use proof_storage::config::{AuthMode, Config, CorsOrigins, SETTINGS};
+use proof_storage::config::{
+    AuditFailure, AuditMode, AuditSync, AuthMode, Config, CorsOrigins, SETTINGS,
+};
 use proof_storage::model::{PoolMode, Provider, Role, WriteMode};
 
 use super::{CANARY, Folder, KEY, load, load_file, ms};
@@ -11,7 +13,9 @@ fn nothing_said_is_the_default() {
     assert_eq!(loaded.config, Config::default());
     assert_eq!(loaded.warnings, Vec::<String>::new());
     // The documented defaults, spelled out once apart from the table.
-    let Config { server, auth, limits, storage, backends, pool, log } = loaded.config;
+    let Config { server, auth, audit, limits, storage, backends, pool, log } = loaded.config;
+    assert_eq!((audit.mode, audit.on_failure), (AuditMode::Off, AuditFailure::Refuse));
+    assert_eq!((audit.key, audit.keep, audit.sync), (None, None, AuditSync::BeforeAnswer));
     assert_eq!(server.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(auth.mode, AuthMode::Anyone);
     assert_eq!((auth.tokens, auth.tokens_file, auth.jwt), (vec![], None, None));
@@ -83,6 +87,12 @@ fn every_variable_and_every_key_takes_effect() {
         "STORAGE_KEYRING_FILE" => keys.to_str().unwrap(),
         "STORAGE_KEYRING" => &keyring,
         "STORAGE_REKEY_AT_START" => "true",
+        "STORAGE_AUDIT" => "log",
+        "STORAGE_AUDIT_DAILY" => "true",
+        "STORAGE_AUDIT_SYNC" => "every-second",
+        "STORAGE_AUDIT_FAILURE" => "serve",
+        "STORAGE_AUDIT_KEY" => CANARY,
+        "STORAGE_AUDIT_KEY_FILE" => keys.to_str().unwrap(),
         "STORAGE_POOL_MODE" => "mirror",
         "STORAGE_POOL_MIN_COPIES" => "2",
         "STORAGE_POOL_HEDGE_PERCENT" => "7",
