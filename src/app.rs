@@ -30,15 +30,18 @@ use crate::backend::Backend;
 use crate::backend::embedded::OpenError;
 use crate::config::{self, Config, SigningKey};
 use crate::http::{
-    AppState, BucketDomain, Budget, CorsOrigins, Guarded, Inner, Member, PoolView, Service,
-    Settings, Signer,
+    AppState, BucketDomain, Budget, CorsOrigins, Guarded, Inner, Member, PoolView, Proxies,
+    ProxyHeader, Service, Settings, Signer,
 };
-use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server};
+use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server, Tls};
 use crate::telemetry::Metrics;
 use crate::vault::{Policy, Sealing, Vault};
 
 const SIGNING_KEY_FILE: &str = "signing.key";
 const SPOOL_FOLDER: &str = "spool";
+
+/// How often the files of the certificate are looked at.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What a last scrape may take after everything else has stopped.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
@@ -81,6 +84,9 @@ pub enum StartError {
     /// The audit log cannot be opened.
     #[error("STORAGE_AUDIT: {0}")]
     Audit(audit_log::OpenError),
+    /// The certificate cannot be used.
+    #[error("STORAGE_TLS_CERT: {0}")]
+    Tls(String),
     /// The address cannot be listened on.
     #[error("{setting}: cannot listen on {address}: {cause}")]
     Listen {
@@ -128,9 +134,15 @@ impl App {
             write_timeout: config.limits.body_idle_timeout,
         };
         let listen = config.server.listen;
-        let server = bind("STORAGE_LISTEN", listen, limits, &metrics).await?;
+        let tls = config.server.tls.as_ref();
+        let certificate = tls.map(|tls| Tls::new(tls, metrics.clone())).transpose();
+        let certificate = certificate.map_err(StartError::Tls)?.map(Arc::new);
+        let server = bind("STORAGE_LISTEN", listen, limits, certificate.clone(), &metrics).await?;
         let admin = match config.server.admin_listen {
-            Some(listen) => Some(bind("STORAGE_ADMIN_LISTEN", listen, limits, &metrics).await?),
+            Some(listen) => {
+                let certificate = certificate.clone().filter(|_| tls.is_some_and(|tls| tls.admin));
+                Some(bind("STORAGE_ADMIN_LISTEN", listen, limits, certificate, &metrics).await?)
+            }
             None => None,
         };
         let address = server.local_addr().map_err(|cause| StartError::Listen {
@@ -146,6 +158,9 @@ impl App {
         audit::watch(&audit, &authority);
         background.extend(authority.background());
         background.push(tokio::spawn(metrics.clone().upkeep()));
+        if let Some(certificate) = certificate {
+            background.push(tokio::spawn(async move { certificate.watch(LOOK).await }));
+        }
         let kept = Kept { backend: store.backend(), members, pool: store.pool_view() };
         audit::start(&audit);
         let rights = Rights { authority, signer, audit: audit.clone() };
@@ -211,9 +226,10 @@ async fn bind(
     setting: &'static str,
     address: std::net::SocketAddr,
     limits: ConnectionLimits,
+    tls: Option<Arc<Tls>>,
     metrics: &Metrics,
 ) -> Result<Server, StartError> {
-    let bound = Server::bind(address, limits, metrics.clone()).await;
+    let bound = Server::bind(address, limits, tls, metrics.clone()).await;
     bound.map_err(|cause| StartError::Listen { setting, address, cause })
 }
 
@@ -277,11 +293,12 @@ pub fn sealing(config: &Config) -> Sealing {
 
 /// The HTTP side of a configuration; `address` is where callers reach us if nothing else is said.
 pub fn settings(config: &Config, address: std::net::SocketAddr) -> Settings {
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
     let public_url = match &config.server.public_url {
         Some(url) => url.as_str().to_owned(),
         // An unspecified address is no destination.
-        None if address.ip().is_unspecified() => format!("http://localhost:{}", address.port()),
-        None => format!("http://{address}"),
+        None if address.ip().is_unspecified() => format!("{scheme}://localhost:{}", address.port()),
+        None => format!("{scheme}://{address}"),
     };
     let bucket_domain = config.home().and_then(|home| {
         let url = home.cdn_url.as_ref()?.as_str().to_owned();
@@ -300,6 +317,13 @@ pub fn settings(config: &Config, address: std::net::SocketAddr) -> Settings {
             config::CorsOrigins::Any => CorsOrigins::Any,
             config::CorsOrigins::None => CorsOrigins::None,
             config::CorsOrigins::List(list) => CorsOrigins::List(list.clone()),
+        },
+        proxies: Proxies {
+            trusted: config.server.proxies.trusted.clone(),
+            header: match config.server.proxies.header {
+                config::ProxyHeader::XForwardedFor => ProxyHeader::XForwardedFor,
+                config::ProxyHeader::Forwarded => ProxyHeader::Forwarded,
+            },
         },
     }
 }

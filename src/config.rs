@@ -18,6 +18,7 @@ mod log;
 mod parse;
 mod pool;
 mod problems;
+mod proxies;
 mod reader;
 mod remote;
 mod secret;
@@ -25,6 +26,7 @@ mod server;
 mod settings;
 mod slip;
 mod storage;
+mod tls;
 mod tokens;
 mod url;
 mod variables;
@@ -41,12 +43,14 @@ pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use pool::PoolConfig;
 pub use problems::{Problem, Problems};
+pub use proxies::{ProxiesConfig, ProxyHeader};
 pub use reader::{Effective, Source};
 pub use remote::{Credentials, RemoteConfig};
 pub use secret::{MIN_SIGNING_KEY_BYTES, Secret, SigningKey};
 pub use server::ServerConfig;
 pub use settings::{Form, SETTINGS, Setting};
 pub use storage::StorageConfig;
+pub use tls::{TlsConfig, TlsFiles, TlsIdentity};
 pub use tokens::{TokenEntry, parse_expiry, parse_scopes, parse_token_name, read_tokens};
 pub use url::{BaseUrl, CorsOrigins};
 
@@ -160,7 +164,7 @@ impl Config {
 
     fn read(reader: &mut Reader<'_>) -> Self {
         let server = ServerConfig::read(reader);
-        let auth = AuthConfig::read(reader, server.listen);
+        let auth = AuthConfig::read(reader, &server);
         let audit = AuditConfig::read(reader);
         let limits = LimitsConfig::read(reader);
         let (mut storage, common) = StorageConfig::read(reader);

@@ -17,6 +17,7 @@ mod listing;
 mod objects;
 mod observe;
 mod outgoing;
+mod plain;
 mod problem;
 mod redirect;
 mod render;
@@ -37,8 +38,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use admission::Budget;
-pub use client::{ClientAddress, Peer};
+pub use client::{ClientAddress, Peer, Proxies, ProxyHeader, Scheme};
 pub use gate::{Guarded, Row, Surface};
+pub use plain::speak_https;
 pub use problem::{Code, Problem};
 pub use signing::{Grant, MIN_SECRET_BYTES, Pins, SignedMethod, Signer, TokenError};
 pub use state::{

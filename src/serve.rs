@@ -7,6 +7,8 @@
 
 mod activity;
 mod connection;
+mod plain;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
+use self::connection::Terms;
+pub use self::tls::Tls;
 use crate::http::Service;
 use crate::telemetry::{Metrics, Refusal};
 
@@ -60,6 +64,7 @@ pub enum Drained {
 pub struct Server {
     listener: TcpListener,
     limits: ConnectionLimits,
+    tls: Option<Arc<Tls>>,
     metrics: Metrics,
 }
 
@@ -71,16 +76,17 @@ struct Accepted {
 }
 
 impl Server {
-    /// Binds an address.
+    /// Binds an address, where TLS is spoken if there is a certificate.
     ///
     /// # Errors
     /// The address is taken, or not of this machine.
     pub async fn bind(
         address: SocketAddr,
         limits: ConnectionLimits,
+        tls: Option<Arc<Tls>>,
         metrics: Metrics,
     ) -> std::io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, limits, metrics })
+        Ok(Self { listener: TcpListener::bind(address).await?, limits, tls, metrics })
     }
 
     /// The address that is listened on, with its real port.
@@ -101,14 +107,20 @@ impl Server {
         let (drain_signal, draining) = watch::channel(false);
         let connections = TaskTracker::new();
         let slots = Arc::new(Semaphore::new(self.limits.max_connections));
+        let terms = |address| Terms {
+            address,
+            service: service.clone(),
+            limits: self.limits,
+            draining: draining.clone(),
+            tls: self.tls.clone(),
+        };
         let accepting = async {
             loop {
                 let Some(Accepted { stream, address, slot }) = self.accept(&slots).await else {
                     continue;
                 };
                 let open = self.metrics.connection_opened();
-                let (service, draining) = (service.clone(), draining.clone());
-                let serving = connection::serve(stream, address, service, self.limits, draining);
+                let serving = connection::serve(stream, terms(address));
                 connections.spawn(async move {
                     serving.await;
                     drop((slot, open));
@@ -126,8 +138,7 @@ impl Server {
             () = stopping => {}
         }
         self.sweep(&slots, |Accepted { stream, address, slot }| {
-            let (service, draining) = (service.clone(), draining.clone());
-            let serving = connection::serve(stream, address, service, self.limits, draining);
+            let serving = connection::serve(stream, terms(address));
             connections.spawn(async move {
                 serving.await;
                 drop(slot);

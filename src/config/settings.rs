@@ -65,6 +65,18 @@ settings! {
         "second address, for metrics, stats, backends and health, which ask nobody there";
     PUBLIC_URL = "STORAGE_PUBLIC_URL", Some("server.public_url"), None, Text,
         "URL under which callers reach the service; else made from the listening address";
+    TLS_CERT = "STORAGE_TLS_CERT", Some("server.tls_cert"), None, Text,
+        "PEM file of the certificate and those up to the authority: https, read again when it changes";
+    TLS_KEY = "STORAGE_TLS_KEY", Some("server.tls_key"), None, Text,
+        "PEM file of its private key (PKCS#8, PKCS#1 or SEC1), which only owner and group may read";
+    TLS_CLIENT_CA = "STORAGE_TLS_CLIENT_CA", Some("server.tls_client_ca"), None, Text,
+        "PEM file of authorities, of one of which every client then has to show a certificate";
+    ADMIN_TLS = "STORAGE_ADMIN_TLS", Some("server.admin_tls"), Some("true"), Text,
+        "`false`: plain HTTP on the second address, also where there is a certificate";
+    TRUSTED_PROXIES = "STORAGE_TRUSTED_PROXIES", Some("server.trusted_proxies"), None, List,
+        "addresses and networks (CIDR) of proxies that say truly for whom they ask";
+    PROXY_HEADER = "STORAGE_PROXY_HEADER", Some("server.proxy_header"), Some("x-forwarded-for"),
+        Text, "header in which they say it: `x-forwarded-for` or `forwarded`; the other is ignored";
     CORS_ORIGINS = "STORAGE_CORS_ORIGINS", Some("server.cors_origins"), Some("*"), List,
         "origins whose pages may read: `*`, `none`, or a comma-separated list";
     SIGNING_KEY = "STORAGE_SIGNING_KEY", Some("server.signing_key"), None, Secret,

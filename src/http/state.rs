@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::access::Authority;
 use crate::audit::Audit;
 use crate::http::admission::Budget;
+use crate::http::client::Proxies;
 use crate::http::gate::Guarded;
 use crate::http::signing::Signer;
 use crate::model::{PoolMode, Provider, Role};
@@ -118,6 +119,8 @@ pub struct Settings {
     pub admin_apart: bool,
     /// Origins that may read across sites.
     pub cors_origins: CorsOrigins,
+    /// Whose word is taken for where a request comes from.
+    pub proxies: Proxies,
 }
 
 /// Under which a bucket gives out what is in it, and nothing else.

@@ -7,6 +7,7 @@
 
 mod backend;
 mod pool;
+mod tls;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -42,6 +43,7 @@ struct Inner {
     credentials_read: Vec<[Counter; Reading::ALL.len()]>,
     audit_lines: Vec<Counter>,
     audit_writable: Gauge,
+    tls: OnceLock<tls::TlsSeries>,
     in_flight: Gauge,
     connections: Gauge,
     group_operations: Histogram,
@@ -98,6 +100,7 @@ impl Metrics {
             credentials_read: credentials_read.collect(),
             audit_lines: audit_lines.collect(),
             audit_writable: register.gauge(&series::AUDIT_WRITABLE, &[]),
+            tls: OnceLock::new(),
             in_flight: register.gauge(&series::IN_FLIGHT, &[]),
             connections: register.gauge(&series::CONNECTIONS, &[]),
             group_operations: register.histogram(&series::GROUP_OPERATIONS, &[]),

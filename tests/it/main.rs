@@ -3,6 +3,7 @@
 mod architecture;
 mod audit;
 mod authorisation;
+mod certificates;
 mod config;
 mod conformance;
 mod histories;
@@ -17,6 +18,7 @@ mod sealed;
 mod sequences;
 mod service;
 mod telemetry;
+mod tls;
 mod torn;
 
 /// A file of the checkout that is tested now. Asked for at run time: checkouts that share a target
