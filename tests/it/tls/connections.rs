@@ -128,7 +128,8 @@ async fn a_handshake_that_dawdles_holds_a_place_and_is_cut_off() {
         dawdlers.push(stream);
     }
     // Both places are taken: this one is served after one of them is free again.
-    let answer = running.client().get(running.address, "/health").await;
+    let served = running.client().get(running.address, "/health");
+    let answer = tokio::time::timeout(PATIENCE, served).await.expect("a place becomes free");
     assert_eq!(answer.unwrap().0, StatusCode::OK);
     for mut stream in dawdlers {
         let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
