@@ -115,7 +115,7 @@ pub enum Command {
     /// Exits with 0 where /health/ready answers 200 within 3 seconds, else with 1: for
     /// containers, which have no curl.
     Healthcheck {
-        /// URL to ask (http only); else /health/ready at the configured listening address.
+        /// URL to ask; else /health/ready at the configured listening address.
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },

@@ -28,9 +28,20 @@ impl Segment {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Makes the file, which is not there yet, and its name durable.
+    /// Makes the file, which is not there yet or has nothing in it, and its name durable.
     pub fn create(&self, folder: &Path) -> io::Result<File> {
-        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&self.path)?;
+        let mut options = OpenOptions::new();
+        options.append(true).mode(0o600);
+        let file = match options.clone().create_new(true).open(&self.path) {
+            // Of a try that failed behind this.
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists
+                    && fs::metadata(&self.path)?.len() == 0 =>
+            {
+                options.open(&self.path)?
+            }
+            made => made?,
+        };
         sync_folder(folder)?;
         Ok(file)
     }

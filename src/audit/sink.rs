@@ -63,6 +63,10 @@ impl Files {
         if self.length == 0 || !(full || over) {
             return Ok(None);
         }
+        if self.torn {
+            self.file.set_len(self.length)?;
+            self.torn = false;
+        }
         self.file.sync_data()?;
         let next = Segment::of(&self.folder.path, self.segment.number + 1);
         self.file = next.create(&self.folder.path)?;
@@ -100,6 +104,8 @@ impl Files {
     pub fn to_prune(&self) -> io::Result<Option<(Vec<Segment>, Entry)>> {
         let Some(keep) = self.folder.keep else { return Ok(None) };
         let mut segments = segment::list(&self.folder.path)?;
+        // What is called like a later one is none of ours.
+        segments.retain(|segment| segment.number <= self.segment.number);
         if segments.len() <= keep {
             return Ok(None);
         }

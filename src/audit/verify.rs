@@ -115,10 +115,12 @@ pub fn verify(paths: &[PathBuf], asked: &Asked) -> io::Result<Verified> {
         found: Verified::default(),
         pruned: BTreeMap::new(),
         missing: asked.heads.clone(),
+        torn: None,
+        key: None,
     };
     let files = files(paths)?;
     for (at, path) in files.iter().enumerate() {
-        let wrong = run.file(path)?;
+        let wrong = run.file(path, at + 1 == files.len())?;
         if let Some(mut finding) = wrong {
             let missing = finding.seq.filter(|_| finding.wrong == Wrong::Dropped);
             if let Some(seq) = missing
@@ -163,10 +165,16 @@ struct Run<'a> {
     pruned: BTreeMap<u64, u64>,
     /// Heads that were not met yet.
     missing: Vec<Digest>,
+    /// The end of the last file, where that is no whole line.
+    torn: Option<Finding>,
+    /// Place of the key of the line before, among those that were given.
+    key: Option<usize>,
 }
 
 impl Run<'_> {
-    fn file(&mut self, path: &Path) -> io::Result<Option<Finding>> {
+    /// Reads one file. What is half a line at the end of the last one may be a crash's: whatever else
+    /// is wrong counts before it.
+    fn file(&mut self, path: &Path, is_last: bool) -> io::Result<Option<Finding>> {
         let name = path.display().to_string();
         let mut reader = io::BufReader::new(std::fs::File::open(path)?);
         let mut number = 0;
@@ -177,12 +185,20 @@ impl Run<'_> {
             }
             let wrong = match line.strip_suffix(b"\n") {
                 Some(text) => self.line(text).err(),
-                None => Some((Wrong::Truncated, "the last line is cut off".to_owned())),
+                None if is_last && line.len() < MAX_LINE => {
+                    Some((Wrong::Truncated, "the last line is cut off".to_owned()))
+                }
+                None => Some((Wrong::Edited, "a line does not end, and others follow".to_owned())),
             };
             if let Some((wrong, detail)) = wrong {
                 let seq = self.head.as_ref().map(|head| head.seq + 1);
                 let (file, line) = (Some(name), Some(number));
-                return Ok(Some(Finding { wrong, file, line, seq, detail }));
+                let finding = Finding { wrong, file, line, seq, detail };
+                if wrong == Wrong::Truncated {
+                    self.torn = Some(finding);
+                    return Ok(None);
+                }
+                return Ok(Some(finding));
             }
         }
         Ok(None)
@@ -265,10 +281,20 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Lines before the first with a key are held by that one; behind it there is none without.
+    /// Lines before the first with a key are held by that one; behind it there is none without, nor
+    /// one of a key that was used before: whoever has an old key must not go on with it.
     fn key(&mut self, read: &Read) -> Result<(), (Wrong, String)> {
         match read.alg {
-            Alg::Hmac => self.found.keyed += 1,
+            Alg::Hmac => {
+                let of = |key: &ChainKey| Some(key.id()) == read.mac_key.as_deref();
+                let key = self.asked.keys.iter().position(of);
+                if key < self.key {
+                    let text = "the line was made with a key that had been replaced before it";
+                    return Err((Wrong::Edited, text.to_owned()));
+                }
+                self.key = key;
+                self.found.keyed += 1;
+            }
             Alg::Sha256 if self.found.keyed > 0 => {
                 let text =
                     "the line has no key, and those before it have: anybody can have made it";
@@ -287,11 +313,18 @@ impl Run<'_> {
     fn end(mut self) -> Verified {
         let first = self.found.first;
         let removed = first.filter(|first| *first > 1).map(|first| first - 1);
-        let said = removed.and_then(|last| self.pruned.get(&last)).copied();
-        let wrong = if first.is_none() {
+        // One that was broken off may have removed less than it said.
+        let said = removed.and_then(|last| self.pruned.range(last..).next());
+        let said = said.map(|(_, seq)| *seq);
+        let is_asked = !self.asked.keys.is_empty() || !self.asked.heads.is_empty();
+        let wrong = if first.is_none() && (self.torn.is_none() || is_asked) {
             Some((Wrong::Empty, "there is no line".to_owned()))
         } else if !self.asked.keys.is_empty() && self.found.keyed == 0 {
             Some((Wrong::Unkeyed, "a key was given, and no line has one".to_owned()))
+        } else if self.key.is_some_and(|key| key + 1 < self.asked.keys.len()) {
+            let text = "no line was made with the last key that was given: give them in the order of \
+                        their use";
+            Some((Wrong::Unkeyed, text.to_owned()))
         } else if let (Some(last), None) = (removed, said) {
             let text =
                 format!("lines 1 to {last} are missing, and no line says that they were removed");
@@ -317,7 +350,7 @@ impl Run<'_> {
             );
         }
         let at_end = |(wrong, detail)| Finding { wrong, file: None, line: None, seq: None, detail };
-        self.found.wrong = wrong.map(at_end);
+        self.found.wrong = wrong.map(at_end).or(self.torn);
         self.found
     }
 }

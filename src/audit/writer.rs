@@ -22,9 +22,13 @@ const GROUP: usize = 1024;
 /// Between two looks at what is due; also between two tries to write while that fails.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Refusals that are written in a second, one by one. Anybody can make the service refuse: what is
-/// above that is counted, so that nobody fills the disk with it.
+/// Refusals that are written one by one. Anybody can make the service refuse: what is above that is
+/// counted, so that nobody fills the disk with it, or has older segments removed.
 const REFUSALS: usize = 200;
+
+/// And then in each tick: of those who do not say who they are, and of those who do. The former must
+/// not hide the latter.
+const REFUSALS_A_TICK: [usize; 2] = [2, 50];
 
 /// What the writer is told.
 pub enum Message {
@@ -50,8 +54,8 @@ pub struct Writer {
     ticked: Instant,
     /// Lines lost since one could last be written.
     lost: usize,
-    /// Refusals since the last tick: written, and not.
-    refused: usize,
+    /// Refusals that count to the most, and those since the last tick that were not written.
+    refused: [usize; 2],
     more: usize,
 }
 
@@ -81,7 +85,7 @@ impl Writer {
             noted,
             ticked: now,
             lost: 0,
-            refused: 0,
+            refused: [0; 2],
             more: 0,
         };
         writer.append(&said).map_err(|cause| OpenError { path, cause })?;
@@ -124,8 +128,9 @@ impl Writer {
             waiting.push(done);
             for entry in entries {
                 if entry.action == Action::Refuse {
-                    self.refused += 1;
-                    if self.refused > REFUSALS {
+                    let refused = &mut self.refused[usize::from(entry.actor.kind != "nobody")];
+                    *refused += 1;
+                    if *refused > REFUSALS {
                         self.more += 1;
                         continue;
                     }
@@ -217,7 +222,9 @@ impl Writer {
     /// What is due from time to time.
     fn tick(&mut self) {
         self.ticked = Instant::now();
-        self.refused = 0;
+        for (refused, fewer) in self.refused.iter_mut().zip(REFUSALS_A_TICK) {
+            *refused = (*refused).min(REFUSALS).saturating_sub(fewer);
+        }
         if self.is_broken() {
             let resume = Entry::of_service(Action::Resume).with("lost", self.lost);
             if self.append(&[resume]).is_err() {

@@ -55,7 +55,7 @@ fn question(sources: Sources, url: Option<String>) -> Result<Question, String> {
         Ok::<_, String>((config.server.listen, config.server.tls.map(|tls| tls.identity)))
     };
     let (text, certificate) = match url {
-        Some(url) if url.starts_with("https:") => {
+        Some(url) if url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:")) => {
             let (_, certificate) = configured()?;
             if certificate.is_none() {
                 let remedy =

@@ -254,7 +254,10 @@ impl TlsContents<'_> {
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let path = path.display();
     let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    let found = found.map_err(|error| format!("{path} is not PEM: {error}"))?;
+    let found = found.map_err(|_| {
+        // What the library says quotes the file, which may be that of the key by mistake.
+        format!("{path} is not PEM: a section of it is broken, or does not end")
+    })?;
     if found.is_empty() {
         return Err(format!("{path} has no certificate: write PEM, `-----BEGIN CERTIFICATE-----`"));
     }

@@ -183,6 +183,7 @@ async fn admit<D: Demand>(
     if let Some(caller) = caller.as_ref().filter(|_| !D::PUBLIC)
         && let Some(scope) = D::SCOPES.iter().find(|scope| !caller.rights.scopes.has(**scope))
     {
+        notes.add(|facts| facts.refused(*scope, None));
         return Err(denied(&state, *scope, None));
     }
     let policy = vault.policy();

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use rustls::crypto::aws_lc_rs;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, Error, ServerConfig};
@@ -71,6 +71,7 @@ impl Tls {
                 continue;
             }
             let taken = identity.map_err(|problems| problems.to_string());
+            let taken = taken.and_then(|identity| self.not_worse(identity));
             let taken = taken.and_then(|identity| self.take(identity.clone()).map(|()| identity));
             let path = self.files.cert.display();
             match &taken {
@@ -96,6 +97,15 @@ impl Tls {
 
     fn current(&self) -> Current {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// One that clients refuse for its time does not replace one that they take.
+    fn not_worse(&self, identity: TlsIdentity) -> Result<TlsIdentity, String> {
+        let now = SystemTime::now();
+        match identity.warning(now) {
+            Some(warning) if self.current().identity.warning(now).is_none() => Err(warning),
+            _ => Ok(identity),
+        }
     }
 
     fn take(&self, identity: TlsIdentity) -> Result<(), String> {
@@ -151,6 +161,11 @@ fn server_config(identity: &TlsIdentity) -> Result<ServerConfig, String> {
     let key = SingleCertAndKey::from(Arc::clone(&identity.key));
     let mut config = builder.with_cert_resolver(Arc::new(key));
     config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
+    if identity.client_roots.is_some() {
+        // A session that is resumed does not look at the client's certificate again, which may have ended.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(config)
 }
 

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Hop, Scheme};
 
@@ -34,35 +34,31 @@ pub(super) fn for_nodes(headers: &HeaderMap) -> impl Iterator<Item = Option<Hop>
 
 /// The items of a list over all lines of a header, the last first.
 fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Option<&str>> {
-    headers.get_all(name).iter().rev().flat_map(|line| {
-        // What is no ASCII is no address.
-        let line = line.to_str().ok();
-        let parts =
-            line.into_iter().flat_map(|line| line.rsplit(',').map(|part| Some(part.trim())));
-        parts.chain(line.is_none().then_some(None))
-    })
+    // Each by itself: what a client sent that is no text must not spoil what a proxy added behind it.
+    let lines = headers.get_all(name).iter().rev().map(HeaderValue::as_bytes);
+    let parts = lines.flat_map(|line| line.rsplit(|byte| *byte == b','));
+    parts.map(|part| std::str::from_utf8(part).ok().map(str::trim))
 }
 
 /// `Forwarded: for=client;proto=https, for=proxy` (RFC 7239 §4).
 pub(super) fn forwarded_elements(headers: &HeaderMap) -> impl Iterator<Item = Option<Hop>> {
     headers.get_all(axum::http::header::FORWARDED).iter().rev().flat_map(|line| {
-        let mut rest = Some(line.to_str().map_err(drop));
+        let mut rest = Some(line.as_bytes());
         std::iter::from_fn(move || {
-            let Ok(text) = rest.take()? else { return Some(None) };
-            let (before, last) = rsplit(text, b',');
-            rest = before.map(Ok);
+            let (before, last) = rsplit(rest.take()?, b',');
+            rest = before;
             Some(element(last))
         })
     })
 }
 
-fn element(text: &str) -> Option<Hop> {
+fn element(bytes: &[u8]) -> Option<Hop> {
     let (mut ip, mut scheme) = (None, None);
-    let mut rest = Some(text);
-    while let Some(text) = rest {
-        let (before, pair) = rsplit(text, b';');
+    let mut rest = Some(bytes);
+    while let Some(bytes) = rest {
+        let (before, pair) = rsplit(bytes, b';');
         rest = before;
-        let (name, value) = pair.trim().split_once('=')?;
+        let (name, value) = std::str::from_utf8(pair).ok()?.trim().split_once('=')?;
         let value = unquoted(value)?;
         // No parameter may come twice (RFC 7239 §4).
         if name.eq_ignore_ascii_case("for") {
@@ -77,8 +73,7 @@ fn element(text: &str) -> Option<Hop> {
 }
 
 /// Cuts at the last separator that stands in no quoted string.
-fn rsplit(text: &str, separator: u8) -> (Option<&str>, &str) {
-    let bytes = text.as_bytes();
+fn rsplit(bytes: &[u8], separator: u8) -> (Option<&[u8]>, &[u8]) {
     let mut quoted = false;
     for (index, byte) in bytes.iter().enumerate().rev() {
         if *byte == b'"' {
@@ -86,10 +81,10 @@ fn rsplit(text: &str, separator: u8) -> (Option<&str>, &str) {
             let escaped = quoted && slashes % 2 == 1;
             quoted ^= !escaped;
         } else if *byte == separator && !quoted {
-            return (Some(&text[..index]), &text[index + 1..]);
+            return (Some(&bytes[..index]), &bytes[index + 1..]);
         }
     }
-    (None, text)
+    (None, bytes)
 }
 
 /// A token, or what stands in a quoted string.

@@ -155,3 +155,17 @@ fn the_scheme_is_that_of_the_client() {
     let twice = [("forwarded", "for=192.0.2.1;proto=http;proto=https")];
     assert_eq!(seen(PROXY, ProxyHeader::Forwarded, &twice).to_string(), PROXY);
 }
+
+#[test]
+fn what_a_client_sent_that_is_no_text_spoils_nothing_behind_it() {
+    for (header, name, line) in [
+        (ProxyHeader::XForwardedFor, "x-forwarded-for", &b"\xff, 192.0.2.1"[..]),
+        (ProxyHeader::Forwarded, "forwarded", b"for=\xff, for=192.0.2.1"),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_bytes(line).unwrap());
+        let peer = Peer { address: SocketAddr::new(PROXY.parse().unwrap(), 1), tls: false };
+        let client = ClientAddress::new(Some(&peer), &headers, &proxies(header));
+        assert_eq!(client.to_string(), "192.0.2.1", "{name}");
+    }
+}

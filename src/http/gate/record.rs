@@ -291,8 +291,10 @@ fn outcome(action: Option<Action>, response: &Response) -> (Outcome, Option<&'st
         return (if done { Outcome::Done } else { Outcome::Indeterminate }, None);
     };
     let (code, status, _) = problem.code().spec();
-    // A move that fails may have made its copy.
-    let half = action == Some(Action::Move) && status.is_server_error();
+    // A move that fails may have made its copy, also where source or destination changed meanwhile.
+    let half = action == Some(Action::Move)
+        && (status.is_server_error()
+            || matches!(problem.code(), Code::PreconditionFailed | Code::Contended));
     let unknown = problem.is_indeterminate() || problem.code() == Code::Internal || half;
     (if unknown { Outcome::Indeterminate } else { Outcome::Failed }, Some(code))
 }

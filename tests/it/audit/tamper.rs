@@ -176,3 +176,70 @@ async fn segments_are_one_chain_and_only_what_the_service_removed_may_be_missing
     std::fs::remove_file(&files[0]).unwrap();
     assert_eq!(wrong(place.path(), &Asked::default()), Some(Wrong::Dropped));
 }
+
+/// What is half a line is a crash's at the very end only, and hides nothing else that is wrong.
+#[tokio::test]
+async fn half_a_line_hides_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let small = super::Folder { segment_bytes: 1024, ..folder(place.path()) };
+    let audit = in_folder(small, None);
+    write(&audit, 20).await;
+    audit.close().await;
+    let files = proof_storage::audit::verify::files(&[place.path().to_owned()]).unwrap();
+    let (first, last) = (&files[0], files.last().unwrap());
+    let bytes = std::fs::read(first).unwrap();
+    for broken in [bytes[..bytes.len() - 1].to_vec(), [&bytes[..], b"{\"audit\":1"].concat()] {
+        std::fs::write(first, broken).unwrap();
+        assert_eq!(wrong(place.path(), &Asked::default()), Some(Wrong::Edited));
+    }
+    std::fs::write(first, &bytes).unwrap();
+    // A line that is too long for one, in front of others.
+    let whole = std::fs::read(last).unwrap();
+    std::fs::write(last, [vec![b'x'; 2 << 20], b"\n".to_vec(), whole.clone()].concat()).unwrap();
+    assert_eq!(wrong(place.path(), &Asked::default()), Some(Wrong::Edited));
+
+    std::fs::write(last, [&whole[..], b"{\"audit\":1"].concat()).unwrap();
+    assert_eq!(wrong(place.path(), &Asked::default()), Some(Wrong::Truncated));
+    let keys = vec![ChainKey::new(&[7; 32])];
+    let asked = Asked { keys, ..Asked::default() };
+    assert_eq!(wrong(place.path(), &asked), Some(Wrong::Unkeyed), "made anew, and cut");
+    let heads = vec![Digest::of(b"noted elsewhere")];
+    let asked = Asked { heads, ..Asked::default() };
+    assert_eq!(wrong(place.path(), &asked), Some(Wrong::HeadMissing));
+}
+
+#[tokio::test]
+async fn a_key_that_was_replaced_makes_no_more_lines() {
+    let (old, new) = (ChainKey::new(&[7; 32]), ChainKey::new(&[8; 32]));
+    let (place, file, bytes) = small(Some(&old)).await;
+    let asked = |keys: &[&ChainKey]| Asked {
+        keys: keys.iter().map(|key| (*key).clone()).collect(),
+        ..Asked::default()
+    };
+    // All by the old one, though the new one is in use.
+    assert_eq!(wrong(place.path(), &asked(&[&old, &new])), Some(Wrong::Unkeyed));
+    for (key, expected) in [(&new, None), (&old, Some(Wrong::Edited))] {
+        let audit = in_folder(folder(place.path()), Some(key));
+        write(&audit, 1).await;
+        audit.close().await;
+        assert_eq!(wrong(place.path(), &asked(&[&old, &new])), expected);
+    }
+    std::fs::write(&file, bytes).unwrap();
+    assert_eq!(wrong(place.path(), &asked(&[&old])), None);
+}
+
+/// Files that are called like later segments have none of the service's own removed for them.
+#[tokio::test]
+async fn segments_of_others_push_none_out() {
+    let place = tempfile::tempdir().unwrap();
+    let audit = in_folder(
+        super::Folder { segment_bytes: 1024, keep: Some(3), ..folder(place.path()) },
+        None,
+    );
+    for number in 90..95 {
+        std::fs::write(place.path().join(format!("audit-{number:08}.jsonl")), "").unwrap();
+    }
+    write(&audit, 4).await;
+    audit.close().await;
+    assert!(place.path().join("audit-00000001.jsonl").exists());
+}
