@@ -6,6 +6,7 @@
 
 mod admission;
 mod backends;
+mod client;
 mod conditional;
 mod docs;
 mod extract;
@@ -35,6 +36,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use admission::Budget;
+pub use client::{ClientAddress, Peer};
 pub use gate::{Guarded, Row, Surface};
 pub use problem::{Code, Problem};
 pub use signing::{Grant, MIN_SECRET_BYTES, Pins, SignedMethod, Signer, TokenError};

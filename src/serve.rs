@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::http::Service;
@@ -63,6 +63,13 @@ pub struct Server {
     metrics: Metrics,
 }
 
+/// A connection with its place among those that may be open.
+struct Accepted {
+    stream: TcpStream,
+    address: SocketAddr,
+    slot: OwnedSemaphorePermit,
+}
+
 impl Server {
     /// Binds an address.
     ///
@@ -96,11 +103,13 @@ impl Server {
         let slots = Arc::new(Semaphore::new(self.limits.max_connections));
         let accepting = async {
             loop {
-                let stream = self.accept(&slots).await;
-                let Some((stream, slot)) = stream else { continue };
+                let Some(Accepted { stream, address, slot }) = self.accept(&slots).await else {
+                    continue;
+                };
                 let open = self.metrics.connection_opened();
+                let (service, draining) = (service.clone(), draining.clone());
                 let serving =
-                    connection::serve(stream, service.clone(), self.limits, draining.clone());
+                    connection::serve(stream, address, service, self.limits, draining);
                 connections.spawn(async move {
                     serving.await;
                     drop((slot, open));
@@ -117,8 +126,9 @@ impl Server {
             () = accepting => {}
             () = stopping => {}
         }
-        self.sweep(&slots, |stream, slot| {
-            let serving = connection::serve(stream, service.clone(), self.limits, draining.clone());
+        self.sweep(&slots, |Accepted { stream, address, slot }| {
+            let (service, draining) = (service.clone(), draining.clone());
+            let serving = connection::serve(stream, address, service, self.limits, draining);
             connections.spawn(async move {
                 serving.await;
                 drop(slot);
@@ -136,22 +146,13 @@ impl Server {
 
     /// Takes the connections that the kernel has accepted already: closing the listener would
     /// reset them, with their requests on the way.
-    async fn sweep(
-        &self,
-        slots: &Arc<Semaphore>,
-        mut serve: impl FnMut(TcpStream, tokio::sync::OwnedSemaphorePermit),
-    ) {
-        while let Ok(Some((stream, slot))) =
-            tokio::time::timeout(SWEEP_WAIT, self.accept(slots)).await
-        {
-            serve(stream, slot);
+    async fn sweep(&self, slots: &Arc<Semaphore>, mut serve: impl FnMut(Accepted)) {
+        while let Ok(Some(accepted)) = tokio::time::timeout(SWEEP_WAIT, self.accept(slots)).await {
+            serve(accepted);
         }
     }
 
-    async fn accept(
-        &self,
-        slots: &Arc<Semaphore>,
-    ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    async fn accept(&self, slots: &Arc<Semaphore>) -> Option<Accepted> {
         let slot = match Arc::clone(slots).try_acquire_owned() {
             Ok(slot) => slot,
             Err(_) => {
@@ -160,12 +161,12 @@ impl Server {
             }
         };
         match self.listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 // An answer goes out at once, not when the next one fills the segment.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "cannot set TCP_NODELAY");
                 }
-                Some((stream, slot))
+                Some(Accepted { stream, address, slot })
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");

@@ -1,4 +1,4 @@
-//! The outermost layer: request id, one log line, figures, and problems written out.
+//! The outermost layer: request id, the client's address, one log line, figures, and problems written out.
 //!
 //! An answer is over when its last byte is handed to the connection or the client is gone, so the
 //! line is written when the body ends or is dropped, not when the handler returns.
@@ -20,6 +20,7 @@ use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use super::client::{ClientAddress, Peer};
 use super::problem::Problem;
 use super::state::AppState;
 use crate::telemetry::{self, InFlight, Route};
@@ -39,6 +40,8 @@ where
     let started = Instant::now();
     let in_flight = state.metrics.request_started();
     let request_id = request_id(request.headers());
+    let client = ClientAddress::new(request.extensions().get::<Peer>());
+    request.extensions_mut().insert(client);
     let (method, version) = (request.method().clone(), request.version());
     let bytes_in = Counter::default();
     if !request.body().is_end_stream() {
@@ -65,6 +68,7 @@ where
         state,
         started,
         request_id,
+        client,
         method,
         route,
         status,
@@ -231,6 +235,7 @@ struct Record {
     state: AppState,
     started: Instant,
     request_id: String,
+    client: ClientAddress,
     method: Method,
     route: Route,
     status: StatusCode,
@@ -271,6 +276,7 @@ impl Record {
                     bytes_in,
                     bytes_out = self.bytes_out,
                     ms = elapsed.as_secs_f64() * 1000.0,
+                    client = %self.client,
                     request_id = self.request_id,
                     $text
                 )

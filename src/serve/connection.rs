@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::ConnectionLimits;
 use super::activity::{Activity, Overdue, Watched};
-use crate::http::{MAX_HEADER_BYTES, MAX_HEADERS, Service};
+use crate::http::{MAX_HEADER_BYTES, MAX_HEADERS, Peer, Service};
 
 /// How a client that speaks HTTP/2 without asking begins (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -43,6 +44,7 @@ const BUFFER_BYTES: usize = PARSER_HEADER_BYTES;
 /// Serves a connection to its end. Errors are the client's and only logged for debugging.
 pub(super) async fn serve(
     stream: TcpStream,
+    address: SocketAddr,
     service: Service,
     limits: ConnectionLimits,
     draining: watch::Receiver<bool>,
@@ -55,7 +57,9 @@ pub(super) async fn serve(
     let activity = Arc::new(Activity::new());
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
     let answering = Arc::clone(&activity);
-    let answer = service_fn(move |request: Request<Incoming>| {
+    let peer = Peer { address, tls: false };
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         let (service, activity) = (service.clone(), Arc::clone(&answering));
         async move {
             let running = Running::new(activity);
