@@ -1,5 +1,6 @@
 //! Puts the parts together: the one place that sees them all.
 
+mod descriptors;
 mod doctor;
 mod member;
 mod process;
@@ -28,8 +29,8 @@ use crate::backend::Backend;
 use crate::backend::embedded::OpenError;
 use crate::config::{self, Config, SigningKey};
 use crate::http::{
-    AppState, BucketDomain, Budget, CorsOrigins, Guarded, Inner, Member, PoolView, Service,
-    Settings, Signer,
+    AppState, BucketDomain, Budget, CorsOrigins, Guarded, Inner, Member, PoolView, RateLimits,
+    Rates, Service, Settings, Shedder, Signer,
 };
 use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server};
 use crate::telemetry::Metrics;
@@ -37,6 +38,9 @@ use crate::vault::{Policy, Sealing, Vault};
 
 const SIGNING_KEY_FILE: &str = "signing.key";
 const SPOOL_FOLDER: &str = "spool";
+
+/// Most connections of those who watch.
+const ADMIN_CONNECTIONS: usize = 64;
 
 /// What a last scrape may take after everything else has stopped.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
@@ -115,16 +119,28 @@ impl App {
         create_folder(&spool_folder)?;
         let signer = signer(config, data_dir)?;
 
+        let share = descriptors::share(config);
+        if let Some(warning) = share.warning {
+            tracing::warn!("{warning}");
+        }
         let limits = ConnectionLimits {
-            max_connections: config.limits.max_connections,
+            max_connections: share.connections,
+            max_connections_per_address: config.limits.max_connections_per_address,
             header_timeout: config.limits.header_timeout,
             idle_timeout: config.limits.idle_timeout,
             write_timeout: config.limits.body_idle_timeout,
+            min_upload_rate: config.limits.min_upload_rate,
+            min_download_rate: config.limits.min_download_rate,
+        };
+        // Those who watch are few, and are to be served whatever the others do.
+        let of_admin = ConnectionLimits {
+            max_connections: (share.connections / 8).clamp(1, ADMIN_CONNECTIONS),
+            ..limits
         };
         let listen = config.server.listen;
         let server = bind("STORAGE_LISTEN", listen, limits, &metrics).await?;
         let admin = match config.server.admin_listen {
-            Some(listen) => Some(bind("STORAGE_ADMIN_LISTEN", listen, limits, &metrics).await?),
+            Some(listen) => Some(bind("STORAGE_ADMIN_LISTEN", listen, of_admin, &metrics).await?),
             None => None,
         };
         let address = server.local_addr().map_err(|cause| StartError::Listen {
@@ -147,6 +163,7 @@ impl App {
             background.push(tokio::spawn(rekey::in_background(Arc::new(vault))));
         }
         let state = assemble(config, kept, metrics.clone(), rights, settings, spool_folder);
+        background.push(tokio::spawn(Arc::clone(&state.rates).upkeep()));
         let drain =
             DrainPolicy { delay: config.server.drain_delay, timeout: config.server.drain_timeout };
         Ok(Self { service: Service::new(state), server, admin, drain, store, metrics, background })
@@ -240,11 +257,18 @@ pub fn assemble(
         members: kept.members,
         pool: kept.pool,
         budget: Budget::new(config.limits.memory_budget_bytes, metrics.clone()),
+        rates: Arc::new(RateLimits::new(&rates(config), metrics.clone())),
+        shedder: Shedder::new(config.limits.max_requests, metrics.clone()),
         metrics,
         signer: rights.signer,
         settings,
         draining: AtomicBool::new(false),
     })
+}
+
+fn rates(config: &Config) -> Rates {
+    let config::RateConfig { address, address_writes, token, token_writes } = config.limits.rates;
+    Rates { address, address_writes, token, token_writes }
 }
 
 fn policy(config: &Config, spool_folder: std::path::PathBuf) -> Policy {
@@ -280,6 +304,7 @@ pub fn settings(config: &Config, address: std::net::SocketAddr) -> Settings {
         bucket_domain,
         default_cache_control: config.storage.default_cache_control.clone(),
         redirect_downloads: config.storage.redirect_downloads.clone(),
+        min_upload_rate: config.limits.min_upload_rate,
         body_timeout: config.limits.body_idle_timeout,
         slow_request: config.log.slow_request,
         admin_apart: config.server.admin_listen.is_some(),

@@ -35,7 +35,7 @@ use std::path::PathBuf;
 pub use auth::{AuthConfig, AuthMode, JwksSource, JwtConfig, TokensFile};
 pub use backend::{BackendConfig, BackendKind, LocalConfig};
 pub use keys::{BACKEND_KEYS, BackendKey};
-pub use limits::LimitsConfig;
+pub use limits::{LimitsConfig, RateConfig};
 pub use log::{LogConfig, LogFormat};
 pub use pool::PoolConfig;
 pub use problems::{Problem, Problems};
@@ -156,9 +156,9 @@ impl Config {
 
     fn read(reader: &mut Reader<'_>) -> Self {
         let server = ServerConfig::read(reader);
-        let auth = AuthConfig::read(reader, server.listen);
         let limits = LimitsConfig::read(reader);
-        let (mut storage, common) = StorageConfig::read(reader);
+        let auth = AuthConfig::read(reader, server.listen, limits.reach);
+        let (mut storage, common) = StorageConfig::read(reader, limits.reach);
         let pool::Kept { backends, pool, seals } = pool::read(reader, &common);
         storage.seals = seals;
         Self { server, auth, limits, storage, backends, pool, log: LogConfig::read(reader) }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::access::Authority;
 use crate::http::admission::Budget;
 use crate::http::gate::Guarded;
+use crate::http::rate::RateLimits;
+use crate::http::shed::Shedder;
 use crate::http::signing::Signer;
 use crate::model::{PoolMode, Provider, Role};
 use crate::telemetry::{BreakerState, Metrics, PoolFigures};
@@ -86,6 +88,10 @@ pub struct Inner {
     pub metrics: Metrics,
     /// Bytes of bodies that may be in memory at once.
     pub budget: Budget,
+    /// How often somebody may ask.
+    pub rates: Arc<RateLimits>,
+    /// Places of requests that are worked on.
+    pub shedder: Shedder,
     /// Makes and checks signed URLs.
     pub signer: Signer,
     /// What the configuration says of the HTTP side.
@@ -107,6 +113,8 @@ pub struct Settings {
     pub default_cache_control: Option<String>,
     /// What keys begin with whose downloads are sent on to the backend.
     pub redirect_downloads: Vec<String>,
+    /// Bytes a second that a request body must bring; 0: any.
+    pub min_upload_rate: u64,
     /// Longest wait for the next bytes of a request body.
     pub body_timeout: Duration,
     /// Requests that take longer are logged as warnings.

@@ -21,8 +21,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::ConnectionLimits;
-use super::activity::{Activity, Overdue, Watched};
+use super::activity::{Activity, HandedOver, Overdue, Watched};
+use super::roster::Seat;
+use super::taking::Taking;
 use crate::http::{MAX_HEADER_BYTES, MAX_HEADERS, Peer, Service};
+use crate::telemetry::{Metrics, Refusal};
 
 /// How a client that speaks HTTP/2 without asking begins (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -48,23 +51,34 @@ pub(super) async fn serve(
     service: Service,
     limits: ConnectionLimits,
     draining: watch::Receiver<bool>,
+    seat: Seat,
 ) {
-    let is_http2 = match timeout(limits.header_timeout, has_preface(&stream)).await {
-        Ok(Ok(is_http2)) => is_http2,
-        // Silent for too long, or gone already.
-        Ok(Err(_)) | Err(_) => return,
+    let first = timeout(limits.header_timeout, has_preface(&stream));
+    let is_http2 = tokio::select! {
+        first = first => match first {
+            Ok(Ok(is_http2)) => is_http2,
+            // Silent for too long, or gone already.
+            Ok(Err(_)) | Err(_) => return,
+        },
+        () = seat.displaced.notified() => return,
     };
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::clone(&seat.activity);
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
     let answering = Arc::clone(&activity);
+    let metrics = service.state().metrics.clone();
     let peer = Peer { address, tls: false };
     let answer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         let (service, activity) = (service.clone(), Arc::clone(&answering));
         async move {
-            let running = Running::new(activity);
-            let response = service.call(request.map(Body::new)).await;
-            Ok::<_, Infallible>(response.map(|body| Tracked { body, _running: running }))
+            let running = Running::new(Arc::clone(&activity));
+            let request = request.map(|body| match body.is_end_stream() {
+                true => Body::empty(),
+                false => Body::new(Awaited { body, activity: Arc::clone(&activity) }),
+            });
+            let response = service.call(request).await;
+            let handed = is_http2.then_some(activity);
+            Ok::<_, Infallible>(response.map(|body| Tracked { body, handed, _running: running }))
         }
     });
     if is_http2 {
@@ -74,7 +88,8 @@ pub(super) async fn serve(
             .max_header_list_size(PARSER_HEADER_BYTES as u32)
             .keep_alive_interval(Some(limits.idle_timeout / 2))
             .serve_connection(io, answer);
-        drive(connection, http2::Connection::graceful_shutdown, &activity, limits, draining).await;
+        drive(connection, http2::Connection::graceful_shutdown, &seat, limits, draining, &metrics)
+            .await;
     } else {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -84,7 +99,8 @@ pub(super) async fn serve(
             .max_buf_size(BUFFER_BYTES)
             .max_headers(PARSER_HEADERS)
             .serve_connection(io, answer);
-        drive(connection, http1::Connection::graceful_shutdown, &activity, limits, draining).await;
+        drive(connection, http1::Connection::graceful_shutdown, &seat, limits, draining, &metrics)
+            .await;
     }
 }
 
@@ -110,9 +126,10 @@ async fn has_preface(stream: &TcpStream) -> std::io::Result<bool> {
 async fn drive<C, E>(
     connection: C,
     shut_down: impl Fn(Pin<&mut C>),
-    activity: &Activity,
+    seat: &Seat,
     limits: ConnectionLimits,
     mut draining: watch::Receiver<bool>,
+    metrics: &Metrics,
 ) where
     C: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
@@ -122,7 +139,8 @@ async fn drive<C, E>(
     let period = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
     let mut watch = interval_at(Instant::now() + period, period);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut closing = false;
+    let (mut closing, mut closed_at) = (false, None);
+    let mut taking = Taking::new(limits.min_download_rate);
     let mut drain = pin!(async {
         // An error means that the server is gone: the same as draining.
         draining.wait_for(|draining| *draining).await.ok();
@@ -140,14 +158,32 @@ async fn drive<C, E>(
                 closing = true;
                 shut_down(connection.as_mut());
             }
-            _ = watch.tick() => match activity.overdue(&limits) {
-                None => {}
-                Some(Overdue::Idle) => shut_down(connection.as_mut()),
-                Some(overdue) => {
-                    tracing::debug!(?overdue, "connection cut off");
-                    return;
+            () = seat.displaced.notified() => {
+                tracing::debug!("connection made room for another");
+                return;
+            }
+            _ = watch.tick() => {
+                let slow = taking.is_too_slow(&seat.activity);
+                if slow {
+                    metrics.refused(Refusal::SlowDownload);
                 }
-            },
+                let overdue = seat.activity.overdue(&limits).or(slow.then_some(Overdue::Write));
+                match overdue {
+                    None => closed_at = None,
+                    Some(Overdue::Idle) => {
+                        // Over HTTP/2 an answer may be left that nobody takes.
+                        let since: Instant = *closed_at.get_or_insert_with(Instant::now);
+                        if since.elapsed() > limits.write_timeout {
+                            return;
+                        }
+                        shut_down(connection.as_mut());
+                    }
+                    Some(overdue) => {
+                        tracing::debug!(?overdue, "connection cut off");
+                        return;
+                    }
+                }
+            }
         }
     }
 }
@@ -168,9 +204,57 @@ impl Drop for Running {
     }
 }
 
+/// A request's body, which says when it is waited for.
+struct Awaited {
+    body: Incoming,
+    activity: Arc<Activity>,
+}
+
+impl HttpBody for Awaited {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.activity.body_awaited(frame.is_pending());
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.activity.body_awaited(false);
+    }
+}
+
+/// Bytes that were handed to the connection, and a note that they are still there.
+struct Handed {
+    bytes: Bytes,
+    _note: HandedOver,
+}
+
+impl AsRef<[u8]> for Handed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// An answer's body that keeps its request running.
 struct Tracked {
     body: Body,
+    /// Over HTTP/2, where bytes that the client's window has no room for stay in this process.
+    handed: Option<Arc<Activity>>,
     _running: Running,
 }
 
@@ -182,7 +266,13 @@ impl HttpBody for Tracked {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Some(activity) = &self.handed else { return Poll::Ready(frame) };
+        Poll::Ready(frame.map(|frame| {
+            Ok(frame?.map_data(|bytes| {
+                Bytes::from_owner(Handed { bytes, _note: activity.handed_over() })
+            }))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
