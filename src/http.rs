@@ -30,7 +30,7 @@ mod transfer;
 use std::sync::LazyLock;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use axum::middleware::from_fn;
 use axum::response::IntoResponse;

@@ -107,7 +107,7 @@ async fn with_tokens(change: impl FnOnce(&mut Config)) -> (Client, [String; 2]) 
         rights: Rights::all(),
         expires: None,
     });
-    let entries = entries.collect();
+    let entries: Vec<_> = entries.collect();
     let client = Client::configured(|config| {
         config.auth.mode = AuthMode::Required;
         config.auth.tokens = entries;
