@@ -25,7 +25,8 @@ pub struct LimitsConfig {
     /// `STORAGE_MAX_CONNECTIONS_PER_ADDRESS`: of those from one address, or one /64 of IPv6. Default:
     /// no limit of its own.
     pub max_connections_per_address: Option<usize>,
-    /// `STORAGE_MAX_REQUESTS`: worked on at once. Default 256.
+    /// `STORAGE_MAX_REQUESTS`: worked on at once, those that wait for a backend
+    /// among them. Default 4096.
     pub max_requests: usize,
     /// How often somebody may ask.
     pub rates: RateConfig,

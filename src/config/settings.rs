@@ -109,7 +109,7 @@ settings! {
     MAX_CONNECTIONS_PER_ADDRESS = "STORAGE_MAX_CONNECTIONS_PER_ADDRESS",
         Some("limits.max_connections_per_address"), None, Text,
         "connections open at once from one address (IPv6: one /64); further ones are closed";
-    MAX_REQUESTS = "STORAGE_MAX_REQUESTS", Some("limits.max_requests"), Some("256"), Text,
+    MAX_REQUESTS = "STORAGE_MAX_REQUESTS", Some("limits.max_requests"), Some("4096"), Text,
         "requests worked on at once; further ones wait for a moment, and then get 503";
     RATE_PER_ADDRESS = "STORAGE_RATE_PER_ADDRESS", Some("limits.rate_per_address"), None, Text,
         "requests from one address (IPv6: one /64), such as `100/s` or `100/s burst 200`";
@@ -127,10 +127,10 @@ settings! {
     BODY_TIMEOUT = "STORAGE_BODY_TIMEOUT", Some("limits.body_timeout"), Some("30000"), Text,
         "milliseconds that a request's body may pause";
     MIN_UPLOAD_RATE = "STORAGE_MIN_UPLOAD_RATE", Some("limits.min_upload_rate"), Some("1024"),
-        Text, "bytes a second that a request's body must bring over any 10 s; 0: any rate will do";
+        Text, "bytes a second that a request's body must bring, over 10 s or a longest pause; 0: any";
     MIN_DOWNLOAD_RATE = "STORAGE_MIN_DOWNLOAD_RATE", Some("limits.min_download_rate"),
         Some("1024"), Text,
-        "bytes a second that a client must take of an answer over any 10 s; 0: any rate will do";
+        "bytes a second that a client must take, over 10 s or a longest pause; 0: any";
     MEMORY_BUDGET = "STORAGE_MEMORY_BUDGET", Some("limits.memory_budget"), Some("67108864"), Text,
         "bytes of bodies held in memory at once; above it requests get 503 (64MiB is a form too)";
     ALLOW_LINK_LOCAL = "STORAGE_ALLOW_LINK_LOCAL", Some("limits.allow_link_local"),

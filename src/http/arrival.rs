@@ -13,8 +13,8 @@ use super::problem::{Code, Problem};
 use super::state::AppState;
 use crate::telemetry::{Metrics, Refusal};
 
-/// Waiting over which a rate is an average. The first of it is the grace in which a client comes up to
-/// speed.
+/// Waiting over which a rate is an average, at the least: a pause that is allowed is no slowness. The
+/// first of it is the grace in which a client comes up to speed.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// A body that is arriving.
@@ -22,6 +22,8 @@ pub struct Arrival {
     body: Body,
     /// Longest wait for the next bytes.
     pause: Duration,
+    /// Waiting over which the rate is an average.
+    window: Duration,
     /// Bytes that each window must bring.
     least: u64,
     rate: u64,
@@ -34,10 +36,13 @@ impl Arrival {
     /// With the limits of the service.
     pub fn new(body: Body, state: &AppState) -> Self {
         let rate = state.settings.min_upload_rate;
+        let pause = state.settings.body_timeout;
+        let window = pause.max(WINDOW);
         Self {
             body,
-            pause: state.settings.body_timeout,
-            least: rate * WINDOW.as_secs(),
+            pause,
+            window,
+            least: rate.saturating_mul(window.as_secs()),
             rate,
             waited: Duration::ZERO,
             came: 0,
@@ -52,7 +57,7 @@ impl Arrival {
     pub async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
             // A body without a byte for as long as a window is told so where that is the shorter.
-            let left = WINDOW.saturating_sub(self.waited);
+            let left = self.window.saturating_sub(self.waited);
             let limit = if self.least > 0 { self.pause.min(left) } else { self.pause };
             let began = Instant::now();
             let frame = tokio::time::timeout(limit, self.body.frame()).await;
@@ -70,7 +75,7 @@ impl Arrival {
                 frame.map_err(|_| Problem::invalid("the body broke off; nothing was stored"))?;
             let Ok(bytes) = frame.into_data() else { continue };
             self.came += bytes.len() as u64;
-            if self.least > 0 && self.waited >= WINDOW {
+            if self.least > 0 && self.waited >= self.window {
                 self.judge()?;
             }
             return Ok(Some(bytes));
@@ -85,7 +90,7 @@ impl Arrival {
                 "the body brought {} bytes in {} s of waiting, and STORAGE_MIN_UPLOAD_RATE asks for {} \
                  a second; nothing was stored",
                 self.came,
-                WINDOW.as_secs(),
+                self.window.as_secs(),
                 self.rate
             );
             return Err(Problem::new(Code::RequestTimeout, detail));

@@ -140,7 +140,7 @@ async fn drive<C, E>(
     let mut watch = interval_at(Instant::now() + period, period);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut closing, mut closed_at) = (false, None);
-    let mut taking = Taking::new(limits.min_download_rate);
+    let mut taking = Taking::new(limits.min_download_rate, limits.write_timeout);
     let mut drain = pin!(async {
         // An error means that the server is gone: the same as draining.
         draining.wait_for(|draining| *draining).await.ok();

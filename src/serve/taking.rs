@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use super::activity::Activity;
 
-/// Waiting over which a rate is an average.
+/// Waiting over which a rate is an average, at the least.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// The rate of one connection, looked at every so often.
 pub(super) struct Taking {
+    window: Duration,
     /// Bytes of a whole window.
     least: u64,
     waited: Duration,
@@ -23,10 +24,11 @@ pub(super) struct Taking {
 }
 
 impl Taking {
-    /// At the least so many bytes a second; 0: any rate will do.
-    pub(super) fn new(rate: u64) -> Self {
-        let least = rate * WINDOW.as_secs();
-        Self { least, waited: Duration::ZERO, written: 0, looked: Instant::now() }
+    /// At the least so many bytes a second; 0: any rate will do. A pause that is allowed is no slowness.
+    pub(super) fn new(rate: u64, pause: Duration) -> Self {
+        let window = pause.max(WINDOW);
+        let least = rate.saturating_mul(window.as_secs());
+        Self { window, least, waited: Duration::ZERO, written: 0, looked: Instant::now() }
     }
 
     /// Whether it is too slow, after one more look.
@@ -39,7 +41,7 @@ impl Taking {
         if activity.waits_for_taker() {
             self.waited += since;
         }
-        if self.waited < WINDOW {
+        if self.waited < self.window {
             return false;
         }
         let written = activity.written();
@@ -53,9 +55,11 @@ impl Taking {
 mod tests {
     use super::*;
 
+    const PAUSE: Duration = Duration::from_secs(1);
+
     /// Looks every second for a while at a client that takes so many bytes each time.
     async fn cut_off_after(rate: u64, bytes: usize) -> Option<u64> {
-        let (activity, mut taking) = (Activity::new(), Taking::new(rate));
+        let (activity, mut taking) = (Activity::new(), Taking::new(rate, PAUSE));
         activity.request_started();
         activity.write_blocked(true);
         for second in 1..=60 {
@@ -80,8 +84,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_pause_that_is_allowed_is_no_slowness() {
+        let (activity, mut taking) = (Activity::new(), Taking::new(1024, Duration::from_secs(30)));
+        activity.request_started();
+        activity.write_blocked(true);
+        for second in 1..=120 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            if second % 29 == 0 {
+                activity.wrote(1 << 20);
+            }
+            assert!(!taking.is_too_slow(&activity), "after {second} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn time_in_which_nothing_is_to_be_taken_does_not_count() {
-        let (activity, mut taking) = (Activity::new(), Taking::new(1024));
+        let (activity, mut taking) = (Activity::new(), Taking::new(1024, PAUSE));
         activity.request_started();
         for _ in 0..100 {
             tokio::time::advance(Duration::from_secs(1)).await;

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::client::{Answer, Client};
 
-const WINDOW: Duration = Duration::from_secs(10);
+const WINDOW: Duration = Duration::from_secs(30);
 
 fn rate(text: &str) -> Option<Rate> {
     Some(Rate::parse(text).unwrap())
@@ -181,6 +181,19 @@ async fn a_body_that_comes_at_the_least_rate_is_stored() {
     for _ in 0..60 {
         body.send(vec![b'x'; 1100].into()).await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    drop(body);
+    assert_eq!(answer.await.unwrap().status, 201);
+}
+
+/// A client may pause for `STORAGE_BODY_TIMEOUT`, however little that brings over a shorter time.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_pauses_as_long_as_it_may_is_stored() {
+    let client = Arc::new(Client::new().await);
+    let (body, answer) = upload(&client, "pausing");
+    for _ in 0..4 {
+        body.send(vec![b'x'; 64 << 10].into()).await.unwrap();
+        tokio::time::sleep(WINDOW - Duration::from_secs(1)).await;
     }
     drop(body);
     assert_eq!(answer.await.unwrap().status, 201);
