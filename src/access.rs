@@ -23,7 +23,7 @@ use tokio::time::Interval;
 
 use crate::config::{AuthConfig, AuthMode};
 use crate::model::{Digest, Key, KeyPrefix, Rights, Scopes};
-use crate::telemetry::Metrics;
+use crate::telemetry::{CredentialSource, Metrics};
 
 pub use jwt::Jwt;
 pub use token::{ApiToken, PREFIX};
@@ -31,6 +31,9 @@ pub use tokens::Tokens;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// Is told of a reading, and whether it was taken.
+type Told = Arc<dyn Fn(CredentialSource, bool) + Send + Sync>;
 
 /// What stands for the right by which a URL was signed. No secret: it is part of the URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +130,22 @@ impl Authority {
             tasks.push(tokio::spawn(async move { jwt.watch(LOOK).await }));
         }
         tasks
+    }
+
+    /// `iss` of the JWTs that are taken.
+    pub fn jwt_issuer(&self) -> Option<&str> {
+        self.known.as_ref()?.jwt.as_ref().map(|jwt| jwt.issuer())
+    }
+
+    /// Has somebody told of each reading of tokens or keys that brought something new, or failed. To be
+    /// called once, before [`Self::background`].
+    pub fn on_reading(&self, told: impl Fn(CredentialSource, bool) + Send + Sync + 'static) {
+        let Some(known) = &self.known else { return };
+        let told: Told = Arc::new(told);
+        known.tokens.on_reading(Arc::clone(&told));
+        if let Some(jwt) = &known.jwt {
+            jwt.on_reading(told);
+        }
     }
 
     /// Whether callers have to say who they are.

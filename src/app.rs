@@ -1,5 +1,6 @@
 //! Puts the parts together: the one place that sees them all.
 
+mod audit;
 mod descriptors;
 mod doctor;
 mod member;
@@ -25,14 +26,15 @@ pub use store::pool_view;
 use tokio::task::JoinHandle;
 
 use crate::access::Authority;
+use crate::audit::{self as audit_log, Audit};
 use crate::backend::Backend;
 use crate::backend::embedded::OpenError;
 use crate::config::{self, Config, SigningKey};
 use crate::http::{
-    AppState, BucketDomain, Budget, CorsOrigins, Guarded, Inner, Member, PoolView, RateLimits,
-    Rates, Service, Settings, Shedder, Signer,
+    AppState, BucketDomain, Budget, CorsOrigins, Guarded, Inner, Member, PoolView, Proxies,
+    ProxyHeader, RateLimits, Rates, Service, Settings, Shedder, Signer,
 };
-use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server};
+use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server, Tls};
 use crate::telemetry::Metrics;
 use crate::vault::{Policy, Sealing, Vault};
 
@@ -41,6 +43,9 @@ const SPOOL_FOLDER: &str = "spool";
 
 /// Most connections of those who watch.
 const ADMIN_CONNECTIONS: usize = 64;
+
+/// How often the files of the certificate are looked at.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What a last scrape may take after everything else has stopped.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
@@ -80,6 +85,12 @@ pub enum StartError {
         /// The shortest key.
         expected: usize,
     },
+    /// The audit log cannot be opened.
+    #[error("STORAGE_AUDIT: {0}")]
+    Audit(audit_log::OpenError),
+    /// The certificate cannot be used.
+    #[error("STORAGE_TLS_CERT: {0}")]
+    Tls(String),
     /// The address cannot be listened on.
     #[error("{setting}: cannot listen on {address}: {cause}")]
     Listen {
@@ -118,6 +129,7 @@ impl App {
         // After the stores: one refuses a folder that holds something else, and locks it.
         create_folder(&spool_folder)?;
         let signer = signer(config, data_dir)?;
+        let audit = audit::open(config, &metrics)?;
 
         let share = descriptors::share(config);
         if let Some(warning) = share.warning {
@@ -138,9 +150,15 @@ impl App {
             ..limits
         };
         let listen = config.server.listen;
-        let server = bind("STORAGE_LISTEN", listen, limits, &metrics).await?;
+        let tls = config.server.tls.as_ref();
+        let certificate = tls.map(|tls| Tls::new(tls, metrics.clone())).transpose();
+        let certificate = certificate.map_err(StartError::Tls)?.map(Arc::new);
+        let server = bind("STORAGE_LISTEN", listen, limits, certificate.clone(), &metrics).await?;
         let admin = match config.server.admin_listen {
-            Some(listen) => Some(bind("STORAGE_ADMIN_LISTEN", listen, of_admin, &metrics).await?),
+            Some(listen) => {
+                let certificate = certificate.clone().filter(|_| tls.is_some_and(|tls| tls.admin));
+                Some(bind("STORAGE_ADMIN_LISTEN", listen, of_admin, certificate, &metrics).await?)
+            }
             None => None,
         };
         let address = server.local_addr().map_err(|cause| StartError::Listen {
@@ -153,14 +171,19 @@ impl App {
         let (members, mut background) = store.watched().await;
         background.extend(store.background());
         let authority = Authority::new(&config.auth, &metrics).await;
+        audit::watch(&audit, &authority);
         background.extend(authority.background());
         background.push(tokio::spawn(metrics.clone().upkeep()));
+        if let Some(certificate) = certificate {
+            background.push(tokio::spawn(async move { certificate.watch(LOOK).await }));
+        }
         let kept = Kept { backend: store.backend(), members, pool: store.pool_view() };
-        let rights = Rights { authority, signer };
+        audit::start(&audit);
+        let rights = Rights { authority, signer, audit: audit.clone() };
         if config.storage.rekey_at_start {
             // Its own: the other one is behind the gate.
             let vault = Vault::new(store.backend(), policy(config, spool_folder.clone()));
-            background.push(tokio::spawn(rekey::in_background(Arc::new(vault))));
+            background.push(tokio::spawn(rekey::in_background(Arc::new(vault), audit)));
         }
         let state = assemble(config, kept, metrics.clone(), rights, settings, spool_folder);
         background.push(tokio::spawn(Arc::clone(&state.rates).upkeep()));
@@ -193,6 +216,7 @@ impl App {
     /// Serves until `stop` completes, drains, and closes the stores.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
         let state = self.service.state().clone();
+        let audit = state.audit.clone();
         let (stopped, stopping) = tokio::sync::oneshot::channel::<()>();
         let serving = async {
             let drained = self.server.run(self.service, self.drain, stop).await;
@@ -210,6 +234,7 @@ impl App {
             task.abort();
         }
         self.store.close().await;
+        audit::stop(&audit).await;
         drained
     }
 }
@@ -218,18 +243,21 @@ async fn bind(
     setting: &'static str,
     address: std::net::SocketAddr,
     limits: ConnectionLimits,
+    tls: Option<Arc<Tls>>,
     metrics: &Metrics,
 ) -> Result<Server, StartError> {
-    let bound = Server::bind(address, limits, metrics.clone()).await;
+    let bound = Server::bind(address, limits, tls, metrics.clone()).await;
     bound.map_err(|cause| StartError::Listen { setting, address, cause })
 }
 
-/// Who may do what.
+/// Who may do what, and where it is written down that they did.
 pub struct Rights {
     /// Says who is calling.
     pub authority: Authority,
     /// Makes and checks signed URLs.
     pub signer: Signer,
+    /// The audit log.
+    pub audit: Audit,
 }
 
 /// What keeps the proofs of a service.
@@ -261,6 +289,7 @@ pub fn assemble(
         shedder: Shedder::new(config.limits.max_requests, metrics.clone()),
         metrics,
         signer: rights.signer,
+        audit: rights.audit,
         settings,
         draining: AtomicBool::new(false),
     })
@@ -288,11 +317,12 @@ pub fn sealing(config: &Config) -> Sealing {
 
 /// The HTTP side of a configuration; `address` is where callers reach us if nothing else is said.
 pub fn settings(config: &Config, address: std::net::SocketAddr) -> Settings {
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
     let public_url = match &config.server.public_url {
         Some(url) => url.as_str().to_owned(),
         // An unspecified address is no destination.
-        None if address.ip().is_unspecified() => format!("http://localhost:{}", address.port()),
-        None => format!("http://{address}"),
+        None if address.ip().is_unspecified() => format!("{scheme}://localhost:{}", address.port()),
+        None => format!("{scheme}://{address}"),
     };
     let bucket_domain = config.home().and_then(|home| {
         let url = home.cdn_url.as_ref()?.as_str().to_owned();
@@ -312,6 +342,13 @@ pub fn settings(config: &Config, address: std::net::SocketAddr) -> Settings {
             config::CorsOrigins::Any => CorsOrigins::Any,
             config::CorsOrigins::None => CorsOrigins::None,
             config::CorsOrigins::List(list) => CorsOrigins::List(list.clone()),
+        },
+        proxies: Proxies {
+            trusted: config.server.proxies.trusted.clone(),
+            header: match config.server.proxies.header {
+                config::ProxyHeader::XForwardedFor => ProxyHeader::XForwardedFor,
+                config::ProxyHeader::Forwarded => ProxyHeader::Forwarded,
+            },
         },
     }
 }

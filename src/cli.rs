@@ -3,6 +3,7 @@
 //! `main` parses a [`Cli`] and starts the service for [`Command::Serve`]; the other commands run
 //! here. They alone write to the terminal; the service writes only its log.
 
+mod audit;
 mod check;
 mod doctor;
 mod healthcheck;
@@ -19,6 +20,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Sources;
 
+pub use audit::{AuditCommand, AuditFiles, run_audit};
 pub use check::{report_problems, run_check_config};
 pub use doctor::run_doctor;
 pub use healthcheck::run_healthcheck;
@@ -116,6 +118,12 @@ pub enum Command {
         /// URL to ask (http only); else /health/ready at the configured listening address.
         #[arg(long, value_name = "URL")]
         url: Option<String>,
+    },
+    /// Verify an audit log, or print how far it goes.
+    Audit {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// Make API tokens.
     Token {

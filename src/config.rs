@@ -7,6 +7,7 @@
 //! One table, [`SETTINGS`], names every setting; each struct's fields say what they mean.
 //! Called by the command line; imports value types of `model` and nothing else of this crate.
 
+mod audit;
 mod auth;
 mod backend;
 mod environment;
@@ -17,6 +18,7 @@ mod log;
 mod parse;
 mod pool;
 mod problems;
+mod proxies;
 mod reader;
 mod remote;
 mod secret;
@@ -24,6 +26,7 @@ mod server;
 mod settings;
 mod slip;
 mod storage;
+mod tls;
 mod tokens;
 mod url;
 mod variables;
@@ -32,6 +35,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use audit::{AuditConfig, AuditFailure, AuditMode, AuditSync, read_audit_key};
 pub use auth::{AuthConfig, AuthMode, JwksSource, JwtConfig, TokensFile};
 pub use backend::{BackendConfig, BackendKind, LocalConfig};
 pub use keys::{BACKEND_KEYS, BackendKey};
@@ -39,12 +43,14 @@ pub use limits::{LimitsConfig, RateConfig};
 pub use log::{LogConfig, LogFormat};
 pub use pool::PoolConfig;
 pub use problems::{Problem, Problems};
+pub use proxies::{ProxiesConfig, ProxyHeader};
 pub use reader::{Effective, Source};
 pub use remote::{Credentials, RemoteConfig};
 pub use secret::{MIN_SIGNING_KEY_BYTES, Secret, SigningKey};
 pub use server::ServerConfig;
 pub use settings::{Form, SETTINGS, Setting};
 pub use storage::StorageConfig;
+pub use tls::{TlsConfig, TlsFiles, TlsIdentity};
 pub use tokens::{TokenEntry, parse_expiry, parse_scopes, parse_token_name, read_tokens};
 pub use url::{BaseUrl, CorsOrigins};
 
@@ -63,6 +69,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Who may do what.
     pub auth: AuthConfig,
+    /// Whether it is written down who changed what, and how.
+    pub audit: AuditConfig,
     /// What one caller, or all together, may take.
     pub limits: LimitsConfig,
     /// How proofs are kept, whatever keeps them.
@@ -156,12 +164,14 @@ impl Config {
 
     fn read(reader: &mut Reader<'_>) -> Self {
         let server = ServerConfig::read(reader);
+        let audit = AuditConfig::read(reader);
         let limits = LimitsConfig::read(reader);
-        let auth = AuthConfig::read(reader, server.listen, limits.reach);
+        let auth = AuthConfig::read(reader, &server, limits.reach);
         let (mut storage, common) = StorageConfig::read(reader, limits.reach);
         let pool::Kept { backends, pool, seals } = pool::read(reader, &common);
         storage.seals = seals;
-        Self { server, auth, limits, storage, backends, pool, log: LogConfig::read(reader) }
+        let log = LogConfig::read(reader);
+        Self { server, auth, audit, limits, storage, backends, pool, log }
     }
 
     /// The backend that a write goes to first.

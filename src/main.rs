@@ -21,6 +21,7 @@ fn main() -> ExitCode {
             cli::run_rekey(cli.sources(), app::Rekey { dry_run, after, alone }, json)
         }
         Command::Healthcheck { url } => cli::run_healthcheck(cli.sources(), url),
+        Command::Audit { command } => cli::run_audit(&command),
         Command::Token { command } => cli::run_token(command),
         Command::Reference => cli::run_reference(),
     }

@@ -7,8 +7,10 @@
 
 mod activity;
 mod connection;
+mod plain;
 mod roster;
 mod taking;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +20,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use self::connection::Terms;
 use self::roster::{Roster, Seat};
+pub use self::tls::Tls;
 use crate::http::Service;
 use crate::telemetry::Metrics;
 
@@ -71,6 +75,7 @@ pub enum Drained {
 pub struct Server {
     listener: TcpListener,
     limits: ConnectionLimits,
+    tls: Option<Arc<Tls>>,
     metrics: Metrics,
 }
 
@@ -82,16 +87,17 @@ struct Accepted {
 }
 
 impl Server {
-    /// Binds an address.
+    /// Binds an address, where TLS is spoken if there is a certificate.
     ///
     /// # Errors
     /// The address is taken, or not of this machine.
     pub async fn bind(
         address: SocketAddr,
         limits: ConnectionLimits,
+        tls: Option<Arc<Tls>>,
         metrics: Metrics,
     ) -> std::io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, limits, metrics })
+        Ok(Self { listener: TcpListener::bind(address).await?, limits, tls, metrics })
     }
 
     /// The address that is listened on, with its real port.
@@ -112,15 +118,21 @@ impl Server {
         let (drain_signal, draining) = watch::channel(false);
         let connections = TaskTracker::new();
         let roster = Arc::new(Roster::new(self.limits, self.metrics.clone()));
+        let terms = |address, seat| Terms {
+            address,
+            seat,
+            service: service.clone(),
+            limits: self.limits,
+            draining: draining.clone(),
+            tls: self.tls.clone(),
+        };
         let accepting = async {
             loop {
                 let Some(Accepted { stream, address, seat }) = self.accept(&roster).await else {
                     continue;
                 };
                 let open = self.metrics.connection_opened();
-                let (service, draining) = (service.clone(), draining.clone());
-                let serving =
-                    connection::serve(stream, address, service, self.limits, draining, seat);
+                let serving = connection::serve(stream, terms(address, seat));
                 connections.spawn(async move {
                     serving.await;
                     drop(open);
@@ -138,9 +150,7 @@ impl Server {
             () = stopping => {}
         }
         self.sweep(&roster, |Accepted { stream, address, seat }| {
-            let (service, draining) = (service.clone(), draining.clone());
-            let serving = connection::serve(stream, address, service, self.limits, draining, seat);
-            connections.spawn(serving);
+            connections.spawn(connection::serve(stream, terms(address, seat)));
         })
         .await;
         drop(self.listener);

@@ -12,8 +12,8 @@ mod registry;
 mod series;
 
 pub use labels::{
-    BreakerState, CredentialSource, Denial, Label, Method, Operation, Outcome, Refusal, Retried,
-    Route,
+    AuditLine, BreakerState, CredentialSource, Denial, HandshakeFailure, Label, Method, Operation,
+    Outcome, Refusal, Retried, Route,
 };
 pub use logging::{LogGuard, init_logging};
 pub use metrics::{

@@ -4,7 +4,7 @@
 //! where it is there. A token with a key that is not known makes the set be read again, at most
 //! once a minute whatever anybody sends.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use jsonwebtoken::errors::ErrorKind;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::fetch::Fetcher;
 use super::jwks::{KeySet, VerifyingKey};
-use super::{Caller, Issuer, Refused, beginning, changed};
+use super::{Caller, Issuer, Refused, Told, beginning, changed};
 use crate::config::{JwksSource, JwtConfig};
 use crate::model::{Digest, KeyPrefix, Rights, Scope, Scopes};
 use crate::telemetry::{CredentialSource, Metrics};
@@ -26,8 +26,8 @@ const SHORTEST: Duration = Duration::from_secs(60);
 /// Longest JWT: what is longer was made to cost time.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// Longest subject that goes into a log.
-const MAX_NAME: usize = 64;
+/// Longest subject that goes into a log: the longest that OpenID Connect has.
+const MAX_NAME: usize = 255;
 
 /// Takes JWTs.
 pub struct Jwt {
@@ -38,6 +38,9 @@ pub struct Jwt {
     /// When the set was last read; locked while it is.
     last: Mutex<Option<Instant>>,
     metrics: Metrics,
+    told: OnceLock<Told>,
+    /// What was read last; `None` where that failed.
+    text: RwLock<Option<Option<Digest>>>,
 }
 
 impl Jwt {
@@ -55,11 +58,23 @@ impl Jwt {
             fetcher,
             last: Mutex::new(None),
             metrics,
+            told: OnceLock::new(),
+            text: RwLock::default(),
         };
         if matches!(config.jwks, JwksSource::File(_)) {
             jwt.refresh().await;
         }
         jwt
+    }
+
+    /// `iss` of those that are taken.
+    pub(super) fn issuer(&self) -> &str {
+        &self.config.issuer
+    }
+
+    /// Who is told of each reading that brought something new.
+    pub(super) fn on_reading(&self, told: Told) {
+        self.told.get_or_init(|| told);
     }
 
     /// The bearer of a JWT.
@@ -188,7 +203,15 @@ impl Jwt {
             (JwksSource::Url(_), Some(fetcher)) => fetcher.get().await,
             (JwksSource::Url(_), None) => Err("nobody can be asked".to_owned()),
         };
+        let digest = text.as_ref().ok().map(|text| Digest::of(text));
         let keys = text.and_then(|text| KeySet::read(&text));
+        let seen = digest.filter(|_| keys.is_ok());
+        let before = self.text.write().unwrap_or_else(PoisonError::into_inner).replace(seen);
+        if before != Some(seen)
+            && let Some(told) = self.told.get()
+        {
+            told(CredentialSource::Jwks, keys.is_ok());
+        }
         self.metrics.credentials_read(CredentialSource::Jwks, keys.is_ok());
         match keys {
             Ok(keys) => {

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use subtle::ConstantTimeEq as _;
 
-use super::{ApiToken, Caller, Issuer, Refused, beginning, changed, seconds};
+use super::{ApiToken, Caller, Issuer, Refused, Told, beginning, changed, seconds};
 use crate::config::{AuthConfig, TokenEntry, read_tokens};
 use crate::telemetry::{CredentialSource, Metrics};
 
@@ -19,6 +19,7 @@ pub struct Tokens {
     /// What is taken, as of the last good reading.
     taken: RwLock<Arc<Taken>>,
     metrics: Metrics,
+    told: OnceLock<Told>,
 }
 
 type Taken = HashMap<[u8; 16], TokenEntry>;
@@ -33,7 +34,13 @@ impl Tokens {
             file: config.tokens_file.as_ref().map(|file| file.path.clone()),
             taken: RwLock::new(Arc::new(taken)),
             metrics,
+            told: OnceLock::new(),
         }
+    }
+
+    /// Who is told of each reading.
+    pub(super) fn on_reading(&self, told: Told) {
+        self.told.get_or_init(|| told);
     }
 
     /// The bearer of a token.
@@ -89,6 +96,9 @@ impl Tokens {
                 continue;
             }
             self.metrics.credentials_read(CredentialSource::Tokens, outcome.is_ok());
+            if let Some(told) = self.told.get() {
+                told(CredentialSource::Tokens, outcome.is_ok());
+            }
             let path = path.display();
             match outcome {
                 Ok(tokens) => tracing::info!(%path, tokens, "read the tokens again"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::store::Store;
 use super::{SPOOL_FOLDER, StartError, create_folder, policy};
+use crate::audit::{Action, Audit, Entry};
 use crate::config::Config;
 use crate::telemetry::Metrics;
 use crate::vault::{Rewrapped, Vault, VaultError};
@@ -74,13 +75,18 @@ pub async fn rekey(
 }
 
 /// The same beside the requests of a service, until it is done.
-pub(super) async fn in_background(vault: Arc<Vault>) {
+pub(super) async fn in_background(vault: Arc<Vault>, audit: Audit) {
     let mut pause = FIRST_AGAIN;
     loop {
         // Of this process alone the turns are exact, and several replicas were told to run one.
         match vault.rekey(None, false, true, |_| {}).await {
             Ok(found) => {
                 let Rewrapped { looked_at, rewrapped, key_missing, failed, .. } = found;
+                let entry = Entry::of_service(Action::Rekey)
+                    .with("rewrapped", rewrapped)
+                    .with("key_missing", key_missing)
+                    .with("failed", failed);
+                drop(audit.submit(vec![entry]));
                 tracing::info!(looked_at, rewrapped, key_missing, failed, "rekeyed");
                 return;
             }

@@ -3,7 +3,6 @@
 //! Nothing said means: this machine only. Who listens elsewhere names tokens or an identity
 //! provider, or says in so many words that anyone may do anything.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use http::Uri;
 
 use super::parse;
 use super::reader::Reader;
+use super::server::ServerConfig;
 use super::settings as name;
 use super::tokens::{self, TokenEntry};
 use super::{DAY_MS, HOUR_MS};
@@ -84,7 +84,8 @@ pub enum JwksSource {
 }
 
 impl AuthConfig {
-    pub(super) fn read(reader: &mut Reader<'_>, listen: SocketAddr, reach: Reach) -> Self {
+    pub(super) fn read(reader: &mut Reader<'_>, server: &ServerConfig, reach: Reach) -> Self {
+        let listen = server.listen;
         let said = reader.option(&name::AUTH, parse::word(MODES));
         let tokens = reader.file.tokens().to_vec();
         tokens::check_apart(&tokens, &[], "auth.token", reader.problems);
@@ -117,6 +118,14 @@ impl AuthConfig {
                 reader.problem(name::AUTH.variable, &text);
             }
             _ => {}
+        }
+        let encrypted = reader.says(&name::TLS_CERT) || reader.says(&name::TRUSTED_PROXIES);
+        if mode == AuthMode::Required && !listen.ip().is_loopback() && !encrypted {
+            reader.warn(&format!(
+                "tokens come to {listen} in the clear, and whoever is on their way can use them: set \
+                 STORAGE_TLS_CERT and STORAGE_TLS_KEY, or name the proxies that end TLS in front with \
+                 STORAGE_TRUSTED_PROXIES"
+            ));
         }
         if mode == AuthMode::Anyone && reader.says(&name::PUBLIC_READ) {
             reader.warn("STORAGE_PUBLIC_READ has no effect while anyone may do anything");

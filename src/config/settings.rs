@@ -65,6 +65,18 @@ settings! {
         "second address, for metrics, stats, backends and health, which ask nobody there";
     PUBLIC_URL = "STORAGE_PUBLIC_URL", Some("server.public_url"), None, Text,
         "URL under which callers reach the service; else made from the listening address";
+    TLS_CERT = "STORAGE_TLS_CERT", Some("server.tls_cert"), None, Text,
+        "PEM file of the certificate and those up to the authority: https, read again when it changes";
+    TLS_KEY = "STORAGE_TLS_KEY", Some("server.tls_key"), None, Text,
+        "PEM file of its private key (PKCS#8, PKCS#1 or SEC1), which only owner and group may read";
+    TLS_CLIENT_CA = "STORAGE_TLS_CLIENT_CA", Some("server.tls_client_ca"), None, Text,
+        "PEM file of authorities, of one of which every client then has to show a certificate";
+    ADMIN_TLS = "STORAGE_ADMIN_TLS", Some("server.admin_tls"), Some("true"), Text,
+        "`false`: plain HTTP on the second address, also where there is a certificate";
+    TRUSTED_PROXIES = "STORAGE_TRUSTED_PROXIES", Some("server.trusted_proxies"), None, List,
+        "addresses and networks (CIDR) of proxies that say truly for whom they ask";
+    PROXY_HEADER = "STORAGE_PROXY_HEADER", Some("server.proxy_header"), Some("x-forwarded-for"),
+        Text, "header in which they say it: `x-forwarded-for` or `forwarded`; the other is ignored";
     CORS_ORIGINS = "STORAGE_CORS_ORIGINS", Some("server.cors_origins"), Some("*"), List,
         "origins whose pages may read: `*`, `none`, or a comma-separated list";
     SIGNING_KEY = "STORAGE_SIGNING_KEY", Some("server.signing_key"), None, Secret,
@@ -103,6 +115,27 @@ settings! {
         "claim with the key prefixes of a JWT, without which it allows none; else every key";
     JWT_REFRESH = "STORAGE_JWT_REFRESH", Some("auth.jwt_refresh"), Some("300000"), Text,
         "milliseconds between two readings of the identity provider's keys";
+
+    AUDIT = "STORAGE_AUDIT", Some("audit.mode"), Some("off"), Text,
+        "who changed what, or was refused, in a chain of hashes: `off`, `file`, or `log` (stdout)";
+    AUDIT_DIR = "STORAGE_AUDIT_DIR", Some("audit.dir"), None, Text,
+        "folder of the audit log's files, of one process; else `audit` in the data directory";
+    AUDIT_SEGMENT_BYTES = "STORAGE_AUDIT_SEGMENT_BYTES", Some("audit.segment_bytes"),
+        Some("67108864"), Text, "bytes from which the next file of the audit log begins";
+    AUDIT_DAILY = "STORAGE_AUDIT_DAILY", Some("audit.daily"), Some("false"), Text,
+        "`true`: each day (UTC) begins a file of the audit log";
+    AUDIT_KEEP = "STORAGE_AUDIT_KEEP", Some("audit.keep"), None, Text,
+        "files of the audit log that stay, the one that is written included; else all";
+    AUDIT_SYNC = "STORAGE_AUDIT_SYNC", Some("audit.sync"), Some("before-answer"), Text,
+        "when lines are brought to disk: `before-answer`, or `every-second`";
+    AUDIT_FAILURE = "STORAGE_AUDIT_FAILURE", Some("audit.failure"), Some("refuse"), Text,
+        "changes while no line can be written: `refuse` (503), or `serve` (lines are lost)";
+    AUDIT_KEY = "STORAGE_AUDIT_KEY", Some("audit.key"), None, Secret,
+        "secret of at least 32 bytes, without which nobody can make the chain anew (HMAC)";
+    AUDIT_KEY_FILE = "STORAGE_AUDIT_KEY_FILE", Some("audit.key_file"), None, Text,
+        "file with that secret";
+    AUDIT_HEAD_INTERVAL = "STORAGE_AUDIT_HEAD_INTERVAL", Some("audit.head_interval"),
+        Some("300000"), Text, "milliseconds between two notes in the log of how far the chain goes";
 
     MAX_CONNECTIONS = "STORAGE_MAX_CONNECTIONS", Some("limits.max_connections"), Some("10000"),
         Text, "connections open at once; further ones wait to be accepted";
@@ -271,7 +304,7 @@ pub(super) static OF_R2: [&Setting; 6] = [
 ];
 
 /// Sections of the TOML file that have settings.
-pub(super) const SECTIONS: &[&str] = &["server", "auth", "limits", "storage", "pool"];
+pub(super) const SECTIONS: &[&str] = &["server", "auth", "audit", "limits", "storage", "pool"];
 
 /// The one section that there may be several of, with keys of its own (`keys`).
 pub(super) const BACKEND_SECTION: &str = "backend";

@@ -12,6 +12,7 @@ use super::gate::{Call, Demand, Granted, Need, Pass, Who};
 use super::problem::Problem;
 use super::render::{milliseconds, timestamp};
 use super::state::{Member, PoolState};
+use crate::audit::Action;
 use crate::model::{Capabilities, PoolMode, Role, Scope, Support, Usage};
 use crate::telemetry::{BreakerState, Label as _, Outcome};
 
@@ -21,6 +22,7 @@ pub struct Watch;
 impl Demand for Watch {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Admin];
+    const ACTION: Option<Action> = None;
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         no_query(&call.head.uri).map(|()| Self)

@@ -9,12 +9,14 @@
 //! whether the caller's rights reach to every key in it (403).
 
 mod credentials;
+mod record;
 mod table;
 
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use self::record::Notes;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::request::Parts;
@@ -24,10 +26,12 @@ use super::problem::{Code, Problem};
 use super::rate::Account;
 use super::state::AppState;
 use crate::access::Caller;
+use crate::audit::Action;
 use crate::model::{Key, Namespace, Scope, WriteMode};
 use crate::telemetry::Denial;
 use crate::vault::Vault;
 
+pub use record::{Each, Facts};
 pub use table::{Row, Surface, Table};
 
 /// The vault behind the gate.
@@ -45,6 +49,7 @@ pub struct Pass {
     state: AppState,
     vault: Arc<Vault>,
     caller: Caller,
+    notes: Notes,
 }
 
 impl Pass {
@@ -56,6 +61,11 @@ impl Pass {
     /// Who calls.
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Adds what only the handler knows to the call's line in the audit log.
+    pub fn note(&self, add: impl FnOnce(&mut Facts)) {
+        self.notes.add(add);
     }
 }
 
@@ -122,6 +132,9 @@ pub trait Demand: Sized + Send + 'static {
     const SCOPES: &'static [Scope];
     /// Whether anybody may make it where the key is public.
     const PUBLIC: bool = false;
+    /// What such a call is in the audit log; `None` only where it changes nothing. There is no
+    /// default, and a route of any method but GET cannot be made without.
+    const ACTION: Option<Action>;
 
     /// Reads a request strictly. Asks no backend.
     ///
@@ -153,6 +166,7 @@ async fn admit<D: Demand>(
     state: AppState,
     surface: Surface,
     request: Request,
+    notes: Notes,
 ) -> Result<(Granted<D>, Exposure), Problem> {
     let vault = Arc::clone(&state.vault.0);
     let (head, mut body) = request.into_parts();
@@ -166,8 +180,11 @@ async fn admit<D: Demand>(
         }
     };
     let account = head.extensions.get::<Account>().cloned();
-    if let (Some(account), Some(caller)) = (&account, &caller) {
-        account.charge_caller(caller)?;
+    if let Some(caller) = &caller {
+        notes.actor(&state, caller, D::WHO);
+        if let Some(account) = &account {
+            account.charge_caller(caller)?;
+        }
     }
     let anonymous = D::WHO == Who::Caller && caller.is_none();
     if anonymous && !(D::PUBLIC && state.authority.has_public()) {
@@ -194,6 +211,10 @@ async fn admit<D: Demand>(
         Err(problem) => return Err(problem),
     };
     let caller = what.signer().cloned().or(caller);
+    if let Some(signer) = what.signer() {
+        notes.actor(&state, signer, D::WHO);
+    }
+    notes.needs(&what.needs());
     let public = what.gives_out().is_some_and(|key| state.authority.is_public(key));
     for need in what.needs() {
         let (scope, key, allowed) = match need {
@@ -211,6 +232,9 @@ async fn admit<D: Demand>(
                 (scope, None, rights.is_some_and(|rights| rights.scopes.has(scope)))
             }
         };
+        if !allowed {
+            notes.add(|facts| facts.refused(scope, key));
+        }
         match (allowed, D::WHO) {
             (true, _) => {}
             (false, Who::Bearer) => {
@@ -232,7 +256,7 @@ async fn admit<D: Demand>(
         Who::Caller | Who::Anybody => Exposure::Everybody,
     };
     let caller = caller.unwrap_or_else(Caller::nobody);
-    Ok((Granted { pass: Pass { state, vault, caller }, what, head, body }, exposure))
+    Ok((Granted { pass: Pass { state, vault, caller, notes }, what, head, body }, exposure))
 }
 
 fn denied(state: &AppState, scope: Scope, key: Option<&Key>) -> Problem {

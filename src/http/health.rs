@@ -12,6 +12,7 @@ use super::gate::{Call, Demand, Granted, Need, Who};
 use super::problem::Problem;
 use super::render::{milliseconds, timestamp};
 use super::state::{AppState, Member, PoolState};
+use crate::audit::Action;
 use crate::model::Scope;
 use crate::telemetry::BreakerState;
 use crate::vault::{Health, Status};
@@ -24,6 +25,8 @@ const OLD_REPAIR: Duration = Duration::from_secs(1800);
 struct Overview<'a> {
     members: Vec<(&'a Member, Health, Option<BreakerState>)>,
     pool: Option<PoolState>,
+    /// What the audit log has to say for itself.
+    audit: Option<String>,
 }
 
 /// A call that tells nothing about proofs: anybody may make it.
@@ -32,6 +35,7 @@ pub struct Open;
 impl Demand for Open {
     const WHO: Who = Who::Anybody;
     const SCOPES: &'static [Scope] = &[];
+    const ACTION: Option<Action> = None;
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         no_query(&call.head.uri).map(|()| Self)
@@ -96,7 +100,11 @@ impl<'a> Overview<'a> {
             let (health, breaker) = member.health();
             (member, health, breaker)
         });
-        Self { members: members.collect(), pool: state.pool.as_ref().map(|stands| stands()) }
+        Self {
+            members: members.collect(),
+            pool: state.pool.as_ref().map(|stands| stands()),
+            audit: state.audit.trouble(),
+        }
     }
 
     /// Down where no backend serves, degraded where anything calls for a person.
@@ -130,12 +138,12 @@ impl<'a> Overview<'a> {
         of_members.chain(self.troubles()).collect()
     }
 
-    /// What the pool has to say for itself.
+    /// What is not of one backend.
     fn troubles(&self) -> Vec<String> {
+        let mut troubles: Vec<_> = self.audit.iter().cloned().collect();
         let Some(PoolState { figures, repairs_pending, .. }) = &self.pool else {
-            return Vec::new();
+            return troubles;
         };
-        let mut troubles = Vec::new();
         if figures.oldest_repair >= OLD_REPAIR {
             let seconds = figures.oldest_repair.as_secs();
             troubles

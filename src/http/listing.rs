@@ -10,6 +10,7 @@ use super::extract::strict_query;
 use super::gate::{Call, Demand, Granted, Need, Who};
 use super::problem::Problem;
 use super::render;
+use crate::audit::Action;
 use crate::model::{ListRequest, MAX_KEY_BYTES, Scope};
 
 const MAX_LIMIT: usize = 1000;
@@ -31,6 +32,7 @@ pub struct List(ListRequest);
 impl Demand for List {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::List];
+    const ACTION: Option<Action> = None;
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         strict_query::<ListQuery>(&call.head.uri)?.into_request().map(Self)

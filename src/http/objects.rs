@@ -1,13 +1,8 @@
 //! One proof: store, retrieve, look, delete.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::{IntoResponse, Json};
-use bytes::Bytes;
-use futures_util::Stream;
 
 use super::admission::Reservation;
 use super::arrival::Arrival;
@@ -15,10 +10,12 @@ use super::conditional::{self, Part, Verdict};
 use super::extract::{content_length, no_query, path_key};
 use super::gate::{Call, Demand, Granted, Need, Pass, Who};
 use super::headers::{self, extension_of};
+use super::outgoing::outgoing;
 use super::problem::{Code, Problem};
 use super::signing::Pins;
 use super::{redirect, render};
-use crate::model::{Body, ByteRange, Encoding, Key, ObjectMeta, Scope, StoreError};
+use crate::audit::Action;
+use crate::model::{ByteRange, Encoding, Key, ObjectMeta, Scope};
 use crate::vault::{Outcome, Prepared, Upload, VERIFY_BYTES};
 
 /// What a streamed answer holds in memory: pieces on their way through.
@@ -31,6 +28,7 @@ impl Demand for Read {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Read];
     const PUBLIC: bool = true;
+    const ACTION: Option<Action> = None;
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         path_key(call.namespace, &call.head.uri).map(Self)
@@ -51,6 +49,7 @@ pub struct Look(Key);
 impl Demand for Look {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Read];
+    const ACTION: Option<Action> = None;
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         let key = path_key(call.namespace, &call.head.uri)?;
@@ -73,6 +72,7 @@ pub struct Store {
 impl Demand for Store {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Write];
+    const ACTION: Option<Action> = Some(Action::Store);
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         let key = path_key(call.namespace, &call.head.uri)?;
@@ -98,6 +98,7 @@ pub struct StoreNew;
 impl Demand for StoreNew {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Write];
+    const ACTION: Option<Action> = Some(Action::Store);
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         no_query(&call.head.uri).map(|()| Self)
@@ -114,6 +115,7 @@ pub struct Delete(Key);
 impl Demand for Delete {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Delete];
+    const ACTION: Option<Action> = Some(Action::Delete);
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         let key = path_key(call.namespace, &call.head.uri)?;
@@ -142,6 +144,7 @@ pub async fn post(granted: Granted<StoreNew>) -> Result<Response<HttpBody>, Prob
     let options = headers::upload_options(headers, None, pass.vault().policy().max_object_bytes)?;
     let extension = extension_of(&options.attributes.content_type);
     let key = pass.vault().key(&format!("{}{extension}", uuid::Uuid::new_v4()))?;
+    pass.note(|facts| facts.key(key.as_str()));
     store(&pass, &key, headers, body, &Pins::default()).await
 }
 
@@ -155,12 +158,20 @@ pub async fn store(
 ) -> Result<Response<HttpBody>, Problem> {
     let condition = conditional::write_condition(headers)?;
     let (prepared, reservation) = receive(pass, key, headers, body, pins).await?;
+    pass.note(|facts| facts.sha256 = prepared.representation().map(|found| found.sha256));
     check_pinned_bytes(&prepared, pins)?;
     if let Some(representation) = prepared.representation() {
         pass.metrics.compressed(representation.size, prepared.stored_size());
     }
     let (stored, outcome) = pass.vault().store(key, prepared, condition).await?;
     drop(reservation);
+    pass.note(|facts| {
+        facts.effect = Some(match outcome {
+            Outcome::Created => "created",
+            Outcome::Unchanged => "unchanged",
+            Outcome::Replaced => "replaced",
+        });
+    });
     let status = match outcome {
         Outcome::Created => StatusCode::CREATED,
         Outcome::Unchanged | Outcome::Replaced => StatusCode::OK,
@@ -347,41 +358,4 @@ pub async fn delete(granted: Granted<Delete>) -> Result<StatusCode, Problem> {
     let tags = conditional::delete_condition(&head.headers)?;
     pass.vault().delete(&key, tags.as_deref()).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// A body for the wire that gives its memory back when it is sent or dropped.
-fn outgoing(body: Body, reservation: Reservation) -> HttpBody {
-    match body {
-        Body::Bytes(bytes) => HttpBody::from(Bytes::from_owner(Held { bytes, reservation })),
-        Body::Stream(stream) => HttpBody::from_stream(HeldStream { stream, reservation }),
-    }
-}
-
-/// Bytes at hand, with their reservation: it ends when the last piece has left the connection's
-/// write buffer, not when the body was handed to it.
-struct Held {
-    bytes: Bytes,
-    #[expect(dead_code, reason = "held for its drop")]
-    reservation: Reservation,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// A stream, with its reservation.
-struct HeldStream {
-    stream: crate::model::BodyStream,
-    #[expect(dead_code, reason = "held for its drop")]
-    reservation: Reservation,
-}
-
-impl Stream for HeldStream {
-    type Item = Result<Bytes, StoreError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.stream.as_mut().poll_next(cx)
-    }
 }

@@ -21,7 +21,7 @@ use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::client::{ClientAddress, Peer};
+use super::client::{ClientAddress, Peer, Scheme};
 use super::problem::Problem;
 use super::state::AppState;
 use crate::telemetry::{self, InFlight, Route};
@@ -41,8 +41,10 @@ where
     let started = Instant::now();
     let in_flight = state.metrics.request_started();
     let request_id = request_id(request.headers());
-    let client = ClientAddress::new(request.extensions().get::<Peer>());
+    let peer = request.extensions().get::<Peer>();
+    let client = ClientAddress::new(peer, request.headers(), &state.settings.proxies);
     request.extensions_mut().insert(client);
+    request.extensions_mut().insert(RequestId(request_id.clone()));
     let (method, version) = (request.method().clone(), request.version());
     let bytes_in = Counter::default();
     if !request.body().is_end_stream() {
@@ -117,6 +119,9 @@ pub fn read_on(request: Request<Body>) {
         }
     }));
 }
+/// The request's id, for who writes it down elsewhere.
+#[derive(Clone)]
+pub struct RequestId(pub String);
 
 /// The route that served a request, put into the response by [`mark_route`].
 #[derive(Clone, Copy)]
@@ -149,7 +154,7 @@ fn request_id(headers: &HeaderMap) -> String {
 
 /// An id that no other request of any process has, in the form of a version 4 UUID. It is no
 /// secret, so a mixed counter will do, and asks the operating system for nothing.
-fn fresh_id() -> uuid::Uuid {
+pub(super) fn fresh_id() -> uuid::Uuid {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| uuid::Uuid::new_v4().as_u64_pair().0);
     static REQUESTS: AtomicU64 = AtomicU64::new(0);
     let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
@@ -308,6 +313,7 @@ impl Record {
                     bytes_out = self.bytes_out,
                     ms = elapsed.as_secs_f64() * 1000.0,
                     client = %self.client,
+                    scheme = self.client.scheme().map(Scheme::as_str),
                     request_id = self.request_id,
                     $text
                 )

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 
-use crate::model::{ErrorKind, KeyError, Provider, StoreError};
+use crate::model::{Class, ErrorKind, KeyError, Provider, StoreError};
 use crate::vault::VaultError;
 
 /// Machine-readable name of a problem; part of the contract.
@@ -143,6 +143,8 @@ pub struct Problem {
     detail: Cow<'static, str>,
     provider: Option<Provider>,
     retry_after: Option<Duration>,
+    /// What was asked for may have been done.
+    indeterminate: bool,
     headers: Vec<(header::HeaderName, HeaderValue)>,
 }
 
@@ -151,7 +153,14 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let passes = matches!(code, Code::Contended | Code::Unavailable | Code::BackendTimeout);
         let retry_after = passes.then_some(Duration::from_secs(1));
-        Self { code, detail: detail.into(), provider: None, retry_after, headers: Vec::new() }
+        Self {
+            code,
+            detail: detail.into(),
+            provider: None,
+            retry_after,
+            indeterminate: false,
+            headers: Vec::new(),
+        }
     }
 
     /// A 400 that names the offending field.
@@ -176,6 +185,11 @@ impl Problem {
     /// The contract's name of the problem.
     pub fn code(&self) -> Code {
         self.code
+    }
+
+    /// Whether what was asked for may have been done.
+    pub fn is_indeterminate(&self) -> bool {
+        self.indeterminate
     }
 
     /// What is wrong, in words.
@@ -263,6 +277,7 @@ impl From<StoreError> for Problem {
         }
         let mut problem = Self::new(code, error.detail().to_owned());
         problem.provider = Some(error.provider());
+        problem.indeterminate = error.class() == Class::Unknown;
         problem.retry_after = error.retry_after().or(problem.retry_after);
         problem
     }

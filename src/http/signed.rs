@@ -16,12 +16,13 @@ use super::signing::{Grant, MAX_EXPIRY, Pins, SignedMethod};
 use super::state::AppState;
 use super::{objects, render, transfer};
 use crate::access::Caller;
+use crate::audit::Action;
 use crate::model::{Digest, Key, Scope};
 use crate::telemetry::Denial;
 use crate::vault::{PresignAction, is_c2pa};
 
 const DEFAULT_EXPIRY: u64 = 3600;
-const ROUTE: &str = "/v1/signed/";
+pub const ROUTE: &str = "/v1/signed/";
 
 /// Body of `POST /v1/signed-urls`.
 #[derive(Debug, Deserialize)]
@@ -67,6 +68,7 @@ pub struct Sign {
 impl Demand for Sign {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Sign];
+    const ACTION: Option<Action> = Some(Action::Sign);
 
     async fn read(mut call: Call<'_>) -> Result<Self, Problem> {
         no_query(&call.head.uri)?;
@@ -122,6 +124,11 @@ pub async fn sign(granted: Granted<Sign>) -> Result<impl IntoResponse, Problem> 
             }
         }
     };
+    pass.note(|facts| {
+        facts.with("method", url.method.as_str());
+        facts.with("expires", url.expires_at.as_str());
+        facts.with("via", if url.via == Via::Service { "service" } else { "backend" });
+    });
     Ok((StatusCode::CREATED, Json(url)))
 }
 
@@ -229,6 +236,7 @@ pub struct UseSigned {
 impl Demand for UseSigned {
     const WHO: Who = Who::Bearer;
     const SCOPES: &'static [Scope] = &[];
+    const ACTION: Option<Action> = Some(Action::Store);
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         let (state, head) = (call.state, call.head);

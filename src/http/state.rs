@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::access::Authority;
+use crate::audit::Audit;
 use crate::http::admission::Budget;
+use crate::http::client::Proxies;
 use crate::http::gate::Guarded;
 use crate::http::rate::RateLimits;
 use crate::http::shed::Shedder;
@@ -94,6 +96,8 @@ pub struct Inner {
     pub shedder: Shedder,
     /// Makes and checks signed URLs.
     pub signer: Signer,
+    /// Where it is written down who changed what.
+    pub audit: Audit,
     /// What the configuration says of the HTTP side.
     pub settings: Settings,
     /// Set once when the service begins to stop.
@@ -123,6 +127,8 @@ pub struct Settings {
     pub admin_apart: bool,
     /// Origins that may read across sites.
     pub cors_origins: CorsOrigins,
+    /// Whose word is taken for where a request comes from.
+    pub proxies: Proxies,
 }
 
 /// Under which a bucket gives out what is in it, and nothing else.

@@ -5,9 +5,10 @@ use axum::response::{IntoResponse, Json};
 use serde::{Deserialize, Serialize};
 
 use super::extract::{no_query, strict_json};
-use super::gate::{Call, Demand, Granted, Need, Who};
+use super::gate::{Call, Demand, Each, Granted, Need, Who};
 use super::problem::{Code, Problem};
 use super::render;
+use crate::audit::{self, Action};
 use crate::model::{Key, KeyError, Namespace, Scope};
 
 const MAX_BATCH: usize = 10_000;
@@ -37,6 +38,7 @@ pub struct Copy {
 impl Demand for Copy {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Read, Scope::Write];
+    const ACTION: Option<Action> = Some(Action::Copy);
 
     async fn read(mut call: Call<'_>) -> Result<Self, Problem> {
         no_query(&call.head.uri)?;
@@ -64,6 +66,7 @@ pub struct Move(Copy);
 impl Demand for Move {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Read, Scope::Write, Scope::Delete];
+    const ACTION: Option<Action> = Some(Action::Move);
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
         Copy::read(call).await.map(Self)
@@ -86,6 +89,8 @@ pub fn field_key(namespace: &Namespace, field: &str, name: &str) -> Result<Key, 
 pub async fn copy(granted: Granted<Copy>) -> Result<impl IntoResponse, Problem> {
     let Granted { pass, what: Copy { source, destination, overwrite, .. }, .. } = granted;
     let stored = pass.vault().copy(&source, &destination, overwrite).await?;
+    let sha256 = stored.meta.attributes.representation.map(|found| found.sha256);
+    pass.note(|facts| facts.sha256 = sha256);
     Ok((StatusCode::CREATED, Json(render::store_result(&pass, &destination, &stored.meta))))
 }
 
@@ -93,6 +98,8 @@ pub async fn copy(granted: Granted<Copy>) -> Result<impl IntoResponse, Problem> 
 pub async fn rename(granted: Granted<Move>) -> Result<impl IntoResponse, Problem> {
     let Granted { pass, what: Move(Copy { source, destination, overwrite, .. }), .. } = granted;
     let stored = pass.vault().rename(&source, &destination, overwrite).await?;
+    let sha256 = stored.meta.attributes.representation.map(|found| found.sha256);
+    pass.note(|facts| facts.sha256 = sha256);
     Ok((StatusCode::CREATED, Json(render::store_result(&pass, &destination, &stored.meta))))
 }
 
@@ -113,6 +120,7 @@ pub struct BatchDelete {
 impl Demand for BatchDelete {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Delete];
+    const ACTION: Option<Action> = Some(Action::BatchDelete);
 
     async fn read(mut call: Call<'_>) -> Result<Self, Problem> {
         no_query(&call.head.uri)?;
@@ -163,14 +171,30 @@ pub async fn batch_delete(granted: Granted<BatchDelete>) -> Result<Json<BatchRes
     for (name, error) in invalid {
         result.fail(name, error.into());
     }
+    let mut each = Vec::with_capacity(keys.len());
     let outcomes = pass.vault().delete_many(&keys).await;
     for (key, outcome) in keys.into_iter().zip(outcomes) {
         let name = key.as_str().to_owned();
-        match outcome {
-            Ok(()) => result.deleted.push(name),
-            Err(error) => result.fail(name, error.into()),
+        let problem = outcome.err().map(Problem::from);
+        each.push(Each {
+            key: name.clone(),
+            result: match &problem {
+                None => audit::Outcome::Done,
+                Some(problem) if problem.is_indeterminate() => audit::Outcome::Indeterminate,
+                Some(_) => audit::Outcome::Failed,
+            },
+            code: problem.as_ref().map(|problem| problem.code().spec().0),
+        });
+        match problem {
+            None => result.deleted.push(name),
+            Some(problem) => result.fail(name, problem),
         }
     }
+    pass.note(|facts| {
+        facts.with("deleted", result.deleted.len());
+        facts.with("failed", result.failed.len());
+        facts.each = each;
+    });
     Ok(Json(result))
 }
 

@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::ConnectionLimits;
@@ -144,6 +143,12 @@ impl Activity {
         (limits.min_download_rate > 0).then_some((2, stalled))
     }
 
+    /// The handshake is over: the first request head is owed from now on.
+    pub(super) fn begin(&self) {
+        self.idle_since.store(self.now(), Ordering::Relaxed);
+        self.head_since.store(self.now(), Ordering::Relaxed);
+    }
+
     fn now(&self) -> u64 {
         self.origin.elapsed().as_millis() as u64 + 1
     }
@@ -196,19 +201,45 @@ impl Activity {
     }
 }
 
-/// A stream that reports to an [`Activity`].
-pub(super) struct Watched {
-    stream: TcpStream,
-    activity: Arc<Activity>,
+/// What a [`Watched`] reports. Over TLS requests are seen above the encryption, where a record that
+/// carries none is no request, and a client that takes nothing below it, where nothing is held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    All,
+    Reads,
+    Writes,
 }
 
-impl Watched {
-    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
-        Self { stream, activity }
+/// A stream that reports to an [`Activity`].
+pub(super) struct Watched<S> {
+    stream: S,
+    activity: Arc<Activity>,
+    watch: Watch,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, activity: Arc<Activity>, watch: Watch) -> Self {
+        Self { stream, activity, watch }
+    }
+
+    fn has_read(&self, bytes: usize) {
+        if self.watch != Watch::Writes {
+            self.activity.read(bytes);
+        }
+    }
+
+    fn has_written(&self, result: &Poll<io::Result<usize>>) {
+        if self.watch == Watch::Reads {
+            return;
+        }
+        self.activity.write_blocked(result.is_pending());
+        if let Poll::Ready(Ok(bytes)) = result {
+            self.activity.wrote(*bytes);
+        }
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -216,22 +247,19 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.activity.read(buffer.filled().len() - before);
+        self.has_read(buffer.filled().len() - before);
         result
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.activity.write_blocked(result.is_pending());
-        if let Poll::Ready(Ok(bytes)) = result {
-            self.activity.wrote(bytes);
-        }
+        self.has_written(&result);
         result
     }
 
@@ -241,10 +269,7 @@ impl AsyncWrite for Watched {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
-        self.activity.write_blocked(result.is_pending());
-        if let Poll::Ready(Ok(bytes)) = result {
-            self.activity.wrote(bytes);
-        }
+        self.has_written(&result);
         result
     }
 
@@ -286,6 +311,41 @@ mod tests {
         assert_eq!(activity.overdue(&LIMITS), None);
         pass(2).await;
         assert_eq!(activity.overdue(&LIMITS), Some(Overdue::Header));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_takes_nothing_from_the_first_head() {
+        let activity = Activity::new();
+        pass(9).await;
+        activity.begin();
+        pass(9).await;
+        assert_eq!(activity.overdue(&LIMITS), None);
+        pass(2).await;
+        assert_eq!(activity.overdue(&LIMITS), Some(Overdue::Header));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_side_of_the_encryption_reports_its_own() {
+        for (watch, head, stalled) in
+            [(Watch::All, true, true), (Watch::Reads, true, false), (Watch::Writes, false, true)]
+        {
+            let activity = std::sync::Arc::new(Activity::new());
+            activity.request_started();
+            activity.request_finished();
+            let (near, far) = tokio::io::duplex(1);
+            let mut watched = Watched::new(near, std::sync::Arc::clone(&activity), watch);
+            let mut far = std::pin::pin!(far);
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            assert!(far.as_mut().poll_write(&mut cx, b"G").is_ready());
+            let mut byte = [0];
+            let mut buffer = ReadBuf::new(&mut byte);
+            assert!(Pin::new(&mut watched).poll_read(&mut cx, &mut buffer).is_ready());
+            assert!(Pin::new(&mut watched).poll_write(&mut cx, b"1").is_ready());
+            assert!(Pin::new(&mut watched).poll_write(&mut cx, b"2").is_pending());
+            let since = |at: &AtomicU64| at.load(Ordering::Relaxed) != 0;
+            assert_eq!(since(&activity.head_since), head, "{watch:?}");
+            assert_eq!(since(&activity.stalled_since), stalled, "{watch:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last: HTTP/1.1, or HTTP/2 by prior knowledge.
+//! One connection, from its first byte to its last: HTTP/1.1, or HTTP/2 by ALPN or prior knowledge.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,16 +16,19 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::ConnectionLimits;
-use super::activity::{Activity, HandedOver, Overdue, Watched};
+use super::activity::{Activity, HandedOver, Overdue, Watch, Watched};
+use super::plain::{Beginning, beginning, refuse};
 use super::roster::Seat;
 use super::taking::Taking;
+use super::tls::Tls;
 use crate::http::{MAX_HEADER_BYTES, MAX_HEADERS, Peer, Service};
-use crate::telemetry::{Metrics, Refusal};
+use crate::telemetry::{HandshakeFailure, Metrics, Refusal};
 
 /// How a client that speaks HTTP/2 without asking begins (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -44,29 +47,94 @@ const MAX_STREAMS: u32 = 256;
 /// Its own default of 400 KiB is more than an upload needs, times the number of connections.
 const BUFFER_BYTES: usize = PARSER_HEADER_BYTES;
 
+/// Who is served, by whom, and for how long.
+pub(super) struct Terms {
+    pub(super) address: SocketAddr,
+    pub(super) seat: Seat,
+    pub(super) service: Service,
+    pub(super) limits: ConnectionLimits,
+    pub(super) draining: watch::Receiver<bool>,
+    /// `None`: plain HTTP.
+    pub(super) tls: Option<Arc<Tls>>,
+}
+
 /// Serves a connection to its end. Errors are the client's and only logged for debugging.
-pub(super) async fn serve(
-    stream: TcpStream,
-    address: SocketAddr,
-    service: Service,
-    limits: ConnectionLimits,
-    draining: watch::Receiver<bool>,
-    seat: Seat,
-) {
-    let first = timeout(limits.header_timeout, has_preface(&stream));
+pub(super) async fn serve(stream: TcpStream, terms: Terms) {
+    match terms.tls.clone() {
+        None => plain(stream, terms).await,
+        // Apart, because a connection that is not encrypted needs no room for it.
+        Some(tls) => Box::pin(encrypted(stream, &tls, terms)).await,
+    }
+}
+
+async fn plain(stream: TcpStream, terms: Terms) {
+    let first = timeout(terms.limits.header_timeout, has_preface(&stream));
     let is_http2 = tokio::select! {
         first = first => match first {
             Ok(Ok(is_http2)) => is_http2,
             // Silent for too long, or gone already.
             Ok(Err(_)) | Err(_) => return,
         },
-        () = seat.displaced.notified() => return,
+        () = terms.seat.displaced.notified() => return,
     };
-    let activity = Arc::clone(&seat.activity);
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
-    let answering = Arc::clone(&activity);
+    let stream = Watched::new(stream, Arc::clone(&terms.seat.activity), Watch::All);
+    answer(stream, is_http2, terms).await;
+}
+
+async fn encrypted(stream: TcpStream, tls: &Tls, terms: Terms) {
+    let peer = terms.address;
+    let activity = Arc::clone(&terms.seat.activity);
+    let below = Arc::clone(&activity);
+    let shaking_hands = async move {
+        match beginning(&stream).await {
+            Beginning::Tls => {}
+            Beginning::PlainHttp => {
+                tls.failed(HandshakeFailure::PlainHttp);
+                tracing::debug!(%peer, "plain HTTP where TLS is spoken");
+                refuse(stream).await;
+                return None;
+            }
+            Beginning::Nothing => {
+                tls.failed(HandshakeFailure::Closed);
+                return None;
+            }
+        }
+        match tls.accept(Watched::new(stream, below, Watch::Writes)).await {
+            Ok(accepted) => Some(accepted),
+            Err(error) => {
+                tracing::debug!(%peer, %error, "no TLS handshake");
+                None
+            }
+        }
+    };
+    let shaken = tokio::select! {
+        shaken = timeout(terms.limits.header_timeout, shaking_hands) => shaken,
+        () = terms.seat.displaced.notified() => return,
+    };
+    match shaken {
+        Ok(Some((stream, is_http2))) => {
+            activity.begin();
+            let stream = Watched::new(stream, activity, Watch::Reads);
+            answer(stream, is_http2, terms).await;
+        }
+        Ok(None) => {}
+        Err(_) => {
+            tls.failed(HandshakeFailure::Timeout);
+            tracing::debug!(%peer, "no TLS handshake in time");
+        }
+    }
+}
+
+/// Answers the requests on a connection.
+async fn answer<S>(stream: Watched<S>, is_http2: bool, terms: Terms)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Terms { address, seat, service, limits, draining, tls } = terms;
+    let io = TokioIo::new(stream);
+    let answering = Arc::clone(&seat.activity);
     let metrics = service.state().metrics.clone();
-    let peer = Peer { address, tls: false };
+    let peer = Peer { address, tls: tls.is_some() };
     let answer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         let (service, activity) = (service.clone(), Arc::clone(&answering));

@@ -256,12 +256,36 @@ label! {
 }
 
 label! {
+    /// Why a connection did not become private.
+    pub HandshakeFailure {
+        /// The client took too long.
+        Timeout = "timeout",
+        /// It went away.
+        Closed = "closed",
+        /// It spoke plain HTTP.
+        PlainHttp = "plain_http",
+        /// There is no version, cipher or protocol that both speak.
+        Incompatible = "incompatible",
+        /// A certificate is demanded, and it showed none.
+        NoCertificate = "no_certificate",
+        /// Its certificate is not taken.
+        BadCertificate = "bad_certificate",
+        /// It refused: often it does not take the certificate of the service.
+        Refused = "refused",
+        /// It does not speak TLS as it is written down.
+        Protocol = "protocol",
+    }
+}
+
+label! {
     /// Where credentials are read from.
     pub CredentialSource {
         /// The file of API tokens.
         Tokens = "tokens",
         /// The keys of the identity provider.
         Jwks = "jwks",
+        /// The certificate of the service, its key and the authorities of clients.
+        Certificate = "certificate",
     }
 }
 
@@ -284,6 +308,16 @@ label! {
         Denied = "denied",
         /// A signed URL was changed, has expired, or whoever signed it lost the right.
         Signature = "signature",
+    }
+}
+
+label! {
+    /// What became of a line of the audit log.
+    pub AuditLine {
+        /// It stands in the log.
+        Written = "written",
+        /// It could not be written.
+        Lost = "lost",
     }
 }
 

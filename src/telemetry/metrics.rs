@@ -7,6 +7,7 @@
 
 mod backend;
 mod pool;
+mod tls;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 pub use self::backend::{BackendCall, BackendMetrics, BreakerSeries, LimitSeries};
 pub use self::pool::{MemberFigures, PoolFigures};
 use super::labels::{
-    CredentialSource, Denial, Label, Method, Reading, Refusal, Route, StatusClass,
+    AuditLine, CredentialSource, Denial, Label, Method, Reading, Refusal, Route, StatusClass,
 };
 use super::logging::LogGuard;
 use super::registry::{Register, Table, recorder};
@@ -40,6 +41,9 @@ struct Inner {
     refused: Vec<Counter>,
     denied: Vec<Counter>,
     credentials_read: Vec<[Counter; Reading::ALL.len()]>,
+    audit_lines: Vec<Counter>,
+    audit_writable: Gauge,
+    tls: OnceLock<tls::TlsSeries>,
     in_flight: Gauge,
     connections: Gauge,
     group_operations: Histogram,
@@ -73,6 +77,9 @@ impl Metrics {
         let refused = Refusal::ALL
             .iter()
             .map(|reason| register.counter(&series::REFUSED, &[("reason", reason.as_str())]));
+        let audit_lines = AuditLine::ALL
+            .iter()
+            .map(|line| register.counter(&series::AUDIT_LINES, &[("outcome", line.as_str())]));
         let denied = Denial::ALL
             .iter()
             .map(|reason| register.counter(&series::DENIED, &[("reason", reason.as_str())]));
@@ -83,7 +90,7 @@ impl Metrics {
                 register.counter(&series::CREDENTIALS_READ, &labels)
             })
         });
-        Self(Arc::new(Inner {
+        let metrics = Self(Arc::new(Inner {
             handle: recorder.handle(),
             process,
             requests: Table::new(Route::ALL.len() * Method::ALL.len()),
@@ -91,6 +98,9 @@ impl Metrics {
             refused: refused.collect(),
             denied: denied.collect(),
             credentials_read: credentials_read.collect(),
+            audit_lines: audit_lines.collect(),
+            audit_writable: register.gauge(&series::AUDIT_WRITABLE, &[]),
+            tls: OnceLock::new(),
             in_flight: register.gauge(&series::IN_FLIGHT, &[]),
             connections: register.gauge(&series::CONNECTIONS, &[]),
             group_operations: register.histogram(&series::GROUP_OPERATIONS, &[]),
@@ -104,7 +114,9 @@ impl Metrics {
             log_lines_dropped: register.counter(&series::LOG_LINES_DROPPED, &[]),
             log: OnceLock::new(),
             recorder,
-        }))
+        }));
+        metrics.audit_writable(true);
+        metrics
     }
 
     /// Counts a request as in flight until the guard is dropped.
@@ -178,6 +190,16 @@ impl Metrics {
     pub fn credentials_read(&self, source: CredentialSource, taken: bool) {
         let outcome = if taken { Reading::Ok } else { Reading::Failed };
         self.0.credentials_read[source.index()][outcome.index()].increment(1);
+    }
+
+    /// Counts lines of the audit log.
+    pub fn audit_lines(&self, outcome: AuditLine, lines: u64) {
+        self.0.audit_lines[outcome.index()].increment(lines);
+    }
+
+    /// Whether lines of the audit log can be written.
+    pub fn audit_writable(&self, writable: bool) {
+        self.0.audit_writable.set(f64::from(u8::from(writable)));
     }
 
     /// Counts a connection as open until the guard is dropped.

@@ -65,7 +65,15 @@ series! {
     DENIED = Counter, None, "access_denied_total",
         "Calls refused because of who made them, by reason.";
     CREDENTIALS_READ = Counter, None, "credentials_read_total",
-        "Readings of changed token files and key sets, by source and outcome.";
+        "Readings of changed token files, key sets and certificates, by source and outcome.";
+    HANDSHAKES_FAILED = Counter, None, "tls_handshakes_failed_total",
+        "Connections that did not become private, by cause.";
+    CERTIFICATE_ENDS = Gauge, Some(Unit::Seconds), "tls_certificate_not_after_seconds",
+        "When the certificate that is shown ends, in seconds since 1970; of a chain the first to end.";
+    AUDIT_LINES = Counter, None, "audit_lines_total",
+        "Lines of the audit log, by outcome: written, or lost because they could not be.";
+    AUDIT_WRITABLE = Gauge, None, "audit_writable",
+        "Whether lines of the audit log can be written: 1, or 0; 1 where there is no such log.";
     OPERATIONS = Counter, None, "backend_operations_total",
         "Operations of backends, by backend and its kind, operation and outcome.";
     OPERATION_DURATION = Histogram(LATENCY), Some(Unit::Seconds),

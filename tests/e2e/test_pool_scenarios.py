@@ -19,8 +19,9 @@ Stores = tuple[Cluster, Cluster]
 PROOFS = 1_600
 #: Fewer where the load is only to be there.
 BEFORE = 480
-#: In tenths of a second: leases run out, marks are put anew, members are compared.
-LONG = 1_200
+#: In tenths of a second: leases run out, marks are put anew, members are compared, and what has returned must be two
+#: minutes old.
+LONG = 2_400
 
 
 def test_a_second_replica_sees_an_outage_of_the_first_and_ends_it(

@@ -19,7 +19,8 @@ use proof_storage::config::{AuthMode, Config};
 use proof_storage::http::CALLS;
 use proof_storage::model::ErrorKind;
 
-use self::cells::{Credentials, Verdict, play};
+pub use self::cells::Credentials;
+use self::cells::{Verdict, play};
 use self::rules::{CREDENTIALS, Call, RELATIONS, calls, render, verdict};
 use crate::http::client::Client;
 
@@ -64,6 +65,20 @@ fn failing() -> Arc<Faulty<Memory>> {
     let chance = |operation| Chance { operation, fault, probability: 1.0 };
     store.set_chances(Operation::ALL.map(chance));
     Arc::new(store)
+}
+
+/// Plays every cell, for a test that looks at something else than the answer's status.
+pub async fn play_all(
+    client: &Client,
+    credentials: &Credentials,
+    mut look: impl FnMut(&str, &str, &crate::http::client::Answer),
+) {
+    for Cell { call, relation, credential, .. } in table() {
+        let answer = play(client, credentials, call, relation, credential).await;
+        let name =
+            format!("{} {} {}", call.name, RELATIONS[relation].name, CREDENTIALS[credential]);
+        look(&name, call.method, &answer);
+    }
 }
 
 fn configured(credentials: &Credentials) -> Config {

@@ -5,7 +5,9 @@ mod buckets;
 mod files;
 mod mistakes;
 mod pool;
+mod proxies;
 mod secrets;
+mod tls;
 mod values;
 
 use std::ffi::OsString;

@@ -1,7 +1,9 @@
 //! Integration tests: one binary, one module for each promise.
 
 mod architecture;
+mod audit;
 mod authorisation;
+mod certificates;
 mod config;
 mod conformance;
 mod histories;
@@ -16,6 +18,7 @@ mod sealed;
 mod sequences;
 mod service;
 mod telemetry;
+mod tls;
 mod torn;
 
 /// A file of the checkout that is tested now. Asked for at run time: checkouts that share a target

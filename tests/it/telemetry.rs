@@ -7,8 +7,8 @@ use http::StatusCode;
 use proof_storage::config::Config;
 use proof_storage::model::{ErrorKind, Provider};
 use proof_storage::telemetry::{
-    BreakerState, CredentialSource, Denial, Label as _, MemberFigures, Method, Metrics, Operation,
-    Outcome, PoolFigures, Refusal, Retried, Route, init_logging,
+    AuditLine, BreakerState, CredentialSource, Denial, HandshakeFailure, Label as _, MemberFigures,
+    Method, Metrics, Operation, Outcome, PoolFigures, Refusal, Retried, Route, init_logging,
 };
 
 /// One series' name with everything scraped under it.
@@ -190,6 +190,10 @@ fn exercised() -> Metrics {
     for reason in Refusal::ALL {
         metrics.refused(*reason);
     }
+    for cause in HandshakeFailure::ALL {
+        metrics.handshake_failed(*cause);
+    }
+    metrics.certificate_ends(std::time::UNIX_EPOCH + Duration::from_secs(2_000_000_000));
     metrics.commit_group(3, 4096, Duration::from_micros(800));
     metrics.compressed(1000, 400);
     metrics.usage(7, 1000, 400);
@@ -430,7 +434,9 @@ fn every_label_value_is_of_an_enum() {
         .chain(Operation::ALL.iter().map(|l| l.as_str()))
         .chain(Outcome::ALL.iter().map(|l| l.as_str()))
         .chain(Refusal::ALL.iter().map(|l| l.as_str()))
+        .chain(AuditLine::ALL.iter().map(|l| l.as_str()))
         .chain(Denial::ALL.iter().map(|l| l.as_str()))
+        .chain(HandshakeFailure::ALL.iter().map(|l| l.as_str()))
         .chain(CredentialSource::ALL.iter().map(|l| l.as_str()))
         .chain(Retried::ALL.iter().map(|l| l.as_str()))
         .chain(BreakerState::ALL.iter().map(|l| l.as_str()))

@@ -7,7 +7,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 
 use super::super::state::AppState;
+use super::record::{self, Record};
 use super::{Demand, Granted, Who, admit};
+use crate::audit::Action;
 use crate::telemetry::Route;
 
 /// Which listener a table is for.
@@ -30,6 +32,8 @@ pub struct Row {
     pub route: Route,
     /// What it demands at the least: `anybody`, `signature`, or scopes with a `+` between.
     pub demand: String,
+    /// What such a call is in the audit log; `None` where it leaves no line unless it is refused.
+    pub action: Option<Action>,
 }
 
 /// Routes that all lead through the gate.
@@ -60,16 +64,25 @@ impl Table {
         R: IntoResponse,
     {
         let surface = self.surface;
+        let action = record::of_route(&method, path, D::ACTION);
         let guarded = move |State(state): State<AppState>, request: Request| {
             let handler = handler.clone();
             async move {
-                match Box::pin(admit::<D>(state, surface, request)).await {
+                let mut record = Record::of(&state, &request, path, action, D::WHO);
+                let notes = record.notes.clone();
+                match Box::pin(admit::<D>(state, surface, request, notes)).await {
                     Ok((granted, exposure)) => {
+                        if let Err(problem) = record.begin() {
+                            return problem.into_response();
+                        }
                         let mut response: Response = handler(granted).await.into_response();
                         exposure.mark(response.headers_mut());
-                        response
+                        record.end(response).await
                     }
-                    Err(problem) => problem.into_response(),
+                    Err(problem) => {
+                        record.refused(&problem).await;
+                        problem.into_response()
+                    }
                 }
             }
         };
@@ -82,7 +95,7 @@ impl Table {
             Who::Bearer => "signature".to_owned(),
             Who::Caller => scopes.join("+"),
         };
-        self.rows.push(Row { path, method, route, demand });
+        self.rows.push(Row { path, method, route, demand, action });
         self
     }
 

@@ -21,8 +21,9 @@ fn default_toml_is_the_default_and_shows_every_setting() {
         })
         .collect();
     let examples = examples.replace("/run/secrets/", "/no/such/folder/");
+    let examples = examples.replace("/etc/proof-storage/tls/", "/no/such/folder/");
     let found = mistakes(load_file(&examples, &[]));
-    assert_eq!(found.len(), 7, "only the seven secret files are missing: {found:?}");
+    assert_eq!(found.len(), 12, "only the twelve files of secrets are missing: {found:?}");
     assert!(found.iter().all(|text| text.contains("cannot read /no/such/folder/")), "{found:?}");
 }
 

@@ -1,7 +1,11 @@
 //! What a value means, and which of two wins.
 
-use proof_storage::config::{AuthMode, Config, CorsOrigins, SETTINGS};
+use proof_storage::config::{
+    AuditFailure, AuditMode, AuditSync, AuthMode, Config, CorsOrigins, SETTINGS,
+};
 use proof_storage::model::{PoolMode, Provider, Role, WriteMode};
+
+use crate::certificates::{Authority, write_key};
 
 use super::{CANARY, Folder, KEY, load, load_file, ms};
 
@@ -11,11 +15,14 @@ fn nothing_said_is_the_default() {
     assert_eq!(loaded.config, Config::default());
     assert_eq!(loaded.warnings, Vec::<String>::new());
     // The documented defaults, spelled out once apart from the table.
-    let Config { server, auth, limits, storage, backends, pool, log } = loaded.config;
+    let Config { server, auth, audit, limits, storage, backends, pool, log } = loaded.config;
+    assert_eq!((audit.mode, audit.on_failure), (AuditMode::Off, AuditFailure::Refuse));
+    assert_eq!((audit.key, audit.keep, audit.sync), (None, None, AuditSync::BeforeAnswer));
     assert_eq!(server.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(auth.mode, AuthMode::Anyone);
     assert_eq!((auth.tokens, auth.tokens_file, auth.jwt), (vec![], None, None));
     assert_eq!((auth.public_read, server.admin_listen), (vec![], None));
+    assert_eq!((server.tls, server.proxies.trusted), (None, vec![]));
     assert_eq!(server.cors_origins, CorsOrigins::Any);
     assert_eq!((server.drain_delay, server.drain_timeout), (ms(0), ms(30_000)));
     assert_eq!((limits.header_timeout, limits.idle_timeout), (ms(10_000), ms(75_000)));
@@ -58,12 +65,28 @@ fn a_variable_wins_over_the_file_and_an_empty_one_is_unset() {
 fn every_variable_and_every_key_takes_effect() {
     let folder = Folder::with(&format!("2026:active:{KEY}"));
     let (keys, keyring) = (folder.file(), format!("2025:active:{KEY}"));
+    let pair = Authority::new("some").server();
+    let (cert, key) = pair.write(folder.0.path());
+    let (other_cert, other_key) =
+        (folder.0.path().join("other.crt"), folder.0.path().join("other.key"));
+    std::fs::write(&other_cert, &pair.cert).unwrap();
+    write_key(&other_key, &pair.key);
+    let tls = [
+        ("STORAGE_TLS_CERT", cert.to_str().unwrap()),
+        ("STORAGE_TLS_KEY", key.to_str().unwrap()),
+        ("STORAGE_ADMIN_LISTEN", "127.0.0.1:9090"),
+    ];
     // One legal value for each setting that is not its default.
     let other = |variable: &str| match variable {
         "STORAGE_LISTEN" => "[::1]:9000",
         "STORAGE_ADMIN_LISTEN" => "127.0.0.1:9090",
         "STORAGE_TOKENS_FILE" => "config/tokens.toml",
         "STORAGE_PUBLIC_URL" | "STORAGE_CDN_URL" => "https://a.example/b",
+        "STORAGE_TLS_CERT" | "STORAGE_TLS_CLIENT_CA" => other_cert.to_str().unwrap(),
+        "STORAGE_TLS_KEY" => other_key.to_str().unwrap(),
+        "STORAGE_ADMIN_TLS" => "false",
+        "STORAGE_TRUSTED_PROXIES" => "10.0.0.0/8, 2001:db8::1",
+        "STORAGE_PROXY_HEADER" => "forwarded",
         "STORAGE_CORS_ORIGINS" => "none",
         "STORAGE_SIGNING_KEY" => CANARY,
         "STORAGE_SIGNING_KEY_PREVIOUS" => "another-secret-of-thirty-two-bytes-and-more",
@@ -86,6 +109,12 @@ fn every_variable_and_every_key_takes_effect() {
         "STORAGE_KEYRING_FILE" => keys.to_str().unwrap(),
         "STORAGE_KEYRING" => &keyring,
         "STORAGE_REKEY_AT_START" => "true",
+        "STORAGE_AUDIT" => "log",
+        "STORAGE_AUDIT_DAILY" => "true",
+        "STORAGE_AUDIT_SYNC" => "every-second",
+        "STORAGE_AUDIT_FAILURE" => "serve",
+        "STORAGE_AUDIT_KEY" => CANARY,
+        "STORAGE_AUDIT_KEY_FILE" => keys.to_str().unwrap(),
         "STORAGE_POOL_MODE" => "mirror",
         "STORAGE_POOL_MIN_COPIES" => "2",
         "STORAGE_POOL_HEDGE_PERCENT" => "7",
@@ -123,6 +152,7 @@ fn every_variable_and_every_key_takes_effect() {
             // Shown by what comes with them, and in `auth`.
             "STORAGE_PROVIDER" | "STORAGE_CONFIG" | "STORAGE_AUTH" => continue,
             name if name.starts_with("STORAGE_JWT_") => &jwt,
+            name if name.contains("_TLS") => &tls,
             name if name.starts_with("R2_") => &r2,
             _ => &s3,
         };

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Request, Response, StatusCode};
 use bytes::Bytes;
 use proof_storage::access::Authority;
 use proof_storage::app::{self, Kept, Rights};
+use proof_storage::audit::Audit;
 use proof_storage::backend::Backend;
 use proof_storage::backend::memory::Memory;
 use proof_storage::config::Config;
@@ -81,14 +82,25 @@ impl Client {
         Self::of(Kept { backend, members, pool: Some(view) }, Config::default()).await
     }
 
+    /// Over a store, with an audit log.
+    pub async fn audited(backend: Arc<dyn Backend>, config: Config, audit: Audit) -> Self {
+        let hour = Duration::from_secs(3600);
+        let member = member("memory", Arc::clone(&backend), hour).await;
+        Self::with(Kept { backend, members: vec![member], pool: None }, config, audit).await
+    }
+
     async fn of(kept: Kept, config: Config) -> Self {
+        Self::with(kept, config, Audit::off()).await
+    }
+
+    async fn with(kept: Kept, config: Config, audit: Audit) -> Self {
         let spool = tempfile::tempdir().unwrap();
         let signer = Signer::new(vec![7; 32].into(), None);
         let settings = app::settings(&config, ([127, 0, 0, 1], 8080).into());
         let folder = spool.path().to_owned();
         let metrics = Metrics::new();
         let authority = Authority::new(&config.auth, &metrics).await;
-        let rights = Rights { authority, signer };
+        let rights = Rights { authority, signer, audit };
         let state = app::assemble(&config, kept, metrics, rights, settings, folder);
         Self { service: Service::new(state), _spool: spool }
     }

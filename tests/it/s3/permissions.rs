@@ -203,12 +203,19 @@ async fn what_was_never_connected_was_never_sent() {
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
     // The queue of those that wait to be taken is full: further ones hang in the middle of it.
-    let mut waiting = Vec::new();
-    for _ in 0..4 {
+    let (mut waiting, mut in_vain) = (Vec::new(), 0);
+    // One that comes late on a busy machine says nothing: three after each other do.
+    while in_vain < 3 {
         let connect = tokio::net::TcpStream::connect(address);
-        waiting.push(tokio::time::timeout(Duration::from_millis(100), connect).await);
+        match tokio::time::timeout(Duration::from_millis(100), connect).await {
+            Ok(connected) => {
+                waiting.push(connected.unwrap());
+                in_vain = 0;
+            }
+            Err(_) => in_vain += 1,
+        }
+        assert!(waiting.len() < 16, "the queue is never full");
     }
-    assert!(waiting.iter().any(Result::is_err), "the queue is full");
     let options = Options {
         endpoint: Some(format!("http://{address}")),
         timeout: Duration::from_millis(200),

@@ -192,9 +192,9 @@ impl Cell {
 pub(super) const CELLS: [Cell; 24] = [
     wire("blackhole", WireEffect::Swallow, ALL_OK, ALL_SILENT, Doubts::Undone),
     wire("slow drip", WireEffect::Drip(WITHIN), READS_STALL, TRICKLE, Doubts::Done)
-        .fallback(READS_STALL, STANDS_IN_BUT_CUT),
+        .fallback(STANDS_IN_BUT_CUT, STANDS_IN_BUT_CUT),
     wire("stall", WireEffect::Stall(WITHIN), READS_STALL, TRICKLE, Doubts::Done)
-        .fallback(READS_STALL, STANDS_IN_BUT_CUT),
+        .fallback(STANDS_IN_BUT_CUT, STANDS_IN_BUT_CUT),
     // What the wire held back arrives when it is lit: also after its sender has given it up.
     cell("connect blackhole", Fault::Unreachable, ALL_OK, ALL_SILENT, Doubts::Either),
     // Nothing of the request arrives.
@@ -228,7 +228,7 @@ pub(super) const CELLS: [Cell; 24] = [
         &[(Write, FAILS), (Read, FAILS_OR_CUT), (Delete, FAILS)],
         Doubts::Done,
     )
-    .fallback(READS_BREAK, STANDS_IN_BUT_CUT),
+    .fallback(STANDS_IN_BUT_CUT, STANDS_IN_BUT_CUT),
     wire(
         "bit flip",
         WireEffect::Flip(WITHIN),

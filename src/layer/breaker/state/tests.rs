@@ -217,7 +217,8 @@ fn requests_to_slow_down_count_by_their_share_only() {
 
 #[test]
 fn failed_probes_double_the_open_time_up_to_the_most() {
-    let mut bench = Bench::open();
+    let mut bench = Bench::new(BreakerPolicy { open_most: SECOND * 5, ..policy() });
+    (0..5).for_each(|_| bench.fail());
     let mut times = Vec::new();
     for _ in 0..8 {
         let time = bench.refused();
@@ -305,7 +306,7 @@ fn chance_only_shortens_and_differs_by_seed() {
     };
     assert_eq!(times(3), times(3));
     assert_ne!(times(3), times(4));
-    for (time, most) in times(5).into_iter().zip([1, 2, 4, 5, 5, 5]) {
+    for (time, most) in times(5).into_iter().zip([1, 2, 2, 2, 2, 2]) {
         let most = SECOND * most;
         assert!(time <= most && time >= most * 4 / 5, "{time:?} of {most:?}");
     }

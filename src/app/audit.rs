@@ -1,0 +1,74 @@
+//! The audit log of a service, as configured.
+
+use super::StartError;
+use crate::access::Authority;
+use crate::audit::{
+    Action, Audit, ChainKey, Entry, Folder, OnFailure, Options, Place, Stream, Sync,
+};
+use crate::config::{AuditFailure, AuditMode, AuditSync, AuthMode, Config};
+use crate::telemetry::{Label as _, Metrics};
+
+const FOLDER: &str = "audit";
+
+/// Opens it.
+pub(super) fn open(config: &Config, metrics: &Metrics) -> Result<Audit, StartError> {
+    let audit = &config.audit;
+    let place = match audit.mode {
+        AuditMode::Off => {
+            if config.auth.mode == AuthMode::Required {
+                tracing::info!("who changes what is not written down: STORAGE_AUDIT is off");
+            }
+            return Ok(Audit::off());
+        }
+        AuditMode::Log => Place::Log(Stream::stdout()),
+        AuditMode::File => Place::Folder(Folder {
+            path: audit.dir.clone().unwrap_or_else(|| config.storage.data_dir.join(FOLDER)),
+            segment_bytes: audit.segment_bytes,
+            daily: audit.daily,
+            keep: audit.keep,
+            sync: match audit.sync {
+                AuditSync::BeforeAnswer => Sync::BeforeAnswer,
+                AuditSync::EverySecond => Sync::EverySecond,
+            },
+        }),
+    };
+    let options = Options {
+        place,
+        key: audit.key.as_ref().map(|key| ChainKey::new(key.expose())),
+        on_failure: match audit.on_failure {
+            AuditFailure::Refuse => OnFailure::Refuse,
+            AuditFailure::Serve => OnFailure::Serve,
+        },
+        head_interval: audit.head_interval,
+    };
+    Audit::open(options, metrics.clone()).map_err(StartError::Audit)
+}
+
+/// The line of a start: from here on there are changes.
+pub(super) fn start(audit: &Audit) {
+    let start = Entry::of_service(Action::Start)
+        .with("version", env!("CARGO_PKG_VERSION"))
+        .with("pid", std::process::id());
+    drop(audit.submit(vec![start]));
+}
+
+/// The line of a stop, and the end of the log.
+pub(super) async fn stop(audit: &Audit) {
+    drop(audit.submit(vec![Entry::of_service(Action::Stop)]).written().await);
+    audit.close().await;
+}
+
+/// Has each reading of tokens and keys that brought something new, or failed, leave a line.
+pub(super) fn watch(audit: &Audit, authority: &Authority) {
+    if !audit.is_on() {
+        return;
+    }
+    let audit = audit.clone();
+    authority.on_reading(move |source, taken| {
+        let mut entry = Entry::of_service(Action::ReadCredentials).with("source", source.as_str());
+        if !taken {
+            entry.result = crate::audit::Outcome::Failed;
+        }
+        drop(audit.submit(vec![entry]));
+    });
+}
