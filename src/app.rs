@@ -33,7 +33,7 @@ use crate::http::{
 };
 use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server};
 use crate::telemetry::Metrics;
-use crate::vault::{Policy, Sealing, Vault};
+use crate::vault::{Holding, Policy, Sealing, Vault};
 
 const SIGNING_KEY_FILE: &str = "signing.key";
 const SPOOL_FOLDER: &str = "spool";
@@ -254,6 +254,7 @@ fn policy(config: &Config, spool_folder: std::path::PathBuf) -> Policy {
         max_object_bytes: config.limits.max_object_bytes,
         spool_folder,
         sealing: sealing(config),
+        holding: Holding { rules: config.storage.retention.clone().into(), ..Holding::default() },
     }
 }
 

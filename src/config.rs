@@ -19,6 +19,7 @@ mod pool;
 mod problems;
 mod reader;
 mod remote;
+mod retention;
 mod secret;
 mod server;
 mod settings;

@@ -12,7 +12,7 @@ use super::remote::Manners;
 use super::settings as name;
 use super::url::BaseUrl;
 use super::{DAY_MS, HOUR_MS, TIB};
-use crate::model::{Keyring, Namespace, WriteMode};
+use crate::model::{Keyring, Namespace, RetentionRule, WriteMode};
 
 /// How proofs are kept, whatever keeps them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct StorageConfig {
     pub keyring: Option<Keyring>,
     /// `STORAGE_ENCRYPTION=envelope`: whether what asks for no encryption is sealed. Default no.
     pub seals: bool,
+    /// `STORAGE_RETENTION` and `STORAGE_LEGAL_HOLD`: prefixes whose proofs have to stay. Default: none.
+    pub retention: Vec<RetentionRule>,
     /// `STORAGE_REKEY_AT_START`: whether what retired keys wrapped is brought under the active one.
     /// Default no.
     pub rekey_at_start: bool,
@@ -58,6 +60,7 @@ impl StorageConfig {
             keyring: keyring(reader),
             // Said together with the backends.
             seals: false,
+            retention: super::retention::rules(reader),
             rekey_at_start: reader.value(&name::REKEY_AT_START, parse::yes_or_no),
         };
         let rekeys = config.keyring.as_ref().is_some_and(Keyring::has_retired);

@@ -44,6 +44,7 @@ pub struct Pass {
     state: AppState,
     vault: Arc<Vault>,
     caller: Caller,
+    known: bool,
 }
 
 impl Pass {
@@ -55,6 +56,11 @@ impl Pass {
     /// Who calls.
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Whether whoever calls has shown who they are, or nobody is asked. A signed URL shows who made it.
+    pub fn is_known(&self) -> bool {
+        self.known
     }
 }
 
@@ -218,8 +224,9 @@ async fn admit<D: Demand>(
         Who::Caller if state.authority.asks() && what.gives_out().is_some() => Exposure::Caller,
         Who::Caller | Who::Anybody => Exposure::Everybody,
     };
+    let known = D::WHO == Who::Caller && caller.is_some();
     let caller = caller.unwrap_or_else(Caller::nobody);
-    Ok((Granted { pass: Pass { state, vault, caller }, what, head, body }, exposure))
+    Ok((Granted { pass: Pass { state, vault, caller, known }, what, head, body }, exposure))
 }
 
 fn denied(state: &AppState, scope: Scope, key: Option<&Key>) -> Problem {

@@ -139,7 +139,8 @@ pub async fn post(granted: Granted<StoreNew>) -> Result<Response<HttpBody>, Prob
     if headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH) {
         return Err(Problem::invalid("If-Match and If-None-Match have no meaning for a new key"));
     }
-    let options = headers::upload_options(headers, None, pass.vault().policy().max_object_bytes)?;
+    let most = pass.vault().policy().max_object_bytes;
+    let options = headers::upload_options(headers, None, most, pass.vault())?;
     let extension = extension_of(&options.attributes.content_type);
     let key = pass.vault().key(&format!("{}{extension}", uuid::Uuid::new_v4()))?;
     store(&pass, &key, headers, body, &Pins::default()).await
@@ -191,7 +192,7 @@ async fn receive(
     let policy = pass.vault().policy();
     let pinned = [pins.max_bytes, pins.length].into_iter().flatten();
     let max_bytes = pinned.fold(policy.max_object_bytes, u64::min);
-    let options = headers::upload_options(headers, Some(key), max_bytes)?;
+    let options = headers::upload_options(headers, Some(key), max_bytes, pass.vault())?;
     if pins.content_type.as_ref().is_some_and(|pinned| *pinned != options.attributes.content_type) {
         return Err(Problem::invalid("Content-Type is not the one that this URL was signed for"));
     }
@@ -289,7 +290,7 @@ fn memory_for(meta: &ObjectMeta) -> u64 {
 
 fn whole(pass: &Pass, meta: &ObjectMeta, form: Encoding, body: HttpBody) -> Response<HttpBody> {
     let mut response = Response::new(body);
-    *response.headers_mut() = render::retrieve_headers(&pass.settings, meta, form);
+    *response.headers_mut() = render::retrieve_headers(pass, meta, form);
     let length = if form == Encoding::Gzip { meta.stored_size } else { meta.size() };
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     response
@@ -335,7 +336,7 @@ fn without_body(
     }
     let mut response = Response::new(HttpBody::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
-    let mut headers = render::retrieve_headers(&pass.settings, meta, form);
+    let mut headers = render::retrieve_headers(pass, meta, form);
     // A 304 carries what a cache needs to refresh its copy, not what describes a body.
     headers.remove(header::CONTENT_TYPE);
     headers.remove(header::CONTENT_ENCODING);
