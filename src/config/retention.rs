@@ -25,7 +25,9 @@ fn durations(text: &str) -> Result<Vec<RetentionRule>, String> {
     let mut rules: Vec<RetentionRule> = Vec::new();
     for part in text.split(',').map(str::trim) {
         let Some((prefix, keep)) = part.rsplit_once('=') else {
-            return Err(format!("`{part}` is no prefix with a duration: write for example legal/=10y"));
+            return Err(format!(
+                "`{part}` is no prefix with a duration: write for example legal/=10y"
+            ));
         };
         let prefix = KeyPrefix::parse(prefix.trim())?;
         if rules.iter().any(|rule| rule.prefix == prefix) {
@@ -52,8 +54,7 @@ fn duration(text: &str) -> Result<Duration, String> {
              10y (a year counts as 366 days), up to 100y"
         )
     };
-    let (_, days) =
-        UNITS.into_iter().find(|(unit, _)| text.ends_with(*unit)).ok_or_else(amiss)?;
+    let (_, days) = UNITS.into_iter().find(|(unit, _)| text.ends_with(*unit)).ok_or_else(amiss)?;
     let digits = &text[..text.len() - 1];
     let number: u64 = match digits.bytes().all(|byte| byte.is_ascii_digit()) {
         true => digits.parse().map_err(|_| amiss())?,
@@ -72,7 +73,20 @@ mod tests {
         for (text, days) in [("1d", 1), ("2w", 14), ("10y", 3660), ("100y", 36_600)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(days * DAY)), "{text}");
         }
-        for text in ["", "y", "0d", "101y", "-1d", "+1d", "1.5y", "1", "1m", "1 d", "1é", "9999999999999999999d"] {
+        for text in [
+            "",
+            "y",
+            "0d",
+            "101y",
+            "-1d",
+            "+1d",
+            "1.5y",
+            "1",
+            "1m",
+            "1 d",
+            "1é",
+            "9999999999999999999d",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

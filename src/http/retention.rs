@@ -87,7 +87,7 @@ fn minutes(offset: &str) -> Option<i64> {
     let (hours, minutes) = offset.get(1..)?.split_once(':')?;
     let number = |text: &str, below: i64| {
         let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse().ok().filter(|number| digits && *number < below)
+        text.parse::<i64>().ok().filter(|number| digits && *number < below)
     };
     Some(sign * (number(hours, 24)? * 60 + number(minutes, 60)?))
 }

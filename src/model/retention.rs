@@ -60,7 +60,8 @@ pub struct NoRetention;
 /// `until=<seconds>;hold;stored=<milliseconds>`, each where it is said, in this order.
 impl fmt::Display for Retention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since =
+            |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let until = self.until.map(|until| format!("until={}", since(until).as_secs()));
         let hold = self.legal_hold.then(|| "hold".to_owned());
         let stored = self.stored.map(|stored| format!("stored={}", since(stored).as_millis()));
@@ -113,9 +114,17 @@ mod tests {
                 }
             }
         }
-        for text in
-            ["", "hold;hold", "hold;until=1", "until=", "until=01", "until=-1", "Hold", "hold;", "until=1;x"]
-        {
+        for text in [
+            "",
+            "hold;hold",
+            "hold;until=1",
+            "until=",
+            "until=01",
+            "until=-1",
+            "Hold",
+            "hold;",
+            "until=1;x",
+        ] {
             assert_eq!(text.parse::<Retention>(), Err(NoRetention), "{text}");
         }
         assert_eq!(format!("until={}", u64::MAX).parse::<Retention>(), Err(NoRetention));

@@ -11,7 +11,7 @@
 mod change;
 mod turns;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,11 +176,9 @@ impl Retained {
 
     async fn delete_page(&self, keys: Vec<ObjectKey>) -> Vec<Result<Option<bool>, StoreError>> {
         let _turn = self.turns.of(keys.iter().map(|key| (key, Want::Shared))).await;
-        let mut distinct: Vec<_> = keys.iter().collect();
-        distinct.sort();
-        distinct.dedup();
+        let distinct: BTreeSet<_> = keys.iter().cloned().collect();
         let looks = distinct.into_iter().map(|key| async move {
-            let refused = self.free(key, Unchecked::DeleteMany).await.err();
+            let refused = self.free(&key, Unchecked::DeleteMany).await.err();
             refused.map(|error| (key, error))
         });
         let looks = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE);

@@ -216,7 +216,8 @@ mod tests {
             let key = Namespace::new("proofs/").unwrap().key(name).unwrap();
             let found = holding.standing(Some(&key), &meta(retention));
             let found = found.map(|s| (s.until, s.legal_hold, s.source));
-            let expected = expected.map(|(until, hold, by): (Option<u64>, _, _)| (until.map(at), hold, by));
+            let expected =
+                expected.map(|(until, hold, by): (Option<u64>, _, _)| (until.map(at), hold, by));
             assert_eq!(found, expected, "{name} {retention:?}");
         }
     }

@@ -116,7 +116,8 @@ async fn prepared(vault: &Vault, text: &str, retention: Retention) -> Prepared {
         repr_digest: None,
         max_bytes: 1 << 30,
     };
-    let mut upload = Upload::begin(options, Some(text.len() as u64), spooling).await.expect("begins");
+    let mut upload =
+        Upload::begin(options, Some(text.len() as u64), spooling).await.expect("begins");
     upload.write(Bytes::copy_from_slice(text.as_bytes())).await.expect("fits");
     upload.finish().await.expect("sound")
 }

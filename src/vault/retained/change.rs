@@ -4,7 +4,9 @@ use std::time::SystemTime;
 
 use super::{Retained, TRIES, Unchecked, Want, shown};
 use crate::backend::Backend as _;
-use crate::model::{ETag, ErrorKind, ObjectKey, ObjectMeta, PutMode, Retention, StoreError, Support};
+use crate::model::{
+    ETag, ErrorKind, ObjectKey, ObjectMeta, PutMode, Retention, StoreError, Support,
+};
 
 /// What is to be said of a proof from now on; what is not named stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

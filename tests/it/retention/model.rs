@@ -10,7 +10,9 @@ use fake_s3::{FakeS3, Personality};
 use proof_storage::backend::Backend;
 use proof_storage::backend::embedded::{self, Embedded, Unobserved};
 use proof_storage::backend::memory::Memory;
-use proof_storage::model::{ErrorKind, PoolMode, Provider, Retention, RetentionRule, Role, WriteMode};
+use proof_storage::model::{
+    ErrorKind, PoolMode, Provider, Retention, RetentionRule, Role, WriteMode,
+};
 use proof_storage::pool::{MemberSetup, Pool, PoolPolicy};
 use proof_storage::vault::{Change, Condition, Unchecked, VaultError, etag_of};
 use proptest::collection::vec;
@@ -29,14 +31,39 @@ const KEPT: u64 = 24;
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// A store in overwrite mode; `until` is hours from now.
-    Store { key: &'static str, text: u8, until: Option<u64>, hold: bool },
+    Store {
+        key: &'static str,
+        text: u8,
+        until: Option<u64>,
+        hold: bool,
+    },
     /// Over the version that is there.
-    Replace { key: &'static str, text: u8 },
-    Delete { key: &'static str, version: bool },
-    DeleteMany { keys: [&'static str; 3] },
-    Copy { from: &'static str, to: &'static str, overwrite: bool },
-    Move { from: &'static str, to: &'static str, overwrite: bool },
-    Retain { key: &'static str, until: Option<u64>, hold: Option<bool> },
+    Replace {
+        key: &'static str,
+        text: u8,
+    },
+    Delete {
+        key: &'static str,
+        version: bool,
+    },
+    DeleteMany {
+        keys: [&'static str; 3],
+    },
+    Copy {
+        from: &'static str,
+        to: &'static str,
+        overwrite: bool,
+    },
+    Move {
+        from: &'static str,
+        to: &'static str,
+        overwrite: bool,
+    },
+    Retain {
+        key: &'static str,
+        until: Option<u64>,
+        hold: Option<bool>,
+    },
     Hours(u64),
     Rekey,
 }
@@ -108,11 +135,9 @@ impl Game {
                 let found = self.kept.store(key, &text, asked, Condition::None).await.map(drop);
                 let wanted = match self.proofs.get(key).filter(|_| self.holds(key)) {
                     Some(proof) if proof.text != text => Err(ErrorKind::Retained),
-                    Some(proof) => Ok(Proof {
-                        text,
-                        until: proof.until.max(until),
-                        hold: proof.hold || hold,
-                    }),
+                    Some(proof) => {
+                        Ok(Proof { text, until: proof.until.max(until), hold: proof.hold || hold })
+                    }
                     None => Ok(Proof { text, until, hold }),
                 };
                 (found, wanted.map(|proof| drop(self.proofs.insert(key, proof))))
@@ -268,7 +293,8 @@ fn search(
     let store = runtime.block_on(store());
     let number = Cell::new(0);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let config = Config { max_shrink_iters: if setup.planted.is_some() { 0 } else { 200 }, ..config };
+    let config =
+        Config { max_shrink_iters: if setup.planted.is_some() { 0 } else { 200 }, ..config };
     let outcome = TestRunner::new(config).run(&steps(), |steps| {
         number.set(number.get() + 1);
         let setup = Setup {
@@ -300,13 +326,13 @@ fn memory() -> Arc<dyn Backend> {
 
 #[test]
 fn in_memory() {
-    assert_eq!(search(200, async || memory(), Setup::default()), Ok(()));
+    assert_eq!(search(100, async || memory(), Setup::default()), Ok(()));
 }
 
 #[test]
 fn sealed() {
     let setup = Setup { sealing: sealing("2026 2025"), ..Setup::default() };
-    assert_eq!(search(100, async || memory(), setup), Ok(()));
+    assert_eq!(search(50, async || memory(), setup), Ok(()));
 }
 
 fn open(folder: &std::path::Path) -> Arc<dyn Backend> {
@@ -331,7 +357,7 @@ fn over_s3(personality: Personality, provider: Provider) {
         let (store, _) = examined(&server, provider).await;
         paced(&server, store)
     };
-    assert_eq!(search(8, store, Setup::default()), Ok(()));
+    assert_eq!(search(6, store, Setup::default()), Ok(()));
 }
 
 #[test]
@@ -357,11 +383,11 @@ fn over_pool(mode: PoolMode) {
         role: Role::ReadWrite,
         quota_bytes: None,
     };
-    let store = async || -> Arc<dyn Backend> {
+    let store = async || {
         let members = vec![member("near", open(folder.path())), member("far", memory())];
         let mut policy = PoolPolicy::new(mode, 2, "proofs", folder.path());
         policy.refresh_idle = Duration::from_secs(3600);
-        Pool::new(members, policy)
+        Pool::new(members, policy) as Arc<dyn Backend>
     };
     assert_eq!(search(24, store, Setup::default()), Ok(()));
 }

@@ -80,8 +80,15 @@ async fn play(seed: u64, planted: Option<Unchecked>) -> Result<[u32; 2], String>
         }
         let hold = Change { until: None, legal_hold: Some(true) };
         let key = kept.key("a");
-        let (held, destroyed) =
-            tokio::join!(kept.vault.retain(&key, hold), destroyer.run(&kept));
+        let (mut hold, mut destroy) =
+            (Box::pin(kept.vault.retain(&key, hold)), Box::pin(destroyer.run(&kept)));
+        // Who comes first in line is who is asked first.
+        let (held, destroyed) = if seed % 2 == 0 {
+            tokio::join!(&mut hold, &mut destroy)
+        } else {
+            let (destroyed, held) = tokio::join!(&mut destroy, &mut hold);
+            (held, destroyed)
+        };
         match (&held, &destroyed) {
             (Ok(meta), _) if !meta.attributes.retention.legal_hold => {
                 return Err(format!("{destroyer:?}: acknowledged, and not held"));

@@ -134,7 +134,10 @@ async fn there_is_no_way_around() {
     let (backend, key) = (kept.vault.backend(), kept.key("a"));
     let (key, other) = (key.object(), kept.key("b"));
     let attributes = proof_storage::model::Attributes::new("text/plain");
-    backend.put(other.object(), bytes::Bytes::new().into(), attributes.clone(), PutMode::Create).await.unwrap();
+    backend
+        .put(other.object(), bytes::Bytes::new().into(), attributes.clone(), PutMode::Create)
+        .await
+        .unwrap();
     let overwrite = PutMode::Overwrite;
     let refused = [
         backend.delete(key, None).await.map(drop),
