@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::problem::{Code, Problem};
-use super::retention::{self, LEGAL_HOLD, RETAIN_UNTIL};
+use super::retention::{LEGAL_HOLD, RETAIN_UNTIL};
 use crate::model::{Attributes, Digest, Encoding, Encryption, Key};
-use crate::vault::{Compression, UploadOptions, Vault, is_c2pa};
+use crate::vault::{Compression, UploadOptions, is_c2pa};
 
 /// Names and values of `Proof-Meta-*` together, in bytes: the limit of S3.
 const MAX_METADATA_BYTES: usize = 2048;
@@ -26,7 +26,7 @@ const STORAGE_CLASS: HeaderName = HeaderName::from_static("proof-storage-class")
 const COMPRESSION: HeaderName = HeaderName::from_static("proof-compression");
 const ENCRYPTION: HeaderName = HeaderName::from_static("proof-encryption");
 
-/// Reads everything that a store's headers say of the body.
+/// Reads everything that a store's headers say of the body, but for how long it stays (`retention`).
 ///
 /// `extension` is that of the key, or of nothing where the key is still to be made.
 ///
@@ -36,7 +36,6 @@ pub fn upload_options(
     headers: &HeaderMap,
     key: Option<&Key>,
     max_bytes: u64,
-    vault: &Vault,
 ) -> Result<UploadOptions, Problem> {
     refuse_unknown(headers)?;
     if headers.contains_key(header::CONTENT_RANGE) {
@@ -65,7 +64,6 @@ pub fn upload_options(
         tags: tags(headers)?,
         storage_class: storage_class(headers)?,
         encryption: encryption(headers)?,
-        retention: retention::of_store(headers, vault)?,
         ..Attributes::new(content_type)
     };
     Ok(UploadOptions {

@@ -17,7 +17,7 @@ use super::gate::{Call, Demand, Granted, Need, Pass, Who};
 use super::headers::{self, extension_of};
 use super::problem::{Code, Problem};
 use super::signing::Pins;
-use super::{redirect, render};
+use super::{redirect, render, retention};
 use crate::model::{Body, ByteRange, Encoding, Key, ObjectMeta, Scope, StoreError};
 use crate::vault::{Outcome, Prepared, Upload, VERIFY_BYTES};
 
@@ -139,8 +139,7 @@ pub async fn post(granted: Granted<StoreNew>) -> Result<Response<HttpBody>, Prob
     if headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH) {
         return Err(Problem::invalid("If-Match and If-None-Match have no meaning for a new key"));
     }
-    let most = pass.vault().policy().max_object_bytes;
-    let options = headers::upload_options(headers, None, most, pass.vault())?;
+    let options = headers::upload_options(headers, None, pass.vault().policy().max_object_bytes)?;
     let extension = extension_of(&options.attributes.content_type);
     let key = pass.vault().key(&format!("{}{extension}", uuid::Uuid::new_v4()))?;
     store(&pass, &key, headers, body, &Pins::default()).await
@@ -192,7 +191,8 @@ async fn receive(
     let policy = pass.vault().policy();
     let pinned = [pins.max_bytes, pins.length].into_iter().flatten();
     let max_bytes = pinned.fold(policy.max_object_bytes, u64::min);
-    let options = headers::upload_options(headers, Some(key), max_bytes, pass.vault())?;
+    let mut options = headers::upload_options(headers, Some(key), max_bytes)?;
+    options.attributes.retention = retention::of_store(headers, pass.vault())?;
     if pins.content_type.as_ref().is_some_and(|pinned| *pinned != options.attributes.content_type) {
         return Err(Problem::invalid("Content-Type is not the one that this URL was signed for"));
     }
