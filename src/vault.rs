@@ -13,6 +13,7 @@ mod etag;
 mod fetch;
 mod form;
 mod hold;
+mod holds;
 mod monitor;
 mod retained;
 mod retention;
@@ -30,6 +31,7 @@ pub use etag::{etag_of, names};
 pub use fetch::{Opened, RANGE_VERIFY_BYTES, VERIFY_BYTES};
 pub use form::is_c2pa;
 pub use hold::MAX_RETENTION;
+pub use holds::Holds;
 pub use monitor::{Health, Monitor, Status};
 pub use retained::{Change, Retained};
 pub use retention::{Clock, Holding, Source, Standing, Strength, Unchecked};
@@ -325,7 +327,7 @@ impl Vault {
             "has no URLs of its own"
         } else if writes && !capabilities.presign_put.is_available() {
             "cannot place what is stored past it"
-        } else if writes && may_overwrite {
+        } else if writes && may_overwrite && self.backend.may_hold() {
             "would overwrite by a URL of its own also what has to stay"
         } else if writes && capabilities.create_only != Support::Native {
             // A turn among our own writers says nothing to somebody who writes past us.

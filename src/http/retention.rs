@@ -33,6 +33,9 @@ pub fn of_store(headers: &HeaderMap, vault: &Vault) -> Result<Retention, Problem
         Some("on") => true,
         Some(other) => return Err(unknown_value("Proof-Legal-Hold", other, "on, off")),
     };
+    if until.is_some() || legal_hold {
+        vault.check_holds()?;
+    }
     Ok(Retention { until, legal_hold, stored: None })
 }
 

@@ -33,6 +33,14 @@ impl Vault {
         Ok(())
     }
 
+    /// Checks that proofs can be held here.
+    ///
+    /// # Errors
+    /// `Unsupported`, naming the setting.
+    pub fn check_holds(&self) -> Result<(), VaultError> {
+        Ok(self.backend.check_settable()?)
+    }
+
     /// Changes what holds a proof; gives what holds it then.
     ///
     /// # Errors

@@ -55,6 +55,11 @@ impl Retained {
         Self { sealed, holding, namespace, turns }
     }
 
+    /// Whether a proof may be held.
+    pub fn may_hold(&self) -> bool {
+        !self.is_off()
+    }
+
     /// For what it knows of keys and sealing. Calls that change anything go through this.
     pub fn sealed(&self) -> &Sealed {
         &self.sealed
@@ -82,6 +87,29 @@ impl Retained {
 
     fn error(&self, kind: ErrorKind, detail: impl Into<String>) -> StoreError {
         StoreError::new(kind, self.provider(), detail.into())
+    }
+
+    /// Whether nothing is held here, so that no call has to be looked at.
+    fn is_off(&self) -> bool {
+        !self.holding.holds.may_be()
+    }
+
+    /// Before a hold is stored.
+    async fn settable(&self) -> Result<(), StoreError> {
+        self.check_settable()?;
+        self.holding.holds.mark(self.sealed.below()).await
+    }
+
+    /// # Errors
+    /// `Unsupported`: holds are off.
+    pub fn check_settable(&self) -> Result<(), StoreError> {
+        match self.holding.holds.can_be_set() {
+            true => Ok(()),
+            false => Err(self.error(
+                ErrorKind::Unsupported,
+                "holds are off, so a proof cannot be held: start the service with STORAGE_HOLDS=on",
+            )),
+        }
     }
 
     fn omits(&self, check: Unchecked) -> bool {
@@ -222,6 +250,10 @@ impl Backend for Retained {
         attributes: Attributes,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
+        let says = !attributes.retention.is_empty();
+        if self.is_off() && !says {
+            return self.sealed.put(key, payload, attributes, mode).await;
+        }
         let want = self.want(key, Some(&attributes));
         let check = match &mode {
             // Destroys nothing, and what it stores is not held: in nobody's way.
@@ -237,6 +269,9 @@ impl Backend for Retained {
             let _turn = this.turns.one(&key, want).await;
             if let Some(check) = check {
                 this.free(&key, check).await?;
+            }
+            if says {
+                this.settable().await?;
             }
             this.sealed.put(&key, payload, attributes, mode).await
         })
@@ -256,6 +291,9 @@ impl Backend for Retained {
         key: &ObjectKey,
         if_match: Option<&ETag>,
     ) -> Result<Option<bool>, StoreError> {
+        if self.is_off() {
+            return self.sealed.delete(key, if_match).await;
+        }
         let (this, key, if_match) = (self.clone(), key.clone(), if_match.cloned());
         self.to_the_end(async move {
             let _turn = this.turns.one(&key, Want::Shared).await;
@@ -265,6 +303,9 @@ impl Backend for Retained {
     }
 
     async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
+        if self.is_off() {
+            return self.sealed.delete_many(keys).await;
+        }
         let mut results = Vec::with_capacity(keys.len());
         for page in keys.chunks(PAGE) {
             let (this, keys) = (self.clone(), page.to_vec());
@@ -289,7 +330,7 @@ impl Backend for Retained {
     ) -> Result<Stored, StoreError> {
         let want = self.want(destination, None);
         let destroys = mode != PutMode::Create;
-        if source == destination || (!destroys && want == Want::Shared) {
+        if self.is_off() || source == destination || (!destroys && want == Want::Shared) {
             return self.sealed.copy(source, destination, mode).await;
         }
         let (this, source, destination) = (self.clone(), source.clone(), destination.clone());
@@ -306,6 +347,9 @@ impl Backend for Retained {
     }
 
     async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        if self.is_off() {
+            return self.sealed.salvage(source, aside).await;
+        }
         let _turn = self.turns.one(aside, self.want(aside, None)).await;
         self.free(aside, Unchecked::CopyOnto).await?;
         self.sealed.salvage(source, aside).await
@@ -317,7 +361,7 @@ impl Backend for Retained {
         destination: &ObjectKey,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        if source == destination {
+        if self.is_off() || source == destination {
             return self.sealed.rename(source, destination, mode).await;
         }
         let want = self.want(destination, None);
@@ -344,7 +388,7 @@ impl Backend for Retained {
         method: &PresignMethod,
         expires_in: Duration,
     ) -> Result<Presigned, StoreError> {
-        if matches!(method, PresignMethod::Put { create_only: false, .. }) {
+        if !self.is_off() && matches!(method, PresignMethod::Put { create_only: false, .. }) {
             let detail = "presign: a URL of the backend's own that may overwrite would replace what \
                           is held; use via: service";
             return Err(self.error(ErrorKind::Unsupported, detail));

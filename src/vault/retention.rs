@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::holds::Holds;
 use crate::model::{Key, ObjectMeta, Retention, RetentionRule};
 
 /// A time to compare holds with: never later than what the wall clock said when this was made, and
@@ -58,6 +59,8 @@ impl fmt::Debug for Clock {
 pub struct Holding {
     /// Of prefixes.
     pub rules: Arc<[RetentionRule]>,
+    /// Whether there are any.
+    pub holds: Holds,
     /// What time it is.
     pub clock: Clock,
     /// A check that is left out on purpose: the harness must notice.

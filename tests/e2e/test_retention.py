@@ -15,7 +15,7 @@ from motoserver import Moto
 from service import Service
 
 UNTIL = "2099-01-31T00:00:00Z"
-RULES = {"STORAGE_RETENTION": "legal/=10y", "STORAGE_LEGAL_HOLD": "case/2026-17", "STORAGE_WRITE_MODE": "overwrite"}
+RULES = {"STORAGE_HOLDS": "on", "STORAGE_RETENTION": "legal/=10y", "STORAGE_LEGAL_HOLD": "case/2026-17", "STORAGE_WRITE_MODE": "overwrite"}
 HELD = {
     "a/until": {"Proof-Retain-Until": UNTIL},
     "a/hold": {"Proof-Legal-Hold": "on"},

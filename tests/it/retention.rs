@@ -2,6 +2,7 @@
 
 mod calls;
 mod model;
+mod off;
 mod races;
 mod rules;
 mod shown;
@@ -16,8 +17,8 @@ use proof_storage::model::{
     Attributes, Encoding, Key, KeyPrefix, Namespace, Retention, RetentionRule, WriteMode,
 };
 use proof_storage::vault::{
-    Clock, Compression, Condition, Holding, Outcome, Policy, Prepared, Sealing, Unchecked, Upload,
-    UploadOptions, Vault, VaultError,
+    Clock, Compression, Condition, Holding, Holds, Outcome, Policy, Prepared, Sealing, Unchecked,
+    Upload, UploadOptions, Vault, VaultError,
 };
 
 /// A vault on a clock of the test's, which starts now.
@@ -35,6 +36,7 @@ pub struct Setup {
     pub mode: WriteMode,
     pub rules: Vec<RetentionRule>,
     pub planted: Option<Unchecked>,
+    pub holds: Holds,
     pub sealing: Sealing,
     /// After `proofs`, so that vaults can share a store.
     pub number: u32,
@@ -55,7 +57,12 @@ impl Kept {
             max_object_bytes: 1 << 30,
             spool_folder: spool.path().to_owned(),
             sealing: setup.sealing,
-            holding: Holding { rules: setup.rules.into(), clock, planted: setup.planted },
+            holding: Holding {
+                rules: setup.rules.into(),
+                holds: setup.holds,
+                clock,
+                planted: setup.planted,
+            },
         };
         Self { vault: Vault::new(backend, policy), began, hours, _spool: spool }
     }

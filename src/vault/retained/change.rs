@@ -44,6 +44,7 @@ impl Retained {
         change: Change,
         version: Option<ETag>,
     ) -> Result<ObjectMeta, StoreError> {
+        self.check_settable()?;
         let can = self.capabilities();
         let feature = "replace_if_match: replacing exactly one version";
         can.replace_if_match.require(self.provider(), feature)?;
@@ -59,6 +60,7 @@ impl Retained {
             if wanted == said {
                 return Ok(before);
             }
+            self.settable().await?;
             let wanted = wanted.rewritten(before.last_modified);
             let written = match self.sealed.frames_as_they_are(&before).await {
                 Ok(payload) => {
