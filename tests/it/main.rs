@@ -4,6 +4,7 @@ mod architecture;
 mod authorisation;
 mod config;
 mod conformance;
+mod fuzzing;
 mod histories;
 mod http;
 mod layers;
