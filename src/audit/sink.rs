@@ -63,10 +63,7 @@ impl Files {
         if self.length == 0 || !(full || over) {
             return Ok(None);
         }
-        if self.torn {
-            self.file.set_len(self.length)?;
-            self.torn = false;
-        }
+        self.mend()?;
         self.file.sync_data()?;
         let next = Segment::of(&self.folder.path, self.segment.number + 1);
         self.file = next.create(&self.folder.path)?;
@@ -76,12 +73,18 @@ impl Files {
         Ok(Some(entry))
     }
 
-    /// Appends whole lines, and syncs them where that is asked for.
-    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Takes away what a write that failed left behind the good part.
+    fn mend(&mut self) -> io::Result<()> {
         if self.torn {
             self.file.set_len(self.length)?;
             self.torn = false;
         }
+        Ok(())
+    }
+
+    /// Appends whole lines, and syncs them where that is asked for.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.mend()?;
         let written = self.file.write_all(bytes).and_then(|()| match self.folder.sync {
             Sync::BeforeAnswer => self.file.sync_data(),
             Sync::EverySecond => Ok(()),

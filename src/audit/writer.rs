@@ -54,8 +54,9 @@ pub struct Writer {
     ticked: Instant,
     /// Lines lost since one could last be written.
     lost: usize,
-    /// Refusals that count to the most, and those since the last tick that were not written.
+    /// Refusals that count to the most: of strangers, and of known callers.
     refused: [usize; 2],
+    /// Further ones, that no line tells of yet.
     more: usize,
 }
 

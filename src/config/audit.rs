@@ -106,27 +106,22 @@ impl AuditConfig {
     }
 }
 
-/// A key as its file has it: a line break at the end is not part of it.
-fn in_file(path: &str) -> Result<SigningKey, String> {
+/// Reads a key's file: a line break at the end is not part of the key.
+///
+/// # Errors
+/// It cannot be read, or is too short.
+pub fn read_audit_key(path: &str) -> Result<SigningKey, String> {
     let text = std::fs::read_to_string(path);
     let text = SecretString::from(text.map_err(|error| format!("cannot read {path}: {error}"))?);
     SigningKey::new(text.expose_secret().trim_end_matches(['\r', '\n']).as_bytes())
 }
 
 fn key(reader: &mut Reader<'_>) -> Option<SigningKey> {
-    let file = reader.option(&name::AUDIT_KEY_FILE, in_file);
+    let file = reader.option(&name::AUDIT_KEY_FILE, read_audit_key);
     let text = reader.option(&name::AUDIT_KEY, |text| SigningKey::new(text.as_bytes()));
     if file.is_some() && text.is_some() {
         reader
             .mistake(&name::AUDIT_KEY, "is said by STORAGE_AUDIT_KEY_FILE too: remove one of them");
     }
     file.or(text)
-}
-
-/// Reads a key's file, as the setting does.
-///
-/// # Errors
-/// It cannot be read, or is too short.
-pub fn read_audit_key(path: &str) -> Result<SigningKey, String> {
-    in_file(path)
 }
