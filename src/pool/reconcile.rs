@@ -322,6 +322,12 @@ impl Parts {
             if put_record(&self.core, home, &name, &nothing).await.is_ok() {
                 self.members[home].set_complete(true);
             }
+            if let Err(error) = self.tidy(home).await {
+                tracing::debug!(
+                    ?error,
+                    "what came back with a member's earlier state is left there"
+                );
+            }
         }
     }
 

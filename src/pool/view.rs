@@ -44,6 +44,8 @@ struct Segment {
     lines: Vec<Entry>,
     /// Members that keep it.
     holders: BTreeSet<usize>,
+    /// Whether this process wrote it, and so knows that it counts.
+    is_own: bool,
     /// Place in the order in which segments and holders became known here.
     added: u64,
     /// When a line of it was last settled, by a clock that nobody sets.
@@ -87,12 +89,27 @@ impl View {
         }
     }
 
-    /// Adds a segment, or a further member that keeps it.
+    /// Adds a segment that this process wrote.
     pub(super) fn add(
         &self,
         version: Version,
         lines: Vec<Line>,
         holders: impl IntoIterator<Item = usize>,
+    ) {
+        self.insert(version, lines, holders, true);
+    }
+
+    /// Adds a segment that was read, or a further member that keeps it.
+    pub(super) fn found(&self, version: Version, lines: Vec<Line>, holder: usize) {
+        self.insert(version, lines, [holder], false);
+    }
+
+    fn insert(
+        &self,
+        version: Version,
+        lines: Vec<Line>,
+        holders: impl IntoIterator<Item = usize>,
+        is_own: bool,
     ) {
         let mut inside = self.lock();
         inside.added += 1;
@@ -113,6 +130,7 @@ impl View {
             Segment {
                 lines,
                 holders: holders.into_iter().collect(),
+                is_own,
                 added,
                 settled: Instant::now(),
             },
@@ -153,6 +171,21 @@ impl View {
             if segment.added <= as_of && !found.contains(version) && segment.holders.remove(&member)
             {
                 gone.extend(segment.holders.is_empty().then_some(*version));
+            }
+        }
+        drop(inside);
+        gone.into_iter().for_each(|version| self.remove(version));
+    }
+
+    /// Segments for which this holds are no longer kept by a member: those that it alone kept are
+    /// forgotten, but for what this process wrote.
+    pub(super) fn disown(&self, member: usize, has_returned: impl Fn(Version) -> bool) {
+        let mut inside = self.lock();
+        let mut gone = Vec::new();
+        let others = inside.segments.iter_mut().filter(|(_, segment)| !segment.is_own);
+        for (version, segment) in others.filter(|(version, _)| has_returned(**version)) {
+            if segment.holders.remove(&member) && segment.holders.is_empty() {
+                gone.push(*version);
             }
         }
         drop(inside);
@@ -347,6 +380,20 @@ mod tests {
         assert!(view.is_clear());
         view.remove(version(5));
         assert!(!view.is_touched(&key));
+    }
+
+    #[test]
+    fn what_came_back_with_an_earlier_state_counts_only_where_this_process_wrote_it() {
+        let view = View::new(2);
+        view.add(version(1), vec![line("own", What::Delete)], [0]);
+        view.found(version(2), vec![line("other", What::Delete)], 0);
+        view.found(version(3), vec![line("both", What::Delete)], 0);
+        view.found(version(3), Vec::new(), 1);
+        view.found(version(9), vec![line("since", What::Delete)], 0);
+        view.disown(0, |version| version.millis < 5);
+        let is_known = |key: &str| view.is_touched(&ObjectKey::new(key));
+        assert!(is_known("own") && is_known("both") && is_known("since") && !is_known("other"));
+        assert!(view.has(version(1), 0) && view.has(version(3), 1) && !view.has(version(3), 0));
     }
 
     #[test]
