@@ -160,11 +160,11 @@ impl Caller {
     async fn put(&self, key: &str, content_type: &str, body: Bytes) -> Result<()> {
         let mut request = self.client.put_object().bucket(&self.bucket).key(key);
         if !self.plain {
-            let sha256 = Sha256::digest(&body);
+            let sha256 = STANDARD.encode(Sha256::digest(&body));
             request = request
                 .if_none_match("*")
-                .checksum_sha256(STANDARD.encode(sha256))
-                .metadata("sha256", format!("{sha256:x}"))
+                .checksum_sha256(&sha256)
+                .metadata("sha256", sha256)
                 .metadata("size", body.len().to_string());
         }
         let request = request.content_type(content_type).body(ByteStream::from(body));
