@@ -146,6 +146,11 @@ impl Member {
         written.millis < self.returned.load(Ordering::Relaxed)
     }
 
+    /// Whether it is in an earlier state than it was, and has not been compared since.
+    pub(super) fn was_set_back(&self) -> bool {
+        self.returned.load(Ordering::Relaxed) > 0
+    }
+
     /// Notes that its state is of before this time, in milliseconds on the scale of versions.
     pub(super) fn set_returned(&self, millis: u64) {
         self.returned.fetch_max(millis, Ordering::Relaxed);

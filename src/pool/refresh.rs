@@ -73,8 +73,9 @@ impl Parts {
         self.take_marks(place, &marks).await;
         match failed {
             None => {
-                self.view.loaded(place, &found, as_of);
-                Ok(())
+                let was_set_back = self.members[place].was_set_back();
+                let lost = self.view.loaded(place, &found, as_of, was_set_back);
+                if lost.is_empty() { Ok(()) } else { self.write_down(lost).await }
             }
             Some(error) => {
                 // One that cannot be read may say anything.

@@ -163,18 +163,32 @@ impl View {
 
     /// A member's segments were read, and these are all: those that it alone kept are gone, by
     /// another replica's hand. What became known after `as_of` may have come too late for the list.
-    pub(super) fn loaded(&self, member: usize, found: &BTreeSet<Version>, as_of: u64) {
+    ///
+    /// Where the member was set back, they went with its later state: answers the lines of those that
+    /// this process wrote, to be written down anew.
+    pub(super) fn loaded(
+        &self,
+        member: usize,
+        found: &BTreeSet<Version>,
+        as_of: u64,
+        was_set_back: bool,
+    ) -> Vec<Line> {
         let mut inside = self.lock();
         inside.loaded[member] = true;
-        let mut gone = Vec::new();
+        let (mut gone, mut lost) = (Vec::new(), Vec::new());
         for (version, segment) in &mut inside.segments {
             if segment.added <= as_of && !found.contains(version) && segment.holders.remove(&member)
             {
-                gone.extend(segment.holders.is_empty().then_some(*version));
+                if segment.holders.is_empty() {
+                    gone.push(*version);
+                    let lines = segment.lines.iter().map(|entry| (*entry.line).clone());
+                    lost.extend(lines.filter(|_| was_set_back && segment.is_own));
+                }
             }
         }
         drop(inside);
         gone.into_iter().for_each(|version| self.remove(version));
+        lost
     }
 
     /// Segments for which this holds are no longer kept by a member: those that it alone kept are
@@ -401,11 +415,17 @@ mod tests {
         let view = View::new(2);
         view.add(version(5), vec![line("k", What::Delete)], [0, 1]);
         let (none, now) = (BTreeSet::new(), view.sequence());
-        view.loaded(0, &none, now);
+        assert_eq!(view.loaded(0, &none, now, false), []);
         assert!(!view.is_clear() && view.is_loaded(0) && !view.is_loaded(1));
-        view.loaded(1, &none, now - 1);
+        assert_eq!(view.loaded(1, &none, now - 1, false), []);
         assert!(!view.is_clear(), "it became known after the listing began");
-        view.loaded(1, &none, now);
+        assert_eq!(view.loaded(1, &none, now, false), []);
+        assert!(view.is_clear());
+        // But where it was set back, who wrote it down does so again.
+        view.add(version(6), vec![line("own", What::Delete)], [0]);
+        view.found(version(7), vec![line("other", What::Delete)], 0);
+        let lost = view.loaded(0, &none, view.sequence(), true);
+        assert_eq!(lost, [line("own", What::Delete)]);
         assert!(view.is_clear());
     }
 }

@@ -83,46 +83,50 @@ async fn restore(ring: &Ring, member: usize, backup: Vec<(ObjectKey, Bytes, Attr
 
 #[tokio::test(start_paused = true)]
 async fn a_line_in_a_backup_brings_nothing_back() {
-    let ring = mirror();
-    let pool = ring.replica();
-    settle(&pool).await;
-    // A line that tells of its copy stands on the other member.
-    ring.darken(0);
-    create(&*pool, "deleted", "since").await;
-    ring.heal(0);
-    let backup = back_up(&ring, 1).await;
-    settle(&pool).await;
-    assert_eq!(ring.kept(0, "deleted").await.as_deref(), Some("since"));
-    tokio::time::sleep(2 * GRACE).await;
-    settle(&pool).await;
-    pool.delete(&key("deleted"), None).await.expect("a delete is acknowledged");
-    tokio::time::sleep(2 * GRACE).await;
-    settle(&pool).await;
-    restore(&ring, 1, backup).await;
-    settle(&pool).await;
-    // A line that is written from now on counts.
-    ring.darken(0);
-    create(&*pool, "kept", "after the backup was restored").await;
-    ring.heal(0);
-    for _ in 0..10 {
+    // The line is known to this replica still, or forgotten.
+    for wait in [Duration::from_secs(20), 2 * GRACE] {
+        let ring = mirror();
+        let pool = ring.replica();
         settle(&pool).await;
-        assert_eq!(read(&*pool, "deleted").await, NOT_FOUND);
-        assert_eq!(ring.kept(0, "deleted").await, None, "it is not copied back");
-        tokio::time::sleep(Duration::from_secs(20)).await;
+        // A line that tells of its copy stands on the other member.
+        ring.darken(0);
+        create(&*pool, "deleted", "since").await;
+        ring.heal(0);
+        let backup = back_up(&ring, 1).await;
+        settle(&pool).await;
+        assert_eq!(ring.kept(0, "deleted").await.as_deref(), Some("since"));
+        tokio::time::sleep(wait).await;
+        settle(&pool).await;
+        pool.delete(&key("deleted"), None).await.expect("a delete is acknowledged");
+        tokio::time::sleep(wait).await;
+        settle(&pool).await;
+        restore(&ring, 1, backup).await;
+        settle(&pool).await;
+        // A line that is written from now on counts.
+        ring.darken(0);
+        create(&*pool, "kept", "after the backup was restored").await;
+        ring.heal(0);
+        for look in 0..10 {
+            settle(&pool).await;
+            assert_eq!(read(&*pool, "deleted").await, NOT_FOUND, "{wait:?}, look {look}");
+            assert_eq!(ring.kept(0, "deleted").await, None, "it is not copied back");
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        }
+        assert_eq!(list(&*pool).await, Ok(vec!["kept".to_owned()]));
+        for member in [0, 1] {
+            let kept = ring.kept(member, "kept").await;
+            assert_eq!(kept.as_deref(), Some("after the backup was restored"), "{member}");
+            assert_eq!(ring.kept(member, "deleted").await, None, "{member}");
+        }
+        let records = ring.names(1, RECORDS).await;
+        let has = |part: &str| records.iter().any(|name| name.contains(part));
+        // A tombstone that is known still has it removed; else nothing is dropped.
+        assert_eq!(has("/quarantine/"), wait > GRACE, "{records:?}");
+        assert!(!has("/now/restored/"), "the member has been compared: {records:?}");
+        // What came back with the backup is gone: another replica does not take it for new.
+        drop(pool);
+        let pool = ring.replica();
+        settle(&pool).await;
+        assert_eq!(list(&*pool).await, Ok(vec!["kept".to_owned()]));
     }
-    assert_eq!(list(&*pool).await, Ok(vec!["kept".to_owned()]));
-    for member in [0, 1] {
-        let kept = ring.kept(member, "kept").await;
-        assert_eq!(kept.as_deref(), Some("after the backup was restored"), "{member}");
-        assert_eq!(ring.kept(member, "deleted").await, None, "{member}");
-    }
-    let records = ring.names(1, RECORDS).await;
-    let has = |part: &str| records.iter().any(|name| name.contains(part));
-    assert!(has("/quarantine/"), "nothing is dropped: {records:?}");
-    assert!(!has("/now/restored/"), "the member has been compared: {records:?}");
-    // What came back with the backup is gone: another replica does not take it for new.
-    drop(pool);
-    let pool = ring.replica();
-    settle(&pool).await;
-    assert_eq!(list(&*pool).await, Ok(vec!["kept".to_owned()]));
 }
