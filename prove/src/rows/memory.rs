@@ -108,7 +108,8 @@ fn upload(launch: &Launch, size: u64, seed: u64) -> Result<Run> {
             .map(|number| {
                 scope.spawn(move || {
                     let key = format!("large/{number:02}.c2pa");
-                    let mut client = Client::new(address).with_timeout(Duration::from_secs(120));
+                    // How long a disk takes for all of it is no part of the goal.
+                    let mut client = Client::new(address).with_timeout(UPLOAD_LIMIT);
                     store(&mut client, &key, size, seed ^ number, later_of)
                         .map(|sha| (key, sha))
                         .map_err(|failure| fail_of(failure.to_string()))
