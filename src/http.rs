@@ -21,6 +21,7 @@ mod plain;
 mod problem;
 mod redirect;
 mod render;
+mod retention;
 mod signed;
 mod signing;
 mod state;
@@ -103,6 +104,9 @@ fn proofs(table: Table) -> Table {
     }
     for path in ["/v1/metadata/", "/v1/metadata/{*key}"] {
         table = table.call(Method::GET, path, Route::Metadata, objects::metadata);
+    }
+    for path in ["/v1/retention/", "/v1/retention/{*key}"] {
+        table = table.call(Method::PUT, path, Route::Retention, retention::put);
     }
     table
         .call(Method::POST, "/v1/copy", Route::Copy, transfer::copy)

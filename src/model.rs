@@ -13,6 +13,7 @@ mod object;
 mod options;
 mod payload;
 mod pool;
+mod retention;
 mod right;
 mod version;
 
@@ -31,5 +32,6 @@ pub use options::{
 };
 pub use payload::{Payload, Spool, SpoolWriter, Veil};
 pub use pool::{PoolMode, Role};
+pub use retention::{NoRetention, Retention, RetentionRule};
 pub use right::{KeyPrefix, Rights, Scope, Scopes};
 pub use version::{NoVersion, Stamp, Version};

@@ -60,7 +60,7 @@ pub async fn rekey(
     }
     store.learn_now().await;
     let alone = how.alone || store.is_embedded();
-    let vault = Vault::new(store.backend(), policy(config, spool_folder));
+    let vault = Vault::new(store.backend(), policy(config, spool_folder, super::holds(config)));
     let mut so_far = Rewrapped::default();
     let work = vault.rekey(how.after, how.dry_run, alone, |found| so_far = found.clone());
     let ended = tokio::select! {

@@ -23,6 +23,7 @@ pub enum Code {
     QuotaExceeded,
     AlreadyExists,
     Contended,
+    Retained,
     PreconditionFailed,
     InvalidKey,
     InvalidRequest,
@@ -44,13 +45,14 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::NotFound,
         Self::Unauthenticated,
         Self::AccessDenied,
         Self::QuotaExceeded,
         Self::AlreadyExists,
         Self::Contended,
+        Self::Retained,
         Self::PreconditionFailed,
         Self::InvalidKey,
         Self::InvalidRequest,
@@ -83,6 +85,7 @@ impl Code {
             }
             Self::AlreadyExists => ("ALREADY_EXISTS", StatusCode::CONFLICT, "Already exists"),
             Self::Contended => ("CONTENDED", StatusCode::CONFLICT, "Another write is under way"),
+            Self::Retained => ("RETAINED", StatusCode::CONFLICT, "Retained"),
             Self::PreconditionFailed => {
                 ("PRECONDITION_FAILED", StatusCode::PRECONDITION_FAILED, "Precondition failed")
             }
@@ -244,6 +247,7 @@ impl From<StoreError> for Problem {
             ErrorKind::NotFound => Code::NotFound,
             ErrorKind::AlreadyExists => Code::AlreadyExists,
             ErrorKind::Contended => Code::Contended,
+            ErrorKind::Retained => Code::Retained,
             ErrorKind::PreconditionFailed => Code::PreconditionFailed,
             ErrorKind::AccessDenied => Code::AccessDenied,
             ErrorKind::QuotaExceeded => Code::QuotaExceeded,
