@@ -161,7 +161,7 @@ impl App {
         if let Some(certificate) = certificate {
             background.push(tokio::spawn(async move { certificate.watch(LOOK).await }));
         }
-        let holds = holds(config);
+        let holds = store.seen_by(holds(config));
         background.push(tokio::spawn(holds.clone().settle(store.backend())));
         let kept = Kept { backend: store.backend(), members, pool: store.pool_view(), holds };
         audit::start(&audit);

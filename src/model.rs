@@ -32,6 +32,6 @@ pub use options::{
 };
 pub use payload::{Payload, Spool, SpoolWriter, Veil};
 pub use pool::{PoolMode, Role};
-pub use retention::{NoRetention, Retention, RetentionRule};
+pub use retention::{HOLDS_MARK, NoRetention, Retention, RetentionRule};
 pub use right::{KeyPrefix, Rights, Scope, Scopes};
 pub use version::{NoVersion, Stamp, Version};

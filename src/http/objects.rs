@@ -203,7 +203,9 @@ async fn receive(
     let pinned = [pins.max_bytes, pins.length].into_iter().flatten();
     let max_bytes = pinned.fold(policy.max_object_bytes, u64::min);
     let mut options = headers::upload_options(headers, Some(key), max_bytes)?;
-    options.attributes.retention = retention::of_store(headers, pass.vault())?;
+    let retention = retention::of_store(headers, pass.vault())?;
+    retention::note(pass, retention.until, retention.legal_hold.then_some(true));
+    options.attributes.retention = retention;
     if pins.content_type.as_ref().is_some_and(|pinned| *pinned != options.attributes.content_type) {
         return Err(Problem::invalid("Content-Type is not the one that this URL was signed for"));
     }

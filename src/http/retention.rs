@@ -11,6 +11,7 @@ use super::gate::{Call, Demand, Granted, Need, Pass, Who};
 use super::headers::{text, unknown_value};
 use super::problem::Problem;
 use super::render;
+use crate::audit::Action;
 use crate::model::{Key, ObjectMeta, Retention, Scope};
 use crate::vault::{Change, Source, Standing, Strength, Vault};
 
@@ -37,6 +38,18 @@ pub fn of_store(headers: &HeaderMap, vault: &Vault) -> Result<Retention, Problem
         vault.check_holds()?;
     }
     Ok(Retention { until, legal_hold, stored: None })
+}
+
+/// Has the call's line in the audit log say what was asked for.
+pub fn note(pass: &Pass, until: Option<SystemTime>, legal_hold: Option<bool>) {
+    pass.note(|facts| {
+        if let Some(until) = until {
+            facts.with("retain_until", time(until));
+        }
+        if let Some(legal_hold) = legal_hold {
+            facts.with("legal_hold", legal_hold);
+        }
+    });
 }
 
 /// Whoever got a URL for one upload shall not decide for how long it stays.
@@ -148,6 +161,7 @@ pub struct Retain {
 impl Demand for Retain {
     const WHO: Who = Who::Caller;
     const SCOPES: &'static [Scope] = &[Scope::Write];
+    const ACTION: Option<Action> = Some(Action::Retain);
 
     async fn read(mut call: Call<'_>) -> Result<Self, Problem> {
         let key = path_key(call.namespace, &call.head.uri)?;
@@ -183,6 +197,7 @@ pub async fn put(granted: Granted<Retain>) -> Result<Json<Retained>, Problem> {
         Some(text) => Some(checked("retain_until", text, pass.vault())?),
         None => None,
     };
+    note(&pass, until, wanted.legal_hold);
     let change = Change { until, legal_hold: wanted.legal_hold };
     let meta = pass.vault().retain(&key, change).await?;
     Ok(Json(Retained {

@@ -6,6 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use super::right::KeyPrefix;
 
+/// Name of the object that says that proofs of a store may be held. It is the service's own, and beside
+/// the proofs of all prefixes.
+pub const HOLDS_MARK: &str = ".proof-storage/holds";
+
 /// Kept with an object, and changed only by a write of the same bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
@@ -100,6 +104,12 @@ mod tests {
 
     fn at(seconds: u64) -> Option<SystemTime> {
         Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn no_caller_reaches_the_mark() {
+        let rest = HOLDS_MARK.strip_prefix(crate::model::RESERVED);
+        assert!(rest.is_some_and(|rest| rest.starts_with('/')));
     }
 
     #[test]

@@ -9,14 +9,13 @@
 //! key's turn alone, and no call gives its turn back before it has ended, also where its caller went away.
 
 mod change;
+mod delete;
 mod turns;
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt as _, stream};
 
 pub use change::Change;
 
@@ -33,10 +32,8 @@ use crate::model::{
 /// How often a proof is looked at again that others write meanwhile.
 const TRIES: u32 = 8;
 
-/// Keys of a batch whose turns are held at once.
-const PAGE: usize = 1000;
-/// Looks of a batch that are under way at once.
-const LOOKS_AT_ONCE: usize = 64;
+/// Until a caller is asked to come again where nobody can look.
+const COME_AGAIN: Duration = Duration::from_secs(5);
 
 /// See the module. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -73,13 +70,20 @@ impl Retained {
     /// See [`Sealed::rewrap_all`]; what is said of each proof stays, and its turn is taken.
     ///
     /// # Errors
-    /// As there.
+    /// As there; and beside others (not `alone`) where their changes of holds would not be noticed.
     pub async fn rewrap_all(
         &self,
         what: Rewrapping,
         alone: bool,
         report: impl FnMut(&Rewrapped) + Send,
     ) -> Result<Rewrapped, StoreError> {
+        let tells_changes = self.capabilities().unique_etags == Support::Native;
+        if self.may_hold() && !alone && !what.dry_run && !tells_changes {
+            let detail = "proofs may be held, and a hold that a running service sets meanwhile could be \
+                          lost, as the backend's versions do not tell it: stop all services and add \
+                          --alone, or let the one service do it (STORAGE_REKEY_AT_START=true)";
+            return Err(self.error(ErrorKind::Unsupported, detail));
+        }
         let turns = &*self.turns;
         let turn = |key: ObjectKey| async move { turns.one(&key, Want::Alone).await };
         self.sealed.rewrap_all(what, alone, turn, report).await
@@ -140,6 +144,7 @@ impl Retained {
             Some(standing) if standing.holds(self.holding.clock.now()) && !self.omits(check) => {
                 Err(self.held(standing))
             }
+            _ if !self.holding.holds.is_seen() => Err(self.unseen()),
             _ => Ok(Some(meta)),
         }
     }
@@ -152,6 +157,12 @@ impl Retained {
             ErrorKind::Corrupt | ErrorKind::Unsupported if !self.has_rule(key) => Ok(None),
             _ => Err(error),
         }
+    }
+
+    fn unseen(&self) -> StoreError {
+        let detail = "a backend of the pool does not answer that may know of a hold, so nothing was \
+                      changed: try again when it does";
+        self.error(ErrorKind::Unavailable, detail).with_retry_after(COME_AGAIN)
     }
 
     fn held(&self, standing: Standing) -> StoreError {
@@ -170,6 +181,30 @@ impl Retained {
         self.error(ErrorKind::Retained, detail)
     }
 
+    /// Looks, and then writes over what was seen and nothing else: other processes take no turns with
+    /// this one.
+    async fn over_what_is_free<F: Future<Output = Result<Stored, StoreError>> + Send>(
+        &self,
+        key: &ObjectKey,
+        mode: PutMode,
+        check: Unchecked,
+        write: impl Fn(PutMode) -> F + Send + Sync,
+    ) -> Result<Stored, StoreError> {
+        for _ in 0..TRIES {
+            let seen = self.free(key, check).await?;
+            let compares = self.capabilities().replace_if_match.is_available();
+            let Some(seen) = seen.filter(|_| compares && mode == PutMode::Overwrite) else {
+                return write(mode).await;
+            };
+            match write(PutMode::Replace(seen.etag)).await {
+                Err(error) if error.kind() == ErrorKind::PreconditionFailed => {}
+                answer => return answer,
+            }
+        }
+        let detail = "the proof was replaced again and again while it was to be replaced";
+        Err(self.error(ErrorKind::Contended, detail))
+    }
+
     /// Runs a call to its end with its turn, whether its caller waits or not.
     async fn to_the_end<T: Send + 'static>(
         &self,
@@ -179,51 +214,6 @@ impl Retained {
             Ok(result) => result,
             Err(_) => Err(self.error(ErrorKind::Indeterminate, "the call was cut off")),
         }
-    }
-
-    async fn delete_free(
-        &self,
-        key: &ObjectKey,
-        if_match: Option<&ETag>,
-    ) -> Result<Option<bool>, StoreError> {
-        for _ in 0..TRIES {
-            let found = self.free(key, Unchecked::Delete).await?;
-            // Other processes take no turns with this one: where the backend compares, only what was
-            // looked at goes.
-            let compares = self.capabilities().delete_if_match == Support::Native;
-            let seen = found.filter(|_| compares).map(|meta| meta.etag);
-            match self.sealed.delete(key, if_match.or(seen.as_ref())).await {
-                Err(error)
-                    if error.kind() == ErrorKind::PreconditionFailed && if_match.is_none() => {}
-                answer => return answer,
-            }
-        }
-        let detail = "the proof was replaced again and again while it was to be deleted";
-        Err(self.error(ErrorKind::Contended, detail))
-    }
-
-    async fn delete_page(&self, keys: Vec<ObjectKey>) -> Vec<Result<Option<bool>, StoreError>> {
-        let _turn = self.turns.of(keys.iter().map(|key| (key, Want::Shared))).await;
-        let distinct: BTreeSet<_> = keys.iter().cloned().collect();
-        let looks = distinct.into_iter().map(|key| async move {
-            let refused = self.free(&key, Unchecked::DeleteMany).await.err();
-            refused.map(|error| (key, error))
-        });
-        let looks = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE);
-        let refused: HashMap<_, _> = looks.filter_map(std::future::ready).collect().await;
-        let free: Vec<_> = keys.iter().filter(|key| !refused.contains_key(key)).cloned().collect();
-        let mut deleted = match free.is_empty() {
-            true => Vec::new(),
-            false => self.sealed.delete_many(&free).await,
-        }
-        .into_iter();
-        let cut_off = || Err(self.error(ErrorKind::Indeterminate, "the call was cut off"));
-        keys.iter()
-            .map(|key| match refused.get(key) {
-                Some(error) => Err(error.clone()),
-                None => deleted.next().unwrap_or_else(cut_off),
-            })
-            .collect()
     }
 }
 
@@ -267,13 +257,19 @@ impl Backend for Retained {
         let (this, key) = (self.clone(), key.clone());
         self.to_the_end(async move {
             let _turn = this.turns.one(&key, want).await;
-            if let Some(check) = check {
-                this.free(&key, check).await?;
-            }
             if says {
-                this.settable().await?;
+                this.check_settable()?;
             }
-            this.sealed.put(&key, payload, attributes, mode).await
+            let put = async |mode| {
+                if says {
+                    this.settable().await?;
+                }
+                this.sealed.put(&key, payload.clone(), attributes.clone(), mode).await
+            };
+            match check {
+                Some(check) => this.over_what_is_free(&key, mode, check, put).await,
+                None => put(mode).await,
+            }
         })
         .await
     }
@@ -297,7 +293,7 @@ impl Backend for Retained {
         let (this, key, if_match) = (self.clone(), key.clone(), if_match.cloned());
         self.to_the_end(async move {
             let _turn = this.turns.one(&key, Want::Shared).await;
-            this.delete_free(&key, if_match.as_ref()).await
+            this.delete_free(&key, if_match.as_ref(), Unchecked::Delete).await
         })
         .await
     }
@@ -306,16 +302,7 @@ impl Backend for Retained {
         if self.is_off() {
             return self.sealed.delete_many(keys).await;
         }
-        let mut results = Vec::with_capacity(keys.len());
-        for page in keys.chunks(PAGE) {
-            let (this, keys) = (self.clone(), page.to_vec());
-            let deleted = self.to_the_end(async move { Ok(this.delete_page(keys).await) }).await;
-            results.extend(match deleted {
-                Ok(deleted) => deleted,
-                Err(error) => vec![Err(error); page.len()],
-            });
-        }
-        results
+        self.delete_pages(keys).await
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
@@ -336,12 +323,13 @@ impl Backend for Retained {
         let (this, source, destination) = (self.clone(), source.clone(), destination.clone());
         self.to_the_end(async move {
             let _turn = this.turns.one(&destination, want).await;
-            if destroys {
-                // A missing source is told first.
-                this.sealed.below().head(&source).await?;
-                this.free(&destination, Unchecked::CopyOnto).await?;
+            let copy = |mode| this.sealed.copy(&source, &destination, mode);
+            if !destroys {
+                return copy(mode).await;
             }
-            this.sealed.copy(&source, &destination, mode).await
+            // A missing source is told first.
+            this.sealed.below().head(&source).await?;
+            this.over_what_is_free(&destination, mode, Unchecked::CopyOnto, copy).await
         })
         .await
     }

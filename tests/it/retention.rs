@@ -1,8 +1,10 @@
 //! What is held stays: by every way to destroy it, on every store, whoever races.
 
 mod calls;
+mod cost;
 mod model;
 mod off;
+mod pools;
 mod races;
 mod rules;
 mod shown;
@@ -38,7 +40,7 @@ pub struct Setup {
     pub planted: Option<Unchecked>,
     pub holds: Holds,
     pub sealing: Sealing,
-    /// After `proofs`, so that vaults can share a store.
+    /// After `proofs`, where it is not 0, so that vaults can share a store.
     pub number: u32,
 }
 
@@ -51,8 +53,12 @@ impl Kept {
             let hours = Arc::clone(&hours);
             move || began + Duration::from_secs(3600 * hours.load(Ordering::Relaxed))
         });
+        let namespace = match setup.number {
+            0 => "proofs/".to_owned(),
+            number => format!("proofs{number}/"),
+        };
         let policy = Policy {
-            namespace: Namespace::new(&format!("proofs{}/", setup.number)).expect("a prefix"),
+            namespace: Namespace::new(&namespace).expect("a prefix"),
             write_mode: setup.mode,
             max_object_bytes: 1 << 30,
             spool_folder: spool.path().to_owned(),

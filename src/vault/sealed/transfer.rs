@@ -126,14 +126,14 @@ impl Sealed {
         self.error(ErrorKind::Indeterminate, detail).with_source(cause)
     }
 
-    /// Of what was not sealed when it was looked at, and was when it was copied: it has the header of
-    /// its old name.
+    /// Of what was neither sealed nor held when it was looked at, and was when it was copied: it has the
+    /// header of its old name, and what was said of that one.
     async fn renamed_header(
         &self,
         source: &ObjectKey,
         stored: Stored,
     ) -> Result<Stored, StoreError> {
-        if stored.meta.attributes.envelope.is_none() {
+        if !is_its_own(&stored.meta) {
             return Ok(stored);
         }
         let destination = stored.meta.key.clone();

@@ -89,7 +89,8 @@ impl Client {
     pub async fn audited(backend: Arc<dyn Backend>, config: Config, audit: Audit) -> Self {
         let hour = Duration::from_secs(3600);
         let member = member("memory", Arc::clone(&backend), hour).await;
-        Self::with(Kept { backend, members: vec![member], pool: None }, config, audit).await
+        let kept = Kept { backend, members: vec![member], pool: None, holds: Holds::on() };
+        Self::with(kept, config, audit).await
     }
 
     async fn of(kept: Kept, config: Config) -> Self {
