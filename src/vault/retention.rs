@@ -100,7 +100,7 @@ pub enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Strength {
-    /// The backend too, whoever asks it.
+    /// The backend too, whoever asks it. None is asked for a lock yet.
     Native,
     /// This service.
     Gateway,

@@ -12,6 +12,7 @@ import requests
 
 from fakes import PERSONALITIES, fake, of_r2
 from motoserver import Moto
+from pools import Pool
 from service import Service
 
 UNTIL = "2099-01-31T00:00:00Z"
@@ -118,3 +119,42 @@ def test_moto_with_versions(start: Callable[..., Service], tmp_path: Path) -> No
         check_changes(running)
         # Another replica, which was told nothing, refuses the same.
         check(start(**bucket.settings(), **RULES))
+
+
+@pytest.mark.parametrize("mode", ["fallback", "mirror"])
+def test_pools(mode: str, tmp_path: Path) -> None:
+    with fake("aws") as first, fake("garage") as second:
+        pool = Pool(tmp_path, mode, (first, second))
+        one, two = pool.replica(), pool.replica()
+        for replica in (one, two):
+            replica.settings |= RULES
+        with one, two:
+            check(one)
+            check_changes(one)
+            check(two)
+        both = [first, second] if mode == "mirror" else [first]
+        assert all(bucket.names(".proof-storage/holds") for bucket in both), "the mark is with the proofs"
+
+
+def test_off_until_something_was_held(start: Callable[..., Service]) -> None:
+    running = start()
+    path = f"{running.url}/v1/proofs/a"
+    assert requests.put(path, data=b"a", timeout=SECONDS).status_code == 201
+    asked = [
+        requests.put(path, data=b"a", headers={"Proof-Legal-Hold": "on"}, timeout=SECONDS),
+        retain(running, "a", legal_hold=True),
+    ]
+    for answer in asked:
+        assert (answer.status_code, answer.json()["code"]) == (501, "UNSUPPORTED")
+        assert "STORAGE_HOLDS=on" in answer.json()["detail"]
+    running.stop()
+    running.settings["STORAGE_HOLDS"] = "on"
+    running.start()
+    assert retain(running, "a", legal_hold=True).status_code == 200
+    running.stop()
+    del running.settings["STORAGE_HOLDS"]
+    running.start()
+    assert requests.delete(path, timeout=SECONDS).json()["code"] == "RETAINED"
+    assert "the store has held proofs" in running.log_text()
+    assert retain(running, "a", legal_hold=False).status_code == 200
+    assert requests.delete(path, timeout=SECONDS).status_code == 204
