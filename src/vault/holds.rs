@@ -14,7 +14,8 @@ use tokio::sync::OnceCell;
 
 use crate::backend::Backend;
 use crate::model::{
-    Attributes, Digest, ErrorKind, HOLDS_MARK, ObjectKey, Payload, PutMode, Representation, StoreError,
+    Attributes, Digest, ErrorKind, HOLDS_MARK, ObjectKey, Payload, PutMode, Representation,
+    StoreError,
 };
 
 /// What the mark says to who finds it.

@@ -4,7 +4,8 @@
 //! write takes it for its own. Another writer of the same is not told apart, and need not be.
 
 use crate::model::{
-    Attributes, ETag, Encoding, Encryption, ErrorKind, ObjectMeta, PutMode, Representation, Retention,
+    Attributes, ETag, Encoding, Encryption, ErrorKind, ObjectMeta, PutMode, Representation,
+    Retention,
 };
 
 /// What is to be found where a write took effect.

@@ -79,7 +79,8 @@ impl Retained {
             (key, looked.map(drop))
         });
         let looks: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
-        let is_free = |(key, looked): &(ObjectKey, Result<(), _>)| looked.is_ok().then(|| key.clone());
+        let is_free =
+            |(key, looked): &(ObjectKey, Result<(), _>)| looked.is_ok().then(|| key.clone());
         let free: Vec<_> = looks.iter().filter_map(is_free).collect();
         let refused = looks.into_iter().filter_map(|(key, looked)| Some((key, Err(looked.err()?))));
         let mut deleted: HashMap<_, Deleted> = refused.collect();

@@ -56,7 +56,8 @@ async fn bill(server: &FakeS3, kept: &Kept) -> Bill {
 }
 
 fn shown(counts: &fake_s3::Counts) -> String {
-    let operations = ["PutObject", "GetObject", "HeadObject", "CopyObject", "DeleteObject", "DeleteObjects"];
+    let operations =
+        ["PutObject", "GetObject", "HeadObject", "CopyObject", "DeleteObject", "DeleteObjects"];
     let told = operations.map(|operation| (operation, counts.of(operation)));
     assert_eq!(told.iter().map(|(_, count)| count).sum::<u64>(), counts.total(), "{counts:?}");
     let told = told.into_iter().filter(|(_, count)| *count > 0);

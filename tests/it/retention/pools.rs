@@ -111,10 +111,7 @@ async fn with_the_member_that_knows_of_a_hold_dark_nothing_is_deleted() {
 async fn until_the_mark_can_be_looked_for_all_is_looked_at() {
     for mode in [PoolMode::Mirror, PoolMode::Fallback] {
         let ring = Ring::new(mode, 2);
-        over(&ring.replica(), Holds::on())
-            .store("a", "a", HELD, Condition::None)
-            .await
-            .unwrap();
+        over(&ring.replica(), Holds::on()).store("a", "a", HELD, Condition::None).await.unwrap();
         // Without the setting, while the home is dark.
         ring.darken(0);
         let (pool, holds) = (ring.replica(), Holds::unless_marked());
