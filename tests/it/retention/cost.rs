@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fake_s3::{FakeS3, Personality};
 use proof_storage::backend::Backend;
-use proof_storage::model::{Provider, Retention, WriteMode};
-use proof_storage::vault::{Condition, Holds, etag_of};
+use proof_storage::model::{GetOptions, Provider, PutMode, Retention, WriteMode};
+use proof_storage::vault::{Condition, Holds, Sealed, Sealing, etag_of};
 
 use super::{Kept, Setup};
-use crate::s3::examined;
+use crate::pool::ring::{attributes, key};
+use crate::s3::{examined, paced};
 
 const NOTHING: Retention = Retention { until: None, legal_hold: false, stored: None };
 
@@ -66,8 +68,8 @@ fn shown(counts: &fake_s3::Counts) -> String {
 
 async fn bill_of(personality: Personality, provider: Provider, mode: WriteMode, on: bool) -> Bill {
     let server = FakeS3::start(personality).expect("the server starts");
-    let (store, _) = examined(&server, provider).await;
-    let store: Arc<dyn Backend> = Arc::new(store);
+    let store = examined(&server, provider).await.0;
+    let store = paced(&server, store);
     let holds = match on {
         true => Holds::on(),
         false => Holds::unless_marked(),
@@ -75,4 +77,88 @@ async fn bill_of(personality: Personality, provider: Provider, mode: WriteMode, 
     holds.clone().settle(Arc::clone(&store)).await;
     assert_eq!(holds.may_be(), on);
     bill(&server, &Kept::over(store, Setup { mode, holds, ..Setup::default() })).await
+}
+
+/// The same calls without what holds proofs: straight to what is below it.
+async fn bill_without(server: &FakeS3, store: Arc<dyn Backend>, mode: WriteMode) -> Bill {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Sealed::new(store, Sealing::default(), folder.path().to_owned());
+    let [a, b, c, never] = ["a", "b", "c", "never"].map(key);
+    let put = async |text: &'static [u8], mode: PutMode| {
+        store.put(&a, Bytes::from_static(text).into(), attributes(text), mode).await.unwrap();
+    };
+    let mut bill = Bill::new();
+    let mut before = server.requests();
+    let mut note = |call: &'static str| {
+        let now = server.requests();
+        bill.push((call, shown(&now.since(&before))));
+        before = server.requests();
+    };
+    let (new, over) = match mode {
+        WriteMode::WriteOnce => (PutMode::Create, None),
+        WriteMode::Overwrite => (PutMode::Overwrite, Some(PutMode::Overwrite)),
+    };
+    put(b"a", new).await;
+    note("store");
+    drop(store.get(&a, GetOptions::default()).await.unwrap());
+    note("read");
+    drop(store.head(&a).await.unwrap());
+    note("head");
+    let etag = store.head(&a).await.unwrap().etag;
+    put(b"b", PutMode::Replace(etag)).await;
+    note("replace");
+    drop(store.copy(&a, &b, PutMode::Create).await.unwrap());
+    note("copy");
+    drop(store.rename(&b, &c, PutMode::Create).await.unwrap());
+    note("move");
+    if let Some(over) = over {
+        put(b"d", over.clone()).await;
+        note("overwrite");
+        drop(store.copy(&a, &c, over.clone()).await.unwrap());
+        note("copy onto");
+        drop(store.rename(&a, &c, over).await.unwrap());
+        note("move onto");
+    }
+    store.delete(&c, None).await.unwrap();
+    note("delete");
+    drop(store.delete_many(&[a, c, never]).await);
+    note("batch");
+    bill
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_that_are_off_cost_no_request() {
+    let buckets = [
+        (Personality::Aws, Provider::S3),
+        (Personality::R2, Provider::R2),
+        (Personality::Garage, Provider::S3),
+    ];
+    for (personality, provider) in buckets {
+        for mode in [WriteMode::WriteOnce, WriteMode::Overwrite] {
+            let server = FakeS3::start(personality).expect("the server starts");
+            let store = examined(&server, provider).await.0;
+            let store = paced(&server, store);
+            let without = bill_without(&server, store, mode).await;
+            let off = bill_of(personality, provider, mode, false).await;
+            assert_eq!(off, without, "{personality:?} {mode:?}");
+        }
+    }
+}
+
+/// In figures, and the control: what they cost where they are on.
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_that_are_on_cost_a_look() {
+    let mode = WriteMode::Overwrite;
+    let off = bill_of(Personality::Aws, Provider::S3, mode, false).await;
+    let on = bill_of(Personality::Aws, Provider::S3, mode, true).await;
+    for (call, without, with) in [
+        ("read", "GetObject×1", "GetObject×1"),
+        ("head", "HeadObject×1", "HeadObject×1"),
+        ("overwrite", "PutObject×1", "PutObject×1 HeadObject×1"),
+        ("delete", "DeleteObject×1", "HeadObject×1 DeleteObject×1"),
+        ("batch", "DeleteObjects×1", "HeadObject×3 DeleteObject×3"),
+    ] {
+        let find = |bill: &Bill| bill.iter().find(|(name, _)| *name == call).unwrap().1.clone();
+        assert_eq!((find(&off), find(&on)), (without.to_owned(), with.to_owned()), "{call}");
+    }
 }
