@@ -10,7 +10,7 @@ use proof_storage::vault::{Condition, Holds, Sealed, Sealing, etag_of};
 
 use super::{Kept, Setup};
 use crate::pool::ring::{attributes, key};
-use crate::s3::{examined, paced};
+use crate::s3::examined;
 
 const NOTHING: Retention = Retention { until: None, legal_hold: false, stored: None };
 
@@ -66,10 +66,15 @@ fn shown(counts: &fake_s3::Counts) -> String {
     told.map(|(operation, count)| format!("{operation}×{count}")).collect::<Vec<_>>().join(" ")
 }
 
+/// A store that may be written as often as one likes: what is refused for haste is asked again.
+async fn unhurried(server: &FakeS3, provider: Provider) -> Arc<dyn Backend> {
+    server.set_write_interval(None);
+    Arc::new(examined(server, provider).await.0)
+}
+
 async fn bill_of(personality: Personality, provider: Provider, mode: WriteMode, on: bool) -> Bill {
     let server = FakeS3::start(personality).expect("the server starts");
-    let store = examined(&server, provider).await.0;
-    let store = paced(&server, store);
+    let store = unhurried(&server, provider).await;
     let holds = match on {
         true => Holds::on(),
         false => Holds::unless_marked(),
@@ -136,8 +141,7 @@ async fn holds_that_are_off_cost_no_request() {
     for (personality, provider) in buckets {
         for mode in [WriteMode::WriteOnce, WriteMode::Overwrite] {
             let server = FakeS3::start(personality).expect("the server starts");
-            let store = examined(&server, provider).await.0;
-            let store = paced(&server, store);
+            let store = unhurried(&server, provider).await;
             let without = bill_without(&server, store, mode).await;
             let off = bill_of(personality, provider, mode, false).await;
             assert_eq!(off, without, "{personality:?} {mode:?}");
