@@ -58,8 +58,10 @@ fn prefix(text: &str) {
     let below = name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
     let itself = name == folder && !prefix.ends_with('/');
     assert_eq!(parsed.has(&key), prefix == "*" || below || itself);
-    for end in (0..=name.len()).filter(|end| name.is_char_boundary(*end)) {
-        assert!(!parsed.has_all(&name[..end]) || parsed.has(&key), "{prefix} {name} {end}");
+    let ends = (0..=name.len()).filter(|end| name.is_char_boundary(*end));
+    for beginning in ends.map(|end| &name[..end]) {
+        assert_eq!(namespace().beginning(beginning), Ok(()), "{name} begins with {beginning}");
+        assert!(!parsed.has_all(beginning) || parsed.has(&key), "{prefix} {name} {beginning}");
     }
 }
 

@@ -32,15 +32,19 @@ pub fn path_key(namespace: &Namespace, uri: &Uri) -> Result<Key, Problem> {
 /// # Errors
 /// `INVALID_KEY` with the rule that is broken.
 pub fn decode_key(namespace: &Namespace, rest: &str) -> Result<Key, Problem> {
-    let stray = rest.match_indices('%').any(|(at, _)| {
-        !matches!(rest.as_bytes().get(at + 1..at + 3), Some(hex) if hex.iter().all(u8::is_ascii_hexdigit))
-    });
-    if stray {
+    if has_stray_percent(rest) {
         let detail = "the key has a '%' that is not followed by two hexadecimal digits: send %25";
         return Err(Problem::new(Code::InvalidKey, detail));
     }
     let name = percent_decode_str(rest).decode_utf8().map_err(|_| KeyError::NotUtf8)?;
     Ok(namespace.key(&name)?)
+}
+
+/// Whether a `%` stands where no byte is encoded.
+pub fn has_stray_percent(text: &str) -> bool {
+    text.match_indices('%').any(|(at, _)| {
+        !matches!(text.as_bytes().get(at + 1..at + 3), Some(hex) if hex.iter().all(u8::is_ascii_hexdigit))
+    })
 }
 
 /// Takes any text for the rest of a path, and any way to read it: what a fuzzer calls. A key is what the path

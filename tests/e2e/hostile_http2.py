@@ -7,6 +7,7 @@ stands here. Answers are read as far as to their statuses.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import hpack
@@ -56,6 +57,8 @@ class Frames:
     sent: bytes
     expect: frozenset[int] | None = None
     preface: bytes = PREFACE + frame(SETTINGS, 0, 0)
+    # Who answers none is taken for dead after some time.
+    answers_pings: bool = True
 
     @staticmethod
     def of_get(path: str) -> Frames:
@@ -65,15 +68,33 @@ class Frames:
         """The statuses of all answers until the service ends the connection, which it must."""
         with Connection(port) as connection:
             connection.send(self.preface + self.sent)
-            return statuses(connection.rest())
+            seen = 0
+            while connection.receive():
+                for kind, flags, payload, end in frames(connection.received, seen):
+                    seen = end
+                    if kind == PING and not flags & ACK and self.answers_pings:
+                        connection.send(frame(PING, ACK, 0, payload))
+            return statuses(connection.received)
+
+    def faults(self, answered: list[int]) -> list[int]:
+        """The statuses that must not be among the answers."""
+        return [status for status in answered if status >= 500 or (self.expect is not None and status not in self.expect)]
+
+
+def frames(received: bytes, at: int = 0) -> Iterator[tuple[int, int, bytes, int]]:
+    """Kind, flags, payload and end of each whole frame from a place on."""
+    while len(received) - at >= 9:
+        end = at + 9 + int.from_bytes(received[at : at + 3], "big")
+        if end > len(received):
+            return
+        yield received[at + 3], received[at + 4], received[at + 9 : end], end
+        at = end
 
 
 def statuses(received: bytes) -> list[int]:
     decoder, found, block_so_far = hpack.Decoder(), [], b""
-    while len(received) >= 9:
-        length, kind, flags = int.from_bytes(received[:3], "big"), received[3], received[4]
-        payload, received = received[9 : 9 + length], received[9 + length :]
-        if kind in (HEADERS, CONTINUATION) and len(payload) == length:
+    for kind, flags, payload, _ in frames(received):
+        if kind in (HEADERS, CONTINUATION):
             block_so_far += payload
             if flags & END_HEADERS:
                 fields = dict(decoder.decode(block_so_far))
@@ -134,6 +155,6 @@ def floods() -> dict[str, Frames]:
         "10 000 WINDOW_UPDATE": Frames(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 10_000),
         "5 000 streams at once": Frames(b"".join(headers(*PUT, stream=n, flags=END_HEADERS) for n in range(1, 10_001, 2))),
         "header table bomb": Frames(frame(HEADERS, END_STREAM, 1, bomb[:16_000]) + frame(CONTINUATION, END_HEADERS, 1, bomb[16_000:]), frozenset(REFUSED)),
-        "window of 1 byte": Frames(frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 1)) + headers(*GET[:2], (":path", "/openapi.yaml"), GET[3])),
+        "window of 1 byte": Frames(frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 1)) + headers(*GET[:2], (":path", "/openapi.yaml"), GET[3]), answers_pings=False),
         "10 000 unknown frames": Frames(frame(0xFA, 0xFF, 0, b"x" * 100) * 10_000),
     }

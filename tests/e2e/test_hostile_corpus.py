@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from hostile import Stage, stage
-from hostile_cases import MISSING, Case, all_cases, get, text
+from hostile import Stage, ask, stage
+from hostile_cases import MISSING, REFUSED, Case, all_cases, get, text
 from hostile_http2 import Frames, floods, malformed
 
 AT_ONCE = 12
@@ -24,6 +24,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         for service in ready.services.values():
             assert service.process is not None and service.process.poll() is None
             assert "panic" not in service.log_text()
+            assert service.log_text()
 
 
 def test_every_request_is_answered_within_its_class(played: Stage, figures: Callable[[str], None]) -> None:
@@ -39,10 +40,33 @@ def test_every_request_is_answered_within_its_class(played: Stage, figures: Call
 
 @pytest.mark.parametrize(("name", "frames"), [*malformed().items(), *floods().items()])
 def test_http2_is_no_way_around(played: Stage, name: str, frames: Frames) -> None:
-    answered = frames.play(played.services["open"].port)
-    assert [status for status in answered if status >= 500] == [], name
-    assert frames.expect is None or set(answered) <= frames.expect, answered
-    assert Frames.of_get("/health").play(played.services["open"].port) == [200]
+    port = played.services["open"].port
+    answered = frames.play(port)
+    assert frames.faults(answered) == [], (name, answered)
+    assert ask("GET", f"http://127.0.0.1:{port}/health").status_code == 200
+
+
+def test_others_are_served_while_all_floods_run(played: Stage, figures: Callable[[str], None]) -> None:
+    service = played.services["open"]
+    asked = 0
+    with ThreadPoolExecutor(len(floods())) as pool:
+        running = [pool.submit(frames.play, service.port) for frames in floods().values()]
+        while not all(flood.done() for flood in running):
+            assert ask("GET", f"{service.url}/v1/proofs/stored").content == b"stored"
+            asked += 1
+        for frames, flood in zip(floods().values(), running, strict=True):
+            assert frames.faults(flood.result()) == []
+    figures(f"{len(malformed())} malformed HTTP/2 connections and {len(floods())} floods, {asked} honest requests meanwhile")
+    assert asked > 0
+
+
+def test_control_http2_that_is_served_is_seen(played: Stage) -> None:
+    sound = Frames.of_get("/health")
+    answered = sound.play(played.services["open"].port)
+    assert answered == [200]
+    assert sound.faults(answered) == []
+    assert replace(sound, expect=frozenset(REFUSED)).faults(answered) == [200]
+    assert sound.faults([503]) == [503]
 
 
 def test_control_what_is_wrong_is_found(played: Stage) -> None:
