@@ -275,9 +275,11 @@ def reads() -> list[Case]:
     writes = ['If-Match: "', "If-Match: x", "If-Match: \xff", "If-None-Match: x", 'If-None-Match: "a"', "If-None-Match: \xff", "If-Unmodified-Since: x", 'If-Match: "a"\r\nIf-None-Match: *']
     cases += [Case(f"condition of a write {c[:30]!r}", put(c, body="x"), BAD) for c in writes]
     queries = ["limit=0", "limit=-1", "limit=+1", "limit=1e3", "limit=0x10", "limit=99999999999999999999", "limit=", "limit=1&limit=2", "limit=%31%30%30%30%30", "limti=1", "cursor=x",
-               "cursor=" + "A" * 5000, "cursor=%ff", "prefix=%ff", "prefix=" + "a" * 2000, "delimiter=" + "a" * 17, "prefix[]=a", "prefix=..%2f", "prefix=a%2f..%2fb", "prefix=%2e%2e",
+               "cursor=" + "A" * 5000, "cursor=%ff", "prefix=%ff", "prefix=" + "a" * 2000, "delimiter=" + "a" * 17, "prefix[]=a", "prefix=..%2f", "prefix=a%2f..%2fb", "prefix=%2e%2e/",
                "prefix=a//b", "prefix=/a", "prefix=%00", "prefix=.proof-storage%2f"]
     cases += [Case(f"query {q[:30]}", get(f"/v1/proofs?{q}"), BAD) for q in queries]
+    # Some key can begin so.
+    cases += [Case(f"query prefix={p}", get(f"/v1/proofs?prefix={p}"), frozenset({200})) for p in ("%2e%2e", ".", "a/", "a/..", ".proof-storage")]
     cases += [
         # Readers and caches may add one of their own.
         Case("query of a proof", get("/v1/proofs/stored?x=1"), frozenset({200})),

@@ -25,7 +25,7 @@ fn the_kept_corpus_holds() {
     }
 }
 
-/// Every target can fail: each has an input on which a wrong property or a wrong reader is seen.
+/// The same property over a reader that decodes twice does not hold.
 #[test]
 fn control_a_reader_that_decodes_twice_is_found() {
     targets::key(b"a%2541");
