@@ -331,8 +331,9 @@ def bodies() -> list[Case]:
         cases.append(Case(f"JSON as {kind!r}", post("/v1/copy", copy % "b", kind), frozenset({0, 400, 415})))
     many = json.dumps({"keys": [f"k{n}" for n in range(10_001)]})
     cases += [
-        Case("JSON of 17 MiB", post("/v1/batch-delete", '{"keys":["' + "k" * (17 << 20) + '"]}'), frozenset({413})),
-        Case("JSON of 8 000 000 spaces", post("/v1/batch-delete", " " * 8_000_000 + "{}"), BAD),
+        # Who goes on sending what was refused can find the connection reset before the answer is read.
+        Case("JSON of 17 MiB", post("/v1/batch-delete", '{"keys":["' + "k" * (17 << 20) + '"]}'), frozenset({0, 413})),
+        Case("JSON of 8 000 000 spaces", post("/v1/batch-delete", " " * 8_000_000 + "{}"), frozenset({0, 400, 408})),
         Case("10 001 keys", post("/v1/batch-delete", many), BAD), Case("no keys", post("/v1/batch-delete", '{"keys":[]}'), BAD),
         Case("keys that are none", post("/v1/batch-delete", '{"keys":["a//b","..",".proof-storage/x"]}'), frozenset({200, 400})),
         Case("keys of other kinds", post("/v1/batch-delete", '{"keys":[1,null,{}]}'), BAD),
