@@ -261,7 +261,7 @@ pub fn fuzz_range(text: &str, size: u64) {
     match (parse_range(text, size), expected) {
         (Part::Whole, None) => {}
         (Part::Unsatisfiable, Some((start, end))) => {
-            assert!(start >= end, "{start}-{end} of {size}")
+            assert!(start >= end, "{start}-{end} of {size}");
         }
         (Part::Range(range), Some((start, end))) => {
             assert!(range.start < range.end && range.end <= size, "{range:?} of {size}");
