@@ -5,7 +5,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -35,6 +36,34 @@ pub(super) struct Activity {
     idle_since: AtomicU64,
     head_since: AtomicU64,
     stalled_since: AtomicU64,
+    /// Bodies of requests that are waited for.
+    awaited: AtomicU32,
+    /// When the latest request began, and what had been read by then.
+    request_since: AtomicU64,
+    request_from: AtomicU64,
+    read: AtomicU64,
+    written: AtomicU64,
+    /// Pieces of answers that were handed over and are not sent.
+    handed: Arc<AtomicU32>,
+    displaced: AtomicBool,
+}
+
+/// How much a connection is in the way: the greatest makes room first. Kind, then by how much.
+pub(super) type InTheWay = (u8, u64);
+
+/// After so long a client that sends no head, or asks nothing, makes room.
+const SILENT: Duration = Duration::from_millis(100);
+
+/// After so long a body that is sent or taken too slowly does.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// A piece of an answer that is not sent yet.
+pub(super) struct HandedOver(Arc<AtomicU32>);
+
+impl Drop for HandedOver {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Activity {
@@ -46,7 +75,72 @@ impl Activity {
             // A connection that says nothing at all owes its first request head.
             head_since: AtomicU64::new(1),
             stalled_since: AtomicU64::new(0),
+            awaited: AtomicU32::new(0),
+            request_since: AtomicU64::new(0),
+            request_from: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            handed: Arc::default(),
+            displaced: AtomicBool::new(false),
         }
+    }
+
+    /// Whether a request's body is waited for.
+    pub(super) fn body_awaited(&self, awaited: bool) {
+        // Over HTTP/2 there may be several: the last one to be looked at says.
+        self.awaited.store(awaited.into(), Ordering::Relaxed);
+    }
+
+    /// A piece of an answer goes to the connection.
+    pub(super) fn handed_over(&self) -> HandedOver {
+        self.handed.fetch_add(1, Ordering::Relaxed);
+        HandedOver(Arc::clone(&self.handed))
+    }
+
+    /// Whether bytes of an answer are waiting for the client to take them.
+    pub(super) fn waits_for_taker(&self) -> bool {
+        self.stalled_since.load(Ordering::Relaxed) != 0 || self.handed.load(Ordering::Relaxed) != 0
+    }
+
+    pub(super) fn wrote(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes that the socket took.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// It is told to make room, and not asked again.
+    pub(super) fn displace(&self) {
+        self.displaced.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it may be closed where another wants its place: only where it is the client that is
+    /// waited for.
+    pub(super) fn displaceable(&self, limits: &ConnectionLimits) -> Option<InTheWay> {
+        if self.displaced.load(Ordering::Relaxed) {
+            return None;
+        }
+        let now = self.now();
+        let for_long = |since: &AtomicU64, least: Duration| {
+            let since = since.load(Ordering::Relaxed);
+            let elapsed = now.saturating_sub(since);
+            (since != 0 && u128::from(elapsed) >= least.as_millis()).then_some(elapsed)
+        };
+        if self.running.load(Ordering::Relaxed) == 0 {
+            let head = for_long(&self.head_since, SILENT).map(|long| (4, long));
+            return head.or_else(|| Some((1, for_long(&self.idle_since, SILENT)?)));
+        }
+        if self.awaited.load(Ordering::Relaxed) > 0 {
+            let elapsed = for_long(&self.request_since, SLOW)?;
+            let from = self.request_from.load(Ordering::Relaxed);
+            let read = self.read.load(Ordering::Relaxed).saturating_sub(from);
+            let slow = read * 1000 < limits.min_upload_rate * elapsed;
+            return slow.then_some((3, elapsed));
+        }
+        let stalled = for_long(&self.stalled_since, SLOW)?;
+        (limits.min_download_rate > 0).then_some((2, stalled))
     }
 
     /// The handshake is over: the first request head is owed from now on.
@@ -61,6 +155,8 @@ impl Activity {
 
     pub(super) fn request_started(&self) {
         self.running.fetch_add(1, Ordering::Relaxed);
+        self.request_since.store(self.now(), Ordering::Relaxed);
+        self.request_from.store(self.read.load(Ordering::Relaxed), Ordering::Relaxed);
         self.head_since.store(0, Ordering::Relaxed);
     }
 
@@ -70,13 +166,14 @@ impl Activity {
     }
 
     fn read(&self, bytes: usize) {
+        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
         let between_requests = self.running.load(Ordering::Relaxed) == 0;
         if bytes > 0 && between_requests && self.head_since.load(Ordering::Relaxed) == 0 {
             self.head_since.store(self.now(), Ordering::Relaxed);
         }
     }
 
-    fn write_blocked(&self, blocked: bool) {
+    pub(super) fn write_blocked(&self, blocked: bool) {
         let since = self.stalled_since.load(Ordering::Relaxed);
         if blocked && since == 0 {
             self.stalled_since.store(self.now(), Ordering::Relaxed);
@@ -116,12 +213,12 @@ pub(super) enum Watch {
 /// A stream that reports to an [`Activity`].
 pub(super) struct Watched<S> {
     stream: S,
-    activity: std::sync::Arc<Activity>,
+    activity: Arc<Activity>,
     watch: Watch,
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, activity: std::sync::Arc<Activity>, watch: Watch) -> Self {
+    pub(super) fn new(stream: S, activity: Arc<Activity>, watch: Watch) -> Self {
         Self { stream, activity, watch }
     }
 
@@ -131,9 +228,13 @@ impl<S> Watched<S> {
         }
     }
 
-    fn has_written<T>(&self, result: &Poll<T>) {
-        if self.watch != Watch::Reads {
-            self.activity.write_blocked(result.is_pending());
+    fn has_written(&self, result: &Poll<io::Result<usize>>) {
+        if self.watch == Watch::Reads {
+            return;
+        }
+        self.activity.write_blocked(result.is_pending());
+        if let Poll::Ready(Ok(bytes)) = result {
+            self.activity.wrote(*bytes);
         }
     }
 }
@@ -191,6 +292,9 @@ mod tests {
 
     const LIMITS: ConnectionLimits = ConnectionLimits {
         max_connections: 1,
+        max_connections_per_address: None,
+        min_upload_rate: 1024,
+        min_download_rate: 1024,
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
         write_timeout: Duration::from_secs(30),

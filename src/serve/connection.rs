@@ -22,11 +22,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::ConnectionLimits;
-use super::activity::{Activity, Overdue, Watch, Watched};
+use super::activity::{Activity, HandedOver, Overdue, Watch, Watched};
 use super::plain::{Beginning, beginning, refuse};
+use super::roster::Seat;
+use super::taking::Taking;
 use super::tls::Tls;
 use crate::http::{MAX_HEADER_BYTES, MAX_HEADERS, Peer, Service};
-use crate::telemetry::HandshakeFailure;
+use crate::telemetry::{HandshakeFailure, Metrics, Refusal};
 
 /// How a client that speaks HTTP/2 without asking begins (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -48,6 +50,7 @@ const BUFFER_BYTES: usize = PARSER_HEADER_BYTES;
 /// Who is served, by whom, and for how long.
 pub(super) struct Terms {
     pub(super) address: SocketAddr,
+    pub(super) seat: Seat,
     pub(super) service: Service,
     pub(super) limits: ConnectionLimits,
     pub(super) draining: watch::Receiver<bool>,
@@ -65,19 +68,22 @@ pub(super) async fn serve(stream: TcpStream, terms: Terms) {
 }
 
 async fn plain(stream: TcpStream, terms: Terms) {
-    let is_http2 = match timeout(terms.limits.header_timeout, has_preface(&stream)).await {
-        Ok(Ok(is_http2)) => is_http2,
-        // Silent for too long, or gone already.
-        Ok(Err(_)) | Err(_) => return,
+    let first = timeout(terms.limits.header_timeout, has_preface(&stream));
+    let is_http2 = tokio::select! {
+        first = first => match first {
+            Ok(Ok(is_http2)) => is_http2,
+            // Silent for too long, or gone already.
+            Ok(Err(_)) | Err(_) => return,
+        },
+        () = terms.seat.displaced.notified() => return,
     };
-    let activity = Arc::new(Activity::new());
-    let stream = Watched::new(stream, Arc::clone(&activity), Watch::All);
-    answer(stream, is_http2, activity, terms).await;
+    let stream = Watched::new(stream, Arc::clone(&terms.seat.activity), Watch::All);
+    answer(stream, is_http2, terms).await;
 }
 
 async fn encrypted(stream: TcpStream, tls: &Tls, terms: Terms) {
     let peer = terms.address;
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::clone(&terms.seat.activity);
     let below = Arc::clone(&activity);
     let shaking_hands = async move {
         match beginning(&stream).await {
@@ -101,11 +107,15 @@ async fn encrypted(stream: TcpStream, tls: &Tls, terms: Terms) {
             }
         }
     };
-    match timeout(terms.limits.header_timeout, shaking_hands).await {
+    let shaken = tokio::select! {
+        shaken = timeout(terms.limits.header_timeout, shaking_hands) => shaken,
+        () = terms.seat.displaced.notified() => return,
+    };
+    match shaken {
         Ok(Some((stream, is_http2))) => {
             activity.begin();
-            let stream = Watched::new(stream, Arc::clone(&activity), Watch::Reads);
-            answer(stream, is_http2, activity, terms).await;
+            let stream = Watched::new(stream, activity, Watch::Reads);
+            answer(stream, is_http2, terms).await;
         }
         Ok(None) => {}
         Err(_) => {
@@ -116,21 +126,27 @@ async fn encrypted(stream: TcpStream, tls: &Tls, terms: Terms) {
 }
 
 /// Answers the requests on a connection.
-async fn answer<S>(stream: Watched<S>, is_http2: bool, activity: Arc<Activity>, terms: Terms)
+async fn answer<S>(stream: Watched<S>, is_http2: bool, terms: Terms)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Terms { address, service, limits, draining, tls } = terms;
+    let Terms { address, seat, service, limits, draining, tls } = terms;
     let io = TokioIo::new(stream);
-    let answering = Arc::clone(&activity);
+    let answering = Arc::clone(&seat.activity);
+    let metrics = service.state().metrics.clone();
     let peer = Peer { address, tls: tls.is_some() };
     let answer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         let (service, activity) = (service.clone(), Arc::clone(&answering));
         async move {
-            let running = Running::new(activity);
-            let response = service.call(request.map(Body::new)).await;
-            Ok::<_, Infallible>(response.map(|body| Tracked { body, _running: running }))
+            let running = Running::new(Arc::clone(&activity));
+            let request = request.map(|body| match body.is_end_stream() {
+                true => Body::empty(),
+                false => Body::new(Awaited { body, activity: Arc::clone(&activity) }),
+            });
+            let response = service.call(request).await;
+            let handed = is_http2.then_some(activity);
+            Ok::<_, Infallible>(response.map(|body| Tracked { body, handed, _running: running }))
         }
     });
     if is_http2 {
@@ -140,7 +156,8 @@ where
             .max_header_list_size(PARSER_HEADER_BYTES as u32)
             .keep_alive_interval(Some(limits.idle_timeout / 2))
             .serve_connection(io, answer);
-        drive(connection, http2::Connection::graceful_shutdown, &activity, limits, draining).await;
+        drive(connection, http2::Connection::graceful_shutdown, &seat, limits, draining, &metrics)
+            .await;
     } else {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -150,7 +167,8 @@ where
             .max_buf_size(BUFFER_BYTES)
             .max_headers(PARSER_HEADERS)
             .serve_connection(io, answer);
-        drive(connection, http1::Connection::graceful_shutdown, &activity, limits, draining).await;
+        drive(connection, http1::Connection::graceful_shutdown, &seat, limits, draining, &metrics)
+            .await;
     }
 }
 
@@ -176,9 +194,10 @@ async fn has_preface(stream: &TcpStream) -> std::io::Result<bool> {
 async fn drive<C, E>(
     connection: C,
     shut_down: impl Fn(Pin<&mut C>),
-    activity: &Activity,
+    seat: &Seat,
     limits: ConnectionLimits,
     mut draining: watch::Receiver<bool>,
+    metrics: &Metrics,
 ) where
     C: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
@@ -188,7 +207,8 @@ async fn drive<C, E>(
     let period = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
     let mut watch = interval_at(Instant::now() + period, period);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut closing = false;
+    let (mut closing, mut closed_at) = (false, None);
+    let mut taking = Taking::new(limits.min_download_rate, limits.write_timeout);
     let mut drain = pin!(async {
         // An error means that the server is gone: the same as draining.
         draining.wait_for(|draining| *draining).await.ok();
@@ -206,14 +226,32 @@ async fn drive<C, E>(
                 closing = true;
                 shut_down(connection.as_mut());
             }
-            _ = watch.tick() => match activity.overdue(&limits) {
-                None => {}
-                Some(Overdue::Idle) => shut_down(connection.as_mut()),
-                Some(overdue) => {
-                    tracing::debug!(?overdue, "connection cut off");
-                    return;
+            () = seat.displaced.notified() => {
+                tracing::debug!("connection made room for another");
+                return;
+            }
+            _ = watch.tick() => {
+                let slow = taking.is_too_slow(&seat.activity);
+                if slow {
+                    metrics.refused(Refusal::SlowDownload);
                 }
-            },
+                let overdue = seat.activity.overdue(&limits).or(slow.then_some(Overdue::Write));
+                match overdue {
+                    None => closed_at = None,
+                    Some(Overdue::Idle) => {
+                        // Over HTTP/2 an answer may be left that nobody takes.
+                        let since: Instant = *closed_at.get_or_insert_with(Instant::now);
+                        if since.elapsed() > limits.write_timeout {
+                            return;
+                        }
+                        shut_down(connection.as_mut());
+                    }
+                    Some(overdue) => {
+                        tracing::debug!(?overdue, "connection cut off");
+                        return;
+                    }
+                }
+            }
         }
     }
 }
@@ -234,9 +272,57 @@ impl Drop for Running {
     }
 }
 
+/// A request's body, which says when it is waited for.
+struct Awaited {
+    body: Incoming,
+    activity: Arc<Activity>,
+}
+
+impl HttpBody for Awaited {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.activity.body_awaited(frame.is_pending());
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.activity.body_awaited(false);
+    }
+}
+
+/// Bytes that were handed to the connection, and a note that they are still there.
+struct Handed {
+    bytes: Bytes,
+    _note: HandedOver,
+}
+
+impl AsRef<[u8]> for Handed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// An answer's body that keeps its request running.
 struct Tracked {
     body: Body,
+    /// Over HTTP/2, where bytes that the client's window has no room for stay in this process.
+    handed: Option<Arc<Activity>>,
     _running: Running,
 }
 
@@ -248,7 +334,13 @@ impl HttpBody for Tracked {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Some(activity) = &self.handed else { return Poll::Ready(frame) };
+        Poll::Ready(frame.map(|frame| {
+            Ok(frame?.map_data(|bytes| {
+                Bytes::from_owner(Handed { bytes, _note: activity.handed_over() })
+            }))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

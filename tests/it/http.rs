@@ -4,6 +4,7 @@ pub mod client;
 mod conditional;
 mod errors;
 mod headers;
+mod limits;
 mod listing;
 mod objects;
 pub mod pool;
