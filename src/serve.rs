@@ -8,14 +8,17 @@
 mod activity;
 mod connection;
 mod plain;
+mod request;
 mod roster;
 mod taking;
 mod tls;
+mod watched;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -170,8 +173,14 @@ impl Server {
         }
     }
 
+    /// Whether the kernel has a connection for this listener.
+    fn somebody_waits(&self) -> bool {
+        let mut listener = [PollFd::new(&self.listener, PollFlags::IN)];
+        poll(&mut listener, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
     async fn accept(&self, roster: &Arc<Roster>) -> Option<Accepted> {
-        roster.room().await;
+        roster.room(|| self.somebody_waits()).await;
         match self.listener.accept().await {
             Ok((stream, address)) => {
                 // An answer goes out at once, not when the next one fills the segment.

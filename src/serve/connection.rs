@@ -5,13 +5,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, HttpBody as _};
 use axum::http::Request;
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -22,11 +19,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::ConnectionLimits;
-use super::activity::{Activity, HandedOver, Overdue, Watch, Watched};
+use super::activity::Overdue;
 use super::plain::{Beginning, beginning, refuse};
+use super::request::{Arriving, Leaving, Running};
 use super::roster::Seat;
-use super::taking::Taking;
+use super::taking::Least;
 use super::tls::Tls;
+use super::watched::{Watch, Watched};
 use crate::http::{MAX_HEADER_BYTES, MAX_HEADERS, Peer, Service};
 use crate::telemetry::{HandshakeFailure, Metrics, Refusal};
 
@@ -70,12 +69,13 @@ pub(super) async fn serve(stream: TcpStream, terms: Terms) {
 async fn plain(stream: TcpStream, terms: Terms) {
     let first = timeout(terms.limits.header_timeout, has_preface(&stream));
     let is_http2 = tokio::select! {
+        biased;
         first = first => match first {
             Ok(Ok(is_http2)) => is_http2,
             // Silent for too long, or gone already.
             Ok(Err(_)) | Err(_) => return,
         },
-        () = terms.seat.displaced.notified() => return,
+        () = leaving(&terms.seat) => return,
     };
     let stream = Watched::new(stream, Arc::clone(&terms.seat.activity), Watch::All);
     answer(stream, is_http2, terms).await;
@@ -108,8 +108,9 @@ async fn encrypted(stream: TcpStream, tls: &Tls, terms: Terms) {
         }
     };
     let shaken = tokio::select! {
+        biased;
         shaken = timeout(terms.limits.header_timeout, shaking_hands) => shaken,
-        () = terms.seat.displaced.notified() => return,
+        () = leaving(&terms.seat) => return,
     };
     match shaken {
         Ok(Some((stream, is_http2))) => {
@@ -121,6 +122,16 @@ async fn encrypted(stream: TcpStream, tls: &Tls, terms: Terms) {
         Err(_) => {
             tls.failed(HandshakeFailure::Timeout);
             tracing::debug!(%peer, "no TLS handshake in time");
+        }
+    }
+}
+
+/// Ends when the connection has to make room, if it does.
+async fn leaving(seat: &Seat) {
+    loop {
+        seat.is_asked_to_leave().await;
+        if seat.leaves() {
+            return;
         }
     }
 }
@@ -137,19 +148,20 @@ where
     let peer = Peer { address, tls: tls.is_some() };
     let answer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        let (service, activity) = (service.clone(), Arc::clone(&answering));
+        let service = service.clone();
+        // At once: over HTTP/2 what is answered is answered in a task of its own, later.
+        let running = Running::new(&answering);
+        let request = request.map(|body| match body.is_end_stream() {
+            true => Body::empty(),
+            false => Body::new(Arriving::new(body, Arc::clone(&running))),
+        });
         async move {
-            let running = Running::new(Arc::clone(&activity));
-            let request = request.map(|body| match body.is_end_stream() {
-                true => Body::empty(),
-                false => Body::new(Awaited { body, activity: Arc::clone(&activity) }),
-            });
             let response = service.call(request).await;
-            let handed = is_http2.then_some(activity);
-            Ok::<_, Infallible>(response.map(|body| Tracked { body, handed, _running: running }))
+            Ok::<_, Infallible>(response.map(|body| Leaving::new(body, running)))
         }
     });
     if is_http2 {
+        seat.activity.speaks_http2();
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
@@ -207,8 +219,10 @@ async fn drive<C, E>(
     let period = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
     let mut watch = interval_at(Instant::now() + period, period);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut closing, mut closed_at) = (false, None);
-    let mut taking = Taking::new(limits.min_download_rate, limits.write_timeout);
+    let (mut closing, mut idle_at, mut slow_at) = (false, None, None);
+    let least = Least::new(limits.min_download_rate, limits.write_timeout);
+    let mut looked = Instant::now();
+    let mut leaving = pin!(leaving(seat));
     let mut drain = pin!(async {
         // An error means that the server is gone: the same as draining.
         draining.wait_for(|draining| *draining).await.ok();
@@ -216,6 +230,8 @@ async fn drive<C, E>(
     });
     loop {
         tokio::select! {
+            // The connection first: what came is read before anybody is called silent.
+            biased;
             result = &mut connection => {
                 if let Err(error) = result {
                     tracing::debug!(%error, "connection ended");
@@ -226,24 +242,26 @@ async fn drive<C, E>(
                 closing = true;
                 shut_down(connection.as_mut());
             }
-            () = seat.displaced.notified() => {
+            () = &mut leaving => {
                 tracing::debug!("connection made room for another");
                 return;
             }
             _ = watch.tick() => {
-                let slow = taking.is_too_slow(&seat.activity);
-                if slow {
+                let since = std::mem::replace(&mut looked, Instant::now()).elapsed();
+                if seat.activity.is_too_slow(&least, since) && slow_at.is_none() {
                     metrics.refused(Refusal::SlowDownload);
+                    slow_at = Some(Instant::now());
                 }
-                let overdue = seat.activity.overdue(&limits).or(slow.then_some(Overdue::Write));
-                match overdue {
-                    None => closed_at = None,
+                let over = |at: Instant| at.elapsed() > limits.write_timeout;
+                match seat.activity.overdue(&limits) {
+                    // What else is answered on it has its time to end.
+                    None if slow_at.is_some() && seat.activity.is_http2() => {
+                        idle_at = None;
+                        shut_down(connection.as_mut());
+                    }
+                    None => idle_at = None,
                     Some(Overdue::Idle) => {
-                        // Over HTTP/2 an answer may be left that nobody takes.
-                        let since: Instant = *closed_at.get_or_insert_with(Instant::now);
-                        if since.elapsed() > limits.write_timeout {
-                            return;
-                        }
+                        idle_at.get_or_insert_with(Instant::now);
                         shut_down(connection.as_mut());
                     }
                     Some(overdue) => {
@@ -251,103 +269,13 @@ async fn drive<C, E>(
                         return;
                     }
                 }
+                if idle_at.is_some_and(over)
+                    || slow_at.is_some_and(|at| over(at) || !seat.activity.is_http2())
+                {
+                    tracing::debug!("connection cut off whose client takes nothing");
+                    return;
+                }
             }
         }
-    }
-}
-
-/// A request from its head to the end of its answer.
-struct Running(Arc<Activity>);
-
-impl Running {
-    fn new(activity: Arc<Activity>) -> Self {
-        activity.request_started();
-        Self(activity)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.request_finished();
-    }
-}
-
-/// A request's body, which says when it is waited for.
-struct Awaited {
-    body: Incoming,
-    activity: Arc<Activity>,
-}
-
-impl HttpBody for Awaited {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        self.activity.body_awaited(frame.is_pending());
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Awaited {
-    fn drop(&mut self) {
-        self.activity.body_awaited(false);
-    }
-}
-
-/// Bytes that were handed to the connection, and a note that they are still there.
-struct Handed {
-    bytes: Bytes,
-    _note: HandedOver,
-}
-
-impl AsRef<[u8]> for Handed {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// An answer's body that keeps its request running.
-struct Tracked {
-    body: Body,
-    /// Over HTTP/2, where bytes that the client's window has no room for stay in this process.
-    handed: Option<Arc<Activity>>,
-    _running: Running,
-}
-
-impl HttpBody for Tracked {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let Some(activity) = &self.handed else { return Poll::Ready(frame) };
-        Poll::Ready(frame.map(|frame| {
-            Ok(frame?.map_data(|bytes| {
-                Bytes::from_owner(Handed { bytes, _note: activity.handed_over() })
-            }))
-        }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

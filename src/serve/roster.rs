@@ -46,8 +46,7 @@ pub(super) struct Seat {
     network: u128,
     /// What the connection is doing.
     pub(super) activity: Arc<Activity>,
-    /// Told when it has to make room.
-    pub(super) displaced: Arc<Notify>,
+    displaced: Arc<Notify>,
 }
 
 impl Roster {
@@ -55,8 +54,9 @@ impl Roster {
         Self { limits, seats: Mutex::default(), left: Notify::new(), metrics }
     }
 
-    /// Waits until there is a place. Where there is none, one is made where it can be.
-    pub(super) async fn room(&self) {
+    /// Waits until there is a place. Where there is none, one is made where it can be, once somebody
+    /// waits for it: `is_wanted` says whether.
+    pub(super) async fn room(&self, is_wanted: impl Fn() -> bool) {
         let mut counted = false;
         loop {
             let left = self.left.notified();
@@ -65,21 +65,27 @@ impl Roster {
                 if seats.taken.len() < self.limits.max_connections {
                     return;
                 }
-                if !counted {
-                    self.metrics.refused(Refusal::Connections);
-                    counted = true;
-                }
-                let ranks = seats
-                    .taken
-                    .values()
-                    .filter_map(|taken| Some((taken.activity.displaceable(&self.limits)?, taken)));
-                if let Some((_, taken)) = ranks.max_by_key(|(rank, _)| *rank) {
-                    self.metrics.refused(Refusal::Displaced);
-                    taken.activity.displace();
-                    taken.displaced.notify_one();
+                if is_wanted() {
+                    if !counted {
+                        self.metrics.refused(Refusal::Connections);
+                        counted = true;
+                    }
+                    self.make_room(&seats);
                 }
             }
             drop(tokio::time::timeout(LOOK_AGAIN, left).await);
+        }
+    }
+
+    /// Asks the one that is most in the way to go.
+    fn make_room(&self, seats: &Seats) {
+        let ways = seats
+            .taken
+            .values()
+            .filter_map(|taken| Some((taken.activity.displaceable(&self.limits)?, taken)));
+        if let Some((_, taken)) = ways.max_by_key(|(way, _)| *way) {
+            taken.activity.displace();
+            taken.displaced.notify_one();
         }
     }
 
@@ -103,6 +109,24 @@ impl Roster {
 
     fn seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Waits until it is asked to make room. The socket is looked at once more before it is over: what
+    /// the client sent and nobody had time to read is not to be called silence.
+    pub(super) async fn is_asked_to_leave(&self) {
+        self.displaced.notified().await;
+        tokio::task::yield_now().await;
+    }
+
+    /// Whether the connection makes room, now that it was looked at again.
+    pub(super) fn leaves(&self) -> bool {
+        let leaves = self.activity.makes_room(&self.roster.limits);
+        if leaves {
+            self.roster.metrics.refused(Refusal::Displaced);
+        }
+        leaves
     }
 }
 
@@ -170,18 +194,17 @@ mod tests {
         let works = roster.sit(address("192.0.2.1")).unwrap();
         works.activity.request_started();
         let idle = roster.sit(address("192.0.2.1")).unwrap();
-        idle.activity.request_started();
-        idle.activity.request_finished();
+        idle.activity.request_finished(idle.activity.request_started());
         let silent = roster.sit(address("192.0.2.2")).unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
         for displaced in [silent, idle] {
-            let wait = Arc::clone(&displaced.displaced);
             let asked = tokio::spawn({
                 let roster = Arc::clone(&roster);
-                async move { roster.room().await }
+                async move { roster.room(|| true).await }
             });
-            wait.notified().await;
+            displaced.is_asked_to_leave().await;
             assert!(!asked.is_finished(), "there is room once it has gone");
+            assert!(displaced.leaves());
             drop(displaced);
             asked.await.unwrap();
             // Taken again, by one that works.
@@ -189,9 +212,26 @@ mod tests {
             seat.activity.request_started();
             std::mem::forget(seat);
         }
-        let full = tokio::time::timeout(Duration::from_secs(60), roster.room()).await;
+        let room = roster.room(|| true);
+        let full = tokio::time::timeout(Duration::from_secs(60), room).await;
         assert!(full.is_err(), "who works is not displaced");
         drop(works);
-        roster.room().await;
+        roster.room(|| true).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_makes_room_where_nobody_wants_it() {
+        let roster = roster(1, None);
+        let silent = roster.sit(address("192.0.2.1")).unwrap();
+        let minute = Duration::from_secs(60);
+        for wanted in [false, true] {
+            let room = tokio::spawn({
+                let roster = Arc::clone(&roster);
+                async move { roster.room(|| wanted).await }
+            });
+            let asked = tokio::time::timeout(minute, silent.is_asked_to_leave()).await;
+            assert_eq!(asked.is_ok(), wanted);
+            room.abort();
+        }
     }
 }

@@ -1,53 +1,56 @@
 //! Whether a client takes its answers at the least rate.
 //!
 //! A limit on the time without any byte is no limit for who takes one byte just before it is over.
-//! Time counts while the client is what is waited for: its socket takes nothing more, or over HTTP/2
-//! its window leaves bytes of an answer behind in this process.
+//! Time counts while it is the client's turn: its socket takes nothing more, or over HTTP/2 its window
+//! leaves bytes of an answer behind in this process.
 
 use std::time::Duration;
-
-use tokio::time::Instant;
-
-use super::activity::Activity;
 
 /// Waiting over which a rate is an average, at the least.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The rate of one connection, looked at every so often.
-pub(super) struct Taking {
+/// The least that is to be taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Least {
     window: Duration,
-    /// Bytes of a whole window.
-    least: u64,
-    waited: Duration,
-    written: u64,
-    looked: Instant,
+    /// Bytes of a whole window; 0: any rate will do.
+    bytes: u64,
 }
 
-impl Taking {
+/// What was taken of one thing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    waited: Duration,
+    /// Bytes up to the beginning of this window.
+    before: u64,
+}
+
+impl Least {
     /// At the least so many bytes a second; 0: any rate will do. A pause that is allowed is no slowness.
     pub(super) fn new(rate: u64, pause: Duration) -> Self {
         let window = pause.max(WINDOW);
-        let least = rate.saturating_mul(window.as_secs());
-        Self { window, least, waited: Duration::ZERO, written: 0, looked: Instant::now() }
+        Self { window, bytes: rate.saturating_mul(window.as_secs()) }
     }
 
-    /// Whether it is too slow, after one more look.
-    pub(super) fn is_too_slow(&mut self, activity: &Activity) -> bool {
-        let now = Instant::now();
-        let since = now - std::mem::replace(&mut self.looked, now);
-        if self.least == 0 {
+    /// Whether a window ended with less. `waits`: whether the client is waited for, as it is taken to
+    /// have been since the last look, `since` ago; `taken`: bytes in all.
+    pub(super) fn is_missed(
+        &self,
+        pace: &mut Pace,
+        waits: bool,
+        since: Duration,
+        taken: u64,
+    ) -> bool {
+        if self.bytes == 0 || !waits {
             return false;
         }
-        if activity.waits_for_taker() {
-            self.waited += since;
-        }
-        if self.waited < self.window {
+        pace.waited += since;
+        if pace.waited < self.window {
             return false;
         }
-        let written = activity.written();
-        let took = written - std::mem::replace(&mut self.written, written);
-        self.waited = Duration::ZERO;
-        took < self.least
+        let took = taken.saturating_sub(pace.before);
+        *pace = Pace { waited: Duration::ZERO, before: taken };
+        took < self.bytes
     }
 }
 
@@ -55,61 +58,39 @@ impl Taking {
 mod tests {
     use super::*;
 
-    const PAUSE: Duration = Duration::from_secs(1);
+    const SECOND: Duration = Duration::from_secs(1);
 
     /// Looks every second for a while at a client that takes so many bytes each time.
-    async fn cut_off_after(rate: u64, bytes: usize) -> Option<u64> {
-        let (activity, mut taking) = (Activity::new(), Taking::new(rate, PAUSE));
-        activity.request_started();
-        activity.write_blocked(true);
-        for second in 1..=60 {
-            tokio::time::advance(Duration::from_secs(1)).await;
-            // The socket takes a little and is full again.
-            activity.write_blocked(false);
-            activity.wrote(bytes);
-            activity.write_blocked(true);
-            if taking.is_too_slow(&activity) {
-                return Some(second);
-            }
-        }
-        None
+    fn missed_after(rate: u64, bytes: u64) -> Option<u64> {
+        let (least, mut pace) = (Least::new(rate, SECOND), Pace::default());
+        (1..=60).find(|second| least.is_missed(&mut pace, true, SECOND, bytes * second))
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn one_byte_a_second_holds_no_connection() {
-        assert_eq!(cut_off_after(1024, 1).await, Some(10));
-        assert_eq!(cut_off_after(1024, 1023).await, Some(10));
-        assert_eq!(cut_off_after(1024, 1024).await, None);
-        assert_eq!(cut_off_after(0, 1).await, None);
+    #[test]
+    fn one_byte_a_second_holds_no_connection() {
+        assert_eq!(missed_after(1024, 0), Some(10));
+        assert_eq!(missed_after(1024, 1), Some(10));
+        assert_eq!(missed_after(1024, 1023), Some(10));
+        assert_eq!(missed_after(1024, 1024), None);
+        assert_eq!(missed_after(0, 1), None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_that_is_allowed_is_no_slowness() {
-        let (activity, mut taking) = (Activity::new(), Taking::new(1024, Duration::from_secs(30)));
-        activity.request_started();
-        activity.write_blocked(true);
+    #[test]
+    fn a_pause_that_is_allowed_is_no_slowness() {
+        let (least, mut pace) = (Least::new(1024, Duration::from_secs(30)), Pace::default());
         for second in 1..=120 {
-            tokio::time::advance(Duration::from_secs(1)).await;
-            if second % 29 == 0 {
-                activity.wrote(1 << 20);
-            }
-            assert!(!taking.is_too_slow(&activity), "after {second} s");
+            let taken = second / 29 * (1 << 20);
+            assert!(!least.is_missed(&mut pace, true, SECOND, taken), "after {second} s");
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn time_in_which_nothing_is_to_be_taken_does_not_count() {
-        let (activity, mut taking) = (Activity::new(), Taking::new(1024, PAUSE));
-        activity.request_started();
+    #[test]
+    fn time_in_which_nothing_is_to_be_taken_does_not_count() {
+        let (least, mut pace) = (Least::new(1024, SECOND), Pace::default());
         for _ in 0..100 {
-            tokio::time::advance(Duration::from_secs(1)).await;
-            assert!(!taking.is_too_slow(&activity));
+            assert!(!least.is_missed(&mut pace, false, SECOND, 0));
         }
-        let kept = activity.handed_over();
-        tokio::time::advance(Duration::from_secs(10)).await;
-        assert!(taking.is_too_slow(&activity), "bytes are left behind");
-        drop(kept);
-        tokio::time::advance(Duration::from_secs(10)).await;
-        assert!(!taking.is_too_slow(&activity));
+        assert!(least.is_missed(&mut pace, true, 10 * SECOND, 0), "bytes are left behind");
+        assert!(!least.is_missed(&mut pace, false, 10 * SECOND, 0));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod client;
 mod conditional;
+mod connections;
 mod errors;
 mod headers;
 mod limits;
