@@ -187,6 +187,7 @@ impl App {
         }
         let state = assemble(config, kept, metrics.clone(), rights, settings, spool_folder);
         background.push(tokio::spawn(Arc::clone(&state.rates).upkeep()));
+        background.push(tokio::spawn(state.shedder.clone().upkeep()));
         let drain =
             DrainPolicy { delay: config.server.drain_delay, timeout: config.server.drain_timeout };
         Ok(Self { service: Service::new(state), server, admin, drain, store, metrics, background })

@@ -119,6 +119,7 @@ pub fn read_on(request: Request<Body>) {
         }
     }));
 }
+
 /// The request's id, for who writes it down elsewhere.
 #[derive(Clone)]
 pub struct RequestId(pub String);

@@ -5,6 +5,10 @@
 //! the way of CoDel (RFC 8289): up to [`BURST_WAIT`] while the queue has been empty lately, [`TARGET`]
 //! once it has not for that long, because then waiting only makes all late. Who waited too long gets
 //! 503 with `Retry-After`, before its body is read or anybody asked who it is.
+//!
+//! How many places are right depends on what requests wait for: a slow backend bears thousands, while
+//! of those that wait for a processor more only make all late. So while this process keeps all of its
+//! processors busy there are fewer places, a little fewer each time it looks, and more again after.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,8 +19,9 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::problem::{Code, Problem};
 use crate::telemetry::{Metrics, Refusal};
@@ -27,17 +32,30 @@ const BURST_WAIT: Duration = Duration::from_millis(100);
 /// Longest wait while more come than are done.
 const TARGET: Duration = Duration::from_millis(5);
 
+/// How often it is looked whether the processors are busy.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// All of them are, above this share of their time.
+const BUSY: f64 = 0.9;
+
+/// So many places are never too many, however busy the processors are.
+const NEVER_TOO_MANY: usize = 256;
+
 /// Gives out places. Cheap to clone.
 #[derive(Clone)]
 pub struct Shedder(Arc<Inner>);
 
 struct Inner {
-    places: usize,
+    /// Most and least places that there are.
+    most: usize,
+    least: usize,
     queue: Mutex<Queue>,
     metrics: Metrics,
 }
 
 struct Queue {
+    /// That there are now.
+    places: usize,
     /// Requests that are worked on; over `places` where bodies that were waited for came on.
     taken: usize,
     waiting: VecDeque<oneshot::Sender<()>>,
@@ -46,10 +64,41 @@ struct Queue {
 }
 
 impl Shedder {
-    /// So many places.
-    pub fn new(places: usize, metrics: Metrics) -> Self {
-        let queue = Queue { taken: 0, waiting: VecDeque::new(), empty_at: Instant::now() };
-        Self(Arc::new(Inner { places, queue: Mutex::new(queue), metrics }))
+    /// At most so many places, and at least a sixteenth of them, or [`NEVER_TOO_MANY`].
+    pub fn new(most: usize, metrics: Metrics) -> Self {
+        let (waiting, empty_at) = (VecDeque::new(), Instant::now());
+        let queue = Queue { places: most, taken: 0, waiting, empty_at };
+        let least = (most / 16).max(NEVER_TOO_MANY).min(most);
+        Self(Arc::new(Inner { most, least, queue: Mutex::new(queue), metrics }))
+    }
+
+    /// Looks how busy the processors are, for ever. To be spawned once beside the service.
+    pub async fn upkeep(self) {
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut looked, mut worked) = (std::time::Instant::now(), processor_time());
+        loop {
+            ticks.tick().await;
+            let (now, work) = (std::time::Instant::now(), processor_time());
+            let time = (now - looked).as_secs_f64() * processors as f64;
+            if time > 0.0 {
+                self.adapt((work - worked).as_secs_f64() / time);
+            }
+            (looked, worked) = (now, work);
+        }
+    }
+
+    /// `busy`: the share of the processors' time that was used since the last look.
+    fn adapt(&self, busy: f64) {
+        let mut queue = self.0.queue();
+        queue.places = if busy < BUSY {
+            (queue.places + queue.places / 8 + 1).min(self.0.most)
+        } else {
+            // From what is there: what nobody takes can go at once.
+            (queue.places.min(queue.taken) / 8 * 7).max(self.0.least)
+        };
+        Inner::give_out(&mut queue);
     }
 
     /// Takes a place, or waits for one.
@@ -59,7 +108,7 @@ impl Shedder {
     pub async fn enter(&self) -> Result<Place, Problem> {
         let (given, wait) = {
             let mut queue = self.0.queue();
-            if queue.taken < self.0.places {
+            if queue.taken < queue.places {
                 queue.taken += 1;
                 queue.empty_at = Instant::now();
                 return Ok(Place(Arc::clone(&self.0)));
@@ -68,7 +117,7 @@ impl Shedder {
             if queue.waiting.is_empty() {
                 queue.empty_at = Instant::now();
             }
-            if queue.waiting.len() >= self.0.places {
+            if queue.waiting.len() >= queue.places {
                 drop(queue);
                 return Err(self.refuse());
             }
@@ -92,6 +141,12 @@ impl Shedder {
         let detail = "the service works on as many requests as it may: try again shortly";
         Problem::new(Code::Unavailable, detail)
     }
+}
+
+/// What this process has had of the processors so far.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Who waits for a place. Gone before it was given one, or just as it was: then it goes on.
@@ -131,11 +186,16 @@ impl Inner {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a place to who waits longest.
+    /// Gives a place back.
     fn leave(&self) {
         let mut queue = self.queue();
         queue.taken -= 1;
-        while queue.taken < self.places
+        Self::give_out(&mut queue);
+    }
+
+    /// Gives places to those who wait longest.
+    fn give_out(queue: &mut Queue) {
+        while queue.taken < queue.places
             && let Some(next) = queue.waiting.pop_front()
         {
             if next.send(()).is_ok() {
@@ -265,6 +325,61 @@ mod tests {
         let before = Instant::now();
         assert!(shedder.enter().await.is_err());
         assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn busy_processors_leave_fewer_places_and_never_too_few() {
+        let shedder = Shedder::new(4096, Metrics::new());
+        let mut held = Vec::new();
+        for _ in 0..1000 {
+            held.push(shedder.enter().await.unwrap());
+        }
+        shedder.adapt(0.5);
+        held.push(shedder.enter().await.unwrap());
+        let mut places = 1001;
+        for _ in 0..20 {
+            shedder.adapt(1.0);
+            let now = shedder.0.queue().places;
+            assert!(now < places || now == 256, "{now} after {places}");
+            places = now;
+        }
+        assert_eq!(places, 256);
+        assert!(shedder.enter().await.is_err());
+        held.truncate(255);
+        shedder.adapt(1.0);
+        held.push(shedder.enter().await.unwrap());
+        assert!(shedder.enter().await.is_err());
+        // Whoever waits gets the place that is there again.
+        let waits = shedder.clone();
+        let waiting = tokio::spawn(async move { waits.enter().await.is_ok() });
+        tokio::task::yield_now().await;
+        shedder.adapt(0.1);
+        assert!(waiting.await.unwrap());
+        for _ in 0..100 {
+            shedder.adapt(0.1);
+        }
+        assert_eq!(shedder.0.queue().places, 4096);
+    }
+
+    #[test]
+    fn few_places_stay_as_many_as_they_are() {
+        for (most, least) in [(2, 2), (256, 256), (1000, 256), (4096, 256), (1_000_000, 62_500)] {
+            let shedder = Shedder::new(most, Metrics::new());
+            for _ in 0..100 {
+                shedder.adapt(1.0);
+            }
+            assert_eq!(shedder.0.queue().places, least);
+        }
+    }
+
+    #[test]
+    fn work_takes_time_of_a_processor() {
+        let before = processor_time();
+        let mut sum = 0_u64;
+        while processor_time() == before {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(processor_time() > before);
     }
 
     #[tokio::test(start_paused = true)]

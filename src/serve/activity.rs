@@ -256,7 +256,8 @@ impl Activity {
         if state.asked_at.is_some_and(|at| now - at < ASK_AGAIN) {
             return None;
         }
-        let over = |since: Instant, least: Duration| Some(now - since).filter(|long| *long >= least);
+        let over =
+            |since: Instant, least: Duration| Some(now - since).filter(|long| *long >= least);
         if state.requests.is_empty() {
             return match (state.stalled_since, state.head_since) {
                 // The end of its last answer is not taken yet.

@@ -52,8 +52,6 @@ pub(crate) fn run(context: &Context) -> Result<Outcome> {
     let service = context
         .service(&data, "overload")
         .with("STORAGE_MEMORY_BUDGET", "4GiB")
-        // The default leaves room for slow remote stores; here there is none.
-        .with("STORAGE_MAX_REQUESTS", "256")
         .through(["taskset", "--cpu-list", &first.to_string()]);
     let (peak_for, loaded_for) = context.count((10, 60), (3, 8));
     let times = [Duration::from_secs(peak_for), Duration::from_secs(loaded_for)];
