@@ -41,9 +41,6 @@ use crate::vault::{Policy, Sealing, Vault};
 const SIGNING_KEY_FILE: &str = "signing.key";
 const SPOOL_FOLDER: &str = "spool";
 
-/// Most connections of those who watch.
-const ADMIN_CONNECTIONS: usize = 64;
-
 /// How often the files of the certificate are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -131,24 +128,7 @@ impl App {
         let signer = signer(config, data_dir)?;
         let audit = audit::open(config, &metrics)?;
 
-        let share = descriptors::share(config);
-        if let Some(warning) = share.warning {
-            tracing::warn!("{warning}");
-        }
-        let limits = ConnectionLimits {
-            max_connections: share.connections,
-            max_connections_per_address: config.limits.max_connections_per_address,
-            header_timeout: config.limits.header_timeout,
-            idle_timeout: config.limits.idle_timeout,
-            write_timeout: config.limits.body_idle_timeout,
-            min_upload_rate: config.limits.min_upload_rate,
-            min_download_rate: config.limits.min_download_rate,
-        };
-        // Those who watch are few, and are to be served whatever the others do.
-        let of_admin = ConnectionLimits {
-            max_connections: (share.connections / 8).clamp(1, ADMIN_CONNECTIONS),
-            ..limits
-        };
+        let (limits, of_admin) = descriptors::limits(config);
         let listen = config.server.listen;
         let tls = config.server.tls.as_ref();
         let certificate = tls.map(|tls| Tls::new(tls, metrics.clone())).transpose();

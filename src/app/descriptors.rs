@@ -6,6 +6,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{BackendConfig, BackendKind, Config};
+use crate::serve::ConnectionLimits;
 
 /// Standard streams, the event loop, listeners, files that are read again.
 const PROCESS: u64 = 32;
@@ -14,17 +15,40 @@ const SPOOLED: u64 = 16;
 /// Tables that an embedded store keeps open, its journals, and files that it is making.
 const EMBEDDED: u64 = 128;
 
+/// Most connections of those who watch.
+const ADMIN_CONNECTIONS: usize = 64;
+
+/// How the connections of all are treated, and those of who watches.
+pub fn limits(config: &Config) -> (ConnectionLimits, ConnectionLimits) {
+    let share = share(config);
+    if let Some(warning) = share.warning {
+        tracing::warn!("{warning}");
+    }
+    let limits = ConnectionLimits {
+        max_connections: share.connections,
+        max_connections_per_address: config.limits.max_connections_per_address,
+        header_timeout: config.limits.header_timeout,
+        idle_timeout: config.limits.idle_timeout,
+        write_timeout: config.limits.body_idle_timeout,
+        min_upload_rate: config.limits.min_upload_rate,
+        min_download_rate: config.limits.min_download_rate,
+    };
+    // Those who watch are few, and are to be served whatever the others do.
+    let most = (share.connections / 8).clamp(1, ADMIN_CONNECTIONS);
+    (limits, ConnectionLimits { max_connections: most, ..limits })
+}
+
 /// What the connections get, and what there is to be said about it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Share {
+struct Share {
     /// Most connections at once.
-    pub connections: usize,
+    connections: usize,
     /// Where that is less than was asked for.
-    pub warning: Option<String>,
+    warning: Option<String>,
 }
 
 /// Raises the soft limit of descriptors as far as is needed and allowed, and shares them out.
-pub fn share(config: &Config) -> Share {
+fn share(config: &Config) -> Share {
     let asked = config.limits.max_connections as u64;
     let rest = rest(&config.backends);
     let now = getrlimit(Resource::Nofile);
