@@ -7,11 +7,16 @@
 ARG RUST_IMAGE=rust:1.95.0-slim-bookworm
 
 FROM ${RUST_IMAGE} AS build
+# Of the allocator's build; the image has the compiler.
+RUN apt-get update --quiet=2 \
+    && apt-get install --yes --quiet=2 --no-install-recommends make \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 
 # Dependencies first: this layer lasts until the lock file changes. The sources stand for the real
 # ones, which are not there yet.
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY .cargo .cargo
 COPY prove/Cargo.toml prove/
 COPY bench/Cargo.toml bench/
 COPY fake-s3/Cargo.toml fake-s3/
@@ -46,9 +51,7 @@ COPY --from=build /image /
 # Nobody in particular: a number, so that Kubernetes can see that it is not root.
 COPY --from=build --chown=65532:65532 /data /data
 USER 65532:65532
-# glibc keeps a heap for every thread; two are enough, and uploads then take a quarter less memory.
-ENV STORAGE_CONFIG=/etc/proof-storage/config.toml \
-    MALLOC_ARENA_MAX=2
+ENV STORAGE_CONFIG=/etc/proof-storage/config.toml
 VOLUME /data
 EXPOSE 8080
 STOPSIGNAL SIGTERM

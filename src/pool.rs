@@ -38,6 +38,7 @@ mod policy;
 mod read;
 mod reconcile;
 mod refresh;
+mod restored;
 mod rewrite;
 mod scribe;
 mod settle;

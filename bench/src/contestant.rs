@@ -42,7 +42,10 @@ pub(crate) enum Kind {
         claims_to_keep: bool,
     },
     /// The bare AWS SDK behind an axum handler.
-    Sdk,
+    Sdk {
+        /// It makes the shortest PutObject there is, not the service's.
+        plain: bool,
+    },
 }
 
 /// A contestant that can be started, again and again.
@@ -91,7 +94,12 @@ impl Contestant {
 
     /// The bare AWS SDK behind an axum handler.
     pub(crate) fn sdk(label: &str, upstream: upstream::Kind) -> Self {
-        Self::of(label, Kind::Sdk).over(upstream)
+        Self::of(label, Kind::Sdk { plain: false }).over(upstream)
+    }
+
+    /// The same, with the shortest PutObject there is.
+    pub(crate) fn plain_sdk(label: &str, upstream: upstream::Kind) -> Self {
+        Self::of(label, Kind::Sdk { plain: true }).over(upstream)
     }
 
     /// The negative control: says that it keeps what is put, and keeps nothing.
@@ -116,7 +124,7 @@ impl Contestant {
     /// Whether what it acknowledged must be there to read. The limits only drop it.
     pub(crate) fn keeps(&self) -> bool {
         match self.kind {
-            Kind::Service { .. } | Kind::Nginx | Kind::Sdk => true,
+            Kind::Service { .. } | Kind::Nginx | Kind::Sdk { .. } => true,
             Kind::Bare { claims_to_keep, .. } => claims_to_keep,
         }
     }
@@ -143,7 +151,7 @@ impl Contestant {
                 process.wait_until(START_LIMIT, || is_ready(address) && knows_its_stores(address))
             }
             Kind::Service { .. } => process.wait_until(START_LIMIT, || is_ready(address)),
-            Kind::Nginx | Kind::Bare { .. } | Kind::Sdk => {
+            Kind::Nginx | Kind::Bare { .. } | Kind::Sdk { .. } => {
                 process.wait_listening(address, START_LIMIT)
             }
         };
@@ -182,7 +190,9 @@ impl Contestant {
                 command.args(["bare", "--listen", &address.to_string()]).args(answers.arguments());
                 Ok(command)
             }
-            Kind::Sdk => sdk::command(address, buckets.first().ok_or("the SDK needs a bucket")?),
+            Kind::Sdk { plain } => {
+                sdk::command(address, buckets.first().ok_or("the SDK needs a bucket")?, *plain)
+            }
         }
     }
 }

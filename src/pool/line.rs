@@ -133,13 +133,27 @@ impl Records {
 
     /// Name of a mark of a clock.
     pub(super) fn clock(&self, mark: Mark) -> ObjectKey {
-        ObjectKey::new(format!("{}{}.{:012x}", self.clocks(), mark.bound, mark.now))
+        ObjectKey::new(format!("{}{}", self.clocks(), mark_text(mark)))
     }
 
     /// The mark in such a name.
     pub(super) fn clock_mark(&self, name: &ObjectKey) -> Option<Mark> {
-        let (bound, now) = name.as_str().strip_prefix(&self.clocks())?.split_once('.')?;
-        Some(Mark { bound: bound.parse().ok()?, now: u64::from_str_radix(now, 16).ok()? })
+        parse_mark(name.as_str().strip_prefix(&self.clocks())?)
+    }
+
+    /// What the names of notes on members begin with that were set back to an earlier state.
+    fn notes(&self) -> String {
+        format!("{}restored/", self.current())
+    }
+
+    /// Name of a note that a member's state is of before this mark.
+    pub(super) fn restored(&self, mark: Mark) -> ObjectKey {
+        ObjectKey::new(format!("{}{}", self.notes(), mark_text(mark)))
+    }
+
+    /// The mark in such a name.
+    pub(super) fn restored_mark(&self, name: &ObjectKey) -> Option<Mark> {
+        parse_mark(name.as_str().strip_prefix(&self.notes())?)
     }
 
     /// That a member has all that belongs to it, in a pool of these members.
@@ -162,6 +176,16 @@ impl Records {
         let name = Digest::of(key.as_str().as_bytes()).to_hex();
         ObjectKey::new(format!("{}{version}-{}", self.asides(why), &name[..32]))
     }
+}
+
+/// A mark as a part of a name.
+fn mark_text(mark: Mark) -> String {
+    format!("{}.{:012x}", mark.bound, mark.now)
+}
+
+fn parse_mark(text: &str) -> Option<Mark> {
+    let (bound, now) = text.split_once('.')?;
+    Some(Mark { bound: bound.parse().ok()?, now: u64::from_str_radix(now, 16).ok()? })
 }
 
 #[cfg(test)]
@@ -200,6 +224,8 @@ mod tests {
         let mark = Mark { bound: version(20), now: 9 };
         assert_eq!(ours.clock_mark(&ours.clock(mark)), Some(mark));
         assert_eq!(ours.segment_version(&ours.clock(mark)), None);
+        assert_eq!(ours.restored_mark(&ours.restored(mark)), Some(mark));
+        assert_eq!(ours.restored_mark(&ours.clock(mark)), None);
         assert_eq!(theirs.segment_version(&segment), None);
         let long = ObjectKey::new("k".repeat(1024));
         assert!(RECORDS.starts_with(crate::model::RESERVED));

@@ -14,7 +14,7 @@ use super::line::Mark;
 use super::parts::Parts;
 use super::scribe::put_record;
 use super::state::Sight;
-use crate::model::Version;
+use crate::model::{ListItem, Version};
 
 /// Between two marks.
 pub(super) const EVERY: Duration = Duration::from_secs(10);
@@ -99,24 +99,48 @@ impl Parts {
             let lag = newest.map_or(u64::MAX, |newest| latest.now.saturating_sub(newest.now));
             if lag > LAG_MS {
                 // It was away, or was set back: which, cannot be told from here.
-                self.was_set_back(place).await;
+                self.was_set_back(place, None).await;
             }
         }
     }
 
-    /// A member may be without what it had, or with what was deleted since: it is not believed before
-    /// it was compared, by no replica.
-    async fn was_set_back(&self, place: usize) {
-        let member = &self.members[place];
-        if !member.is_complete() {
-            return;
+    /// The last mark that this replica put on a member.
+    pub(super) fn mark_put(&self, place: usize) -> Option<Mark> {
+        self.marks.lock().put.get(&place).copied()
+    }
+
+    /// Looks for the last mark in a listing that was begun when it was there: before anything of what is
+    /// listed is believed.
+    pub(super) async fn look_for_mark(&self, place: usize, put: Option<Mark>, items: &[ListItem]) {
+        let Some(put) = put else { return };
+        let name = self.records.clock(put);
+        let is_last = || self.mark_put(place) == Some(put);
+        if !items.iter().any(|item| item.key == name) && is_last() {
+            self.find_mark(place, put).await;
         }
-        member.set_complete(false);
-        tracing::error!(
-            member = &*member.name,
-            "a member was away or set back to an earlier state: it will be compared"
-        );
-        self.forget_completeness(place).await;
+    }
+
+    /// Looks for this replica's last mark, and takes note where it is gone. Answers whether the member
+    /// answered.
+    async fn find_mark(&self, place: usize, mark: Mark) -> bool {
+        match self.look_at(place, &self.records.clock(mark)).await {
+            Sight::Copy(_) | Sight::Damaged => true,
+            Sight::Dark(_) => false,
+            Sight::Absent => {
+                let Ok(items) = self.list_records(place, self.records.current()).await else {
+                    return false;
+                };
+                let newest =
+                    items.iter().filter_map(|item| self.records.clock_mark(&item.key)).max();
+                // This replica puts the next one before it removes this one, and others remove what is
+                // out of date beside a newer one only.
+                if self.mark_put(place) == Some(mark) {
+                    let is_certain = newest < Some(mark);
+                    self.was_set_back(place, is_certain.then_some(mark)).await;
+                }
+                true
+            }
+        }
     }
 
     /// Puts a new mark on every member, and looks for the one before.
@@ -130,13 +154,11 @@ impl Parts {
             if !member.role.takes_writes() {
                 continue;
             }
-            let before = self.marks.lock().put.get(&place).copied();
-            if let Some(before) = before {
-                match self.look_at(place, &self.records.clock(before)).await {
-                    Sight::Absent => self.was_set_back(place).await,
-                    Sight::Dark(_) => continue,
-                    Sight::Copy(_) | Sight::Damaged => {}
-                }
+            let before = self.mark_put(place);
+            if let Some(before) = before
+                && !self.find_mark(place, before).await
+            {
+                continue;
             }
             if put_record(&self.core, place, &name, &nothing).await.is_ok() {
                 self.marks.lock().put.insert(place, mark);

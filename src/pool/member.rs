@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::latency::Latencies;
 use crate::backend::Backend;
-use crate::model::{Class, ErrorKind, Role, StoreError, Support};
+use crate::model::{Class, ErrorKind, Role, StoreError, Support, Version};
 
 /// A backend and its place in a pool.
 #[derive(Clone, Debug)]
@@ -34,6 +34,9 @@ pub(super) struct Member {
     quota_bytes: Option<u64>,
     full: AtomicBool,
     complete: AtomicBool,
+    /// Milliseconds on the scale of versions: the pool's records of an earlier time that are found here
+    /// have come back with an earlier state of the member. 0 where none have.
+    returned: AtomicU64,
     /// Bytes written since the backend was last asked how much it holds.
     written: AtomicU64,
     inside: Mutex<Inside>,
@@ -68,6 +71,7 @@ impl Member {
             quota_bytes: setup.quota_bytes,
             full: AtomicBool::new(false),
             complete: AtomicBool::new(false),
+            returned: AtomicU64::new(0),
             written: AtomicU64::new(0),
             inside: Mutex::default(),
         }
@@ -135,6 +139,26 @@ impl Member {
     /// Notes whether it is.
     pub(super) fn set_complete(&self, complete: bool) {
         self.complete.store(complete, Ordering::Relaxed);
+    }
+
+    /// Whether a record that was written then, and is found here, is one that has come back.
+    pub(super) fn has_returned(&self, written: Version) -> bool {
+        written.millis < self.returned.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is in an earlier state than it was, and has not been compared since.
+    pub(super) fn was_set_back(&self) -> bool {
+        self.returned.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes that its state is of before this time, in milliseconds on the scale of versions.
+    pub(super) fn set_returned(&self, millis: u64) {
+        self.returned.fetch_max(millis, Ordering::Relaxed);
+    }
+
+    /// Notes that nothing is left of what came back.
+    pub(super) fn tidied(&self) {
+        self.returned.store(0, Ordering::Relaxed);
     }
 
     /// Whether it takes no more for want of room.

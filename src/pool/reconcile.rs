@@ -276,13 +276,14 @@ impl Parts {
     }
 
     /// Whether only members have it that may have been set back to an earlier state, where a home that
-    /// was not has nothing and nothing is written down: then it was deleted since.
+    /// was not has nothing, and nothing that is written down and not settled explains it: then it was
+    /// deleted since. Once a line was settled, all homes had what it tells of.
     pub(super) fn has_returned(&self, picture: &Picture) -> bool {
         let absent: Vec<usize> = (0..picture.sights.len())
             .filter(|&place| matches!(picture.sights[place], Sight::Absent))
             .collect();
         let holders = &picture.resolved.holders;
-        picture.lines.is_empty()
+        picture.lines.iter().all(|known| known.settled)
             && !holders.is_empty()
             && !holders.iter().any(|&place| self.is_believed(place, &absent))
     }
@@ -321,6 +322,12 @@ impl Parts {
         for home in self.homes() {
             if put_record(&self.core, home, &name, &nothing).await.is_ok() {
                 self.members[home].set_complete(true);
+            }
+            if let Err(error) = self.tidy(home).await {
+                tracing::debug!(
+                    ?error,
+                    "what came back with a member's earlier state is left there"
+                );
             }
         }
     }

@@ -54,10 +54,17 @@ impl Parts {
         let as_of = self.view.sequence();
         let (mut found, mut failed) = (BTreeSet::new(), None);
         let mut marks = Vec::new();
-        for item in self.list_records(place, self.records.current()).await? {
+        let put = self.mark_put(place);
+        let items = self.list_records(place, self.records.current()).await?;
+        self.look_for_mark(place, put, &items).await;
+        self.take_notes(place, &items);
+        for item in items {
             marks.extend(self.records.clock_mark(&item.key));
             let Some(version) = self.records.segment_version(&item.key) else { continue };
             self.clock.observe(version);
+            if self.members[place].has_returned(version) && !self.view.has(version, place) {
+                continue;
+            }
             found.insert(version);
             if !self.view.has(version, place) {
                 failed = self.read_segment(place, &item.key, version).await.err().or(failed);
@@ -66,8 +73,9 @@ impl Parts {
         self.take_marks(place, &marks).await;
         match failed {
             None => {
-                self.view.loaded(place, &found, as_of);
-                Ok(())
+                let was_set_back = self.members[place].was_set_back();
+                let lost = self.view.loaded(place, &found, as_of, was_set_back);
+                if lost.is_empty() { Ok(()) } else { self.write_down(lost).await }
             }
             Some(error) => {
                 // One that cannot be read may say anything.
@@ -94,7 +102,7 @@ impl Parts {
             self.wrong_bytes(place)
         })?;
         lines.iter().for_each(|line| self.clock.observe(line.version));
-        self.view.add(version, lines, [place]);
+        self.view.found(version, lines, place);
         self.work.notify_one();
         Ok(())
     }

@@ -44,6 +44,8 @@ struct Segment {
     lines: Vec<Entry>,
     /// Members that keep it.
     holders: BTreeSet<usize>,
+    /// Whether this process wrote it, and so knows that it counts.
+    is_own: bool,
     /// Place in the order in which segments and holders became known here.
     added: u64,
     /// When a line of it was last settled, by a clock that nobody sets.
@@ -87,12 +89,27 @@ impl View {
         }
     }
 
-    /// Adds a segment, or a further member that keeps it.
+    /// Adds a segment that this process wrote.
     pub(super) fn add(
         &self,
         version: Version,
         lines: Vec<Line>,
         holders: impl IntoIterator<Item = usize>,
+    ) {
+        self.insert(version, lines, holders, true);
+    }
+
+    /// Adds a segment that was read, or a further member that keeps it.
+    pub(super) fn found(&self, version: Version, lines: Vec<Line>, holder: usize) {
+        self.insert(version, lines, [holder], false);
+    }
+
+    fn insert(
+        &self,
+        version: Version,
+        lines: Vec<Line>,
+        holders: impl IntoIterator<Item = usize>,
+        is_own: bool,
     ) {
         let mut inside = self.lock();
         inside.added += 1;
@@ -113,6 +130,7 @@ impl View {
             Segment {
                 lines,
                 holders: holders.into_iter().collect(),
+                is_own,
                 added,
                 settled: Instant::now(),
             },
@@ -145,14 +163,43 @@ impl View {
 
     /// A member's segments were read, and these are all: those that it alone kept are gone, by
     /// another replica's hand. What became known after `as_of` may have come too late for the list.
-    pub(super) fn loaded(&self, member: usize, found: &BTreeSet<Version>, as_of: u64) {
+    ///
+    /// Where the member was set back, they went with its later state: answers the lines of those that
+    /// this process wrote, to be written down anew.
+    pub(super) fn loaded(
+        &self,
+        member: usize,
+        found: &BTreeSet<Version>,
+        as_of: u64,
+        was_set_back: bool,
+    ) -> Vec<Line> {
         let mut inside = self.lock();
         inside.loaded[member] = true;
-        let mut gone = Vec::new();
+        let (mut gone, mut lost) = (Vec::new(), Vec::new());
         for (version, segment) in &mut inside.segments {
             if segment.added <= as_of && !found.contains(version) && segment.holders.remove(&member)
             {
-                gone.extend(segment.holders.is_empty().then_some(*version));
+                if segment.holders.is_empty() {
+                    gone.push(*version);
+                    let lines = segment.lines.iter().map(|entry| (*entry.line).clone());
+                    lost.extend(lines.filter(|_| was_set_back && segment.is_own));
+                }
+            }
+        }
+        drop(inside);
+        gone.into_iter().for_each(|version| self.remove(version));
+        lost
+    }
+
+    /// Segments for which this holds are no longer kept by a member: those that it alone kept are
+    /// forgotten, but for what this process wrote.
+    pub(super) fn disown(&self, member: usize, has_returned: impl Fn(Version) -> bool) {
+        let mut inside = self.lock();
+        let mut gone = Vec::new();
+        let others = inside.segments.iter_mut().filter(|(_, segment)| !segment.is_own);
+        for (version, segment) in others.filter(|(version, _)| has_returned(**version)) {
+            if segment.holders.remove(&member) && segment.holders.is_empty() {
+                gone.push(*version);
             }
         }
         drop(inside);
@@ -350,15 +397,35 @@ mod tests {
     }
 
     #[test]
+    fn what_came_back_with_an_earlier_state_counts_only_where_this_process_wrote_it() {
+        let view = View::new(2);
+        view.add(version(1), vec![line("own", What::Delete)], [0]);
+        view.found(version(2), vec![line("other", What::Delete)], 0);
+        view.found(version(3), vec![line("both", What::Delete)], 0);
+        view.found(version(3), Vec::new(), 1);
+        view.found(version(9), vec![line("since", What::Delete)], 0);
+        view.disown(0, |version| version.millis < 5);
+        let is_known = |key: &str| view.is_touched(&ObjectKey::new(key));
+        assert!(is_known("own") && is_known("both") && is_known("since") && !is_known("other"));
+        assert!(view.has(version(1), 0) && view.has(version(3), 1) && !view.has(version(3), 0));
+    }
+
+    #[test]
     fn what_no_member_keeps_any_more_is_forgotten() {
         let view = View::new(2);
         view.add(version(5), vec![line("k", What::Delete)], [0, 1]);
         let (none, now) = (BTreeSet::new(), view.sequence());
-        view.loaded(0, &none, now);
+        assert_eq!(view.loaded(0, &none, now, false), []);
         assert!(!view.is_clear() && view.is_loaded(0) && !view.is_loaded(1));
-        view.loaded(1, &none, now - 1);
+        assert_eq!(view.loaded(1, &none, now - 1, false), []);
         assert!(!view.is_clear(), "it became known after the listing began");
-        view.loaded(1, &none, now);
+        assert_eq!(view.loaded(1, &none, now, false), []);
+        assert!(view.is_clear());
+        // But where it was set back, who wrote it down does so again.
+        view.add(version(6), vec![line("own", What::Delete)], [0]);
+        view.found(version(7), vec![line("other", What::Delete)], 0);
+        let lost = view.loaded(0, &none, view.sequence(), true);
+        assert_eq!(lost, [line("own", What::Delete)]);
         assert!(view.is_clear());
     }
 }

@@ -6,6 +6,7 @@ mod mixed;
 mod ring;
 mod scenarios;
 mod scenarios_doubts;
+mod scenarios_restored;
 mod trial;
 
 use proof_storage::model::PoolMode;

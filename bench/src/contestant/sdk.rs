@@ -2,7 +2,9 @@
 //!
 //! Twice. `sdk` is an axum handler which sends GET and PUT on as GetObject and PutObject and does
 //! nothing else: what is between it and the service is the service's own work. `sdk-loop` has no
-//! HTTP in front: tasks that each wait for their own call, which measures the SDK alone.
+//! HTTP in front: tasks that each wait for their own call, which measures the SDK alone. Both make the
+//! call that the service makes: write-once, with a sha-256 as checksum and as metadata. `--plain` makes
+//! the shortest one that the SDK has: it overwrites, with a CRC-32.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -24,7 +26,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Args, ValueEnum};
+use sha2::{Digest as _, Sha256};
 
 use super::Told;
 use crate::corpus::noise;
@@ -55,6 +60,9 @@ pub(crate) struct Remote {
     region: String,
     #[arg(long)]
     access_key: String,
+    /// PutObject as short as can be, instead of the one that the service sends.
+    #[arg(long)]
+    plain: bool,
     #[arg(skip = std::env::var(SECRET).unwrap_or_default())]
     secret_key: String,
 }
@@ -120,7 +128,8 @@ impl Remote {
             .load()
             .await;
         let config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(true).build();
-        Caller { client: Client::from_conf(config), bucket: self.bucket.clone() }
+        let (bucket, plain) = (self.bucket.clone(), self.plain);
+        Caller { client: Client::from_conf(config), bucket, plain }
     }
 }
 
@@ -129,6 +138,7 @@ impl Remote {
 struct Caller {
     client: Client,
     bucket: String,
+    plain: bool,
 }
 
 impl Caller {
@@ -148,7 +158,15 @@ impl Caller {
     }
 
     async fn put(&self, key: &str, content_type: &str, body: Bytes) -> Result<()> {
-        let request = self.client.put_object().bucket(&self.bucket).key(key);
+        let mut request = self.client.put_object().bucket(&self.bucket).key(key);
+        if !self.plain {
+            let sha256 = STANDARD.encode(Sha256::digest(&body));
+            request = request
+                .if_none_match("*")
+                .checksum_sha256(&sha256)
+                .metadata("sha256", sha256)
+                .metadata("size", body.len().to_string());
+        }
         let request = request.content_type(content_type).body(ByteStream::from(body));
         request.send().await.map(drop).map_err(|error| told(&error))
     }
@@ -168,11 +186,12 @@ fn told(error: &dyn std::error::Error) -> Error {
 }
 
 /// Starts the handler's process on this address.
-pub(super) fn command(address: SocketAddr, bucket: &Bucket) -> Result<Command> {
+pub(super) fn command(address: SocketAddr, bucket: &Bucket, plain: bool) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["sdk", "--listen", &address.to_string()])
         .args(Remote::arguments(bucket))
+        .args(plain.then_some("--plain"))
         .env(SECRET, &bucket.secret_key);
     Ok(command)
 }

@@ -21,6 +21,7 @@ use crate::upstream::{Kind, Upstream, garage};
 pub(super) use self::calls::run as run_calls;
 
 const BEHIND_AXUM: &str = "SDK behind axum";
+const SHORTEST: &str = "SDK behind axum, overwrites with CRC-32";
 const ALONE: &str = "SDK alone";
 
 /// One table: objects of a size, asked for by so many at once.
@@ -63,8 +64,8 @@ pub(super) fn run(context: &Context, call: Call) -> Result<Section> {
         if call == Call::Get {
             "The service compares the sha-256 of every body before it answers."
         } else {
-            "The service stores write-once (If-None-Match) with a sha-256 that the S3 is given; \
-             the SDK overwrites, with a CRC-32."
+            "All send the same call: write-once (If-None-Match), with a sha-256 as checksum and as \
+             metadata; the row that says so the SDK's shortest."
         },
     );
     let (name, title) = match call {
@@ -104,6 +105,9 @@ fn table(context: &Context, call: Call, shape: &Shape) -> Result<String> {
         *service = service.clone().over(upstream.clone());
     }
     contestants.push(Contestant::sdk(BEHIND_AXUM, upstream.clone()));
+    if call == Call::Put {
+        contestants.push(Contestant::plain_sdk(SHORTEST, upstream.clone()));
+    }
     let pressure = context.short_pressure(shape.connections);
     let rows = rows(context, call, contestants, shape, &pressure)?;
     Ok(compare_and_add(&rows, "per second", &[BEHIND_AXUM, ALONE], Some(BEHIND_AXUM)))

@@ -200,49 +200,6 @@ async fn a_replica_that_starts_in_the_outage_goes_on_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_restored_from_a_backup_brings_nothing_back() {
-    // What was deleted is so new that it could be a create on its way, or old.
-    for away in [Duration::from_secs(20), 2 * GRACE] {
-        let ring = mirror();
-        let pool = ring.replica();
-        settle(&pool).await;
-        create(&*pool, "deleted", "since").await;
-        // What the backup will have.
-        let backup = ring.store(1).get(&key("deleted"), Default::default()).await.unwrap();
-        let attributes = backup.meta.attributes.clone();
-        let bytes = backup.body.collect().await.unwrap();
-        pool.delete(&key("deleted"), None).await.expect("a delete is acknowledged");
-        create(&*pool, "kept", "newer than the backup").await;
-        drop(pool);
-        tokio::time::sleep(away).await;
-        let pool = ring.replica();
-        settle(&pool).await;
-        drop(pool);
-        // The member is set back: it has the old proof, not the new one, and none of the pool's records.
-        let store = ring.store(1);
-        for name in ring.names(1, "").await {
-            store.delete(&proof_storage::model::ObjectKey::new(name), None).await.unwrap();
-        }
-        store.put(&key("deleted"), bytes.into(), attributes, PutMode::Create).await.unwrap();
-        let pool = ring.replica();
-        for _ in 0..10 {
-            settle(&pool).await;
-            assert_eq!(read(&*pool, "deleted").await, NOT_FOUND, "{away:?} away");
-            assert_eq!(ring.kept(0, "deleted").await, None, "it is not copied back");
-            tokio::time::sleep(Duration::from_secs(20)).await;
-        }
-        assert_eq!(list(&*pool).await, Ok(vec!["kept".to_owned()]));
-        assert_eq!(ring.kept(1, "kept").await.as_deref(), Some("newer than the backup"));
-        assert_eq!(ring.kept(1, "deleted").await, None);
-        let aside = ring.names(1, RECORDS).await;
-        assert!(
-            aside.iter().any(|name| name.contains("/quarantine/")),
-            "nothing is dropped: {aside:?}"
-        );
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn two_proofs_under_one_key_are_both_kept() {
     let ring = fallback();
     let pool = ring.replica();
