@@ -2,7 +2,8 @@
 //!
 //! Only this module knows HTTP and imports axum. Handlers are thin: extract, call the vault,
 //! render. The order of the layers matters, outermost first: `observe` (id, log, figures, problem
-//! bodies) → panic guard → CORS (so that errors carry its headers too) → routes.
+//! bodies) → rates and places → panic guard → CORS (so that errors carry its headers too) → routes.
+//! Who is sent away before the routes passes CORS as well.
 
 mod admission;
 mod arrival;
@@ -29,6 +30,8 @@ mod signing;
 mod state;
 mod transfer;
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::sync::LazyLock;
 
 use axum::Router;
@@ -36,7 +39,7 @@ use axum::body::{Body, HttpBody as _};
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use axum::middleware::from_fn;
 use axum::response::IntoResponse;
-use tower::ServiceExt as _;
+use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -131,6 +134,7 @@ fn route_of(path: &str) -> Route {
 pub struct Service {
     surface: Surface,
     state: AppState,
+    cors: CorsLayer,
     router: Router,
 }
 
@@ -146,15 +150,16 @@ impl Service {
     }
 
     fn on(surface: Surface, state: AppState) -> Self {
+        let cors = cors(&state.settings.cors_origins);
         let router = calls(surface, state.settings.admin_apart)
             .into_router()
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(not_found)
             .layer(from_fn(observe::mark_route))
-            .layer(cors(&state.settings.cors_origins))
+            .layer(cors.clone())
             .layer(CatchPanicLayer::custom(panicked))
             .with_state(state.clone());
-        Self { surface, state, router }
+        Self { surface, state, cors, router }
     }
 
     /// Answers one request.
@@ -181,14 +186,14 @@ impl Service {
         };
         if let Some(account) = &account {
             if let Err(problem) = account.charge_address() {
-                return refuse(problem, request, Some(account));
+                return self.refuse(problem, request, Some(account)).await;
             }
             request.extensions_mut().insert(account.clone());
         }
         let place = match open {
             Exempt::Nowise => match self.state.shedder.enter().await {
                 Ok(place) => Some(place),
-                Err(problem) => return refuse(problem, request, account.as_ref()),
+                Err(problem) => return self.refuse(problem, request, account.as_ref()).await,
             },
             _ => None,
         };
@@ -201,6 +206,30 @@ impl Service {
             Ok(response) => response,
             Err(never) => match never {},
         };
+        if let Some(account) = account {
+            account.tell(response.headers_mut());
+        }
+        response
+    }
+
+    /// Sends a request away. What it brought is read on for a moment: closing the connection over bytes
+    /// that were not read would reset it, and the answer with it. A page of another origin may read why,
+    /// as of all answers, and its preflight is answered.
+    async fn refuse(
+        &self,
+        problem: Problem,
+        request: Request<Body>,
+        account: Option<&rate::Account>,
+    ) -> Response<Body> {
+        let refusing = service_fn(|request| {
+            observe::read_on(request);
+            ready(Ok::<_, Infallible>(problem.clone().into_response()))
+        });
+        let mut response = match self.cors.layer(refusing).oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        response.extensions_mut().insert(observe::Refused);
         if let Some(account) = account {
             account.tell(response.headers_mut());
         }
@@ -229,22 +258,6 @@ enum Exempt {
     Nowise,
     FromShedding,
     Entirely,
-}
-
-/// Sends a request away. What it brought is read on for a moment: closing the connection over bytes
-/// that were not read would reset it, and the answer with it.
-fn refuse(
-    problem: Problem,
-    request: Request<Body>,
-    account: Option<&rate::Account>,
-) -> Response<Body> {
-    observe::read_on(request);
-    let mut response = problem.into_response();
-    response.extensions_mut().insert(observe::Refused);
-    if let Some(account) = account {
-        account.tell(response.headers_mut());
-    }
-    response
 }
 
 /// Hyper refuses a far larger head by itself, but without a body that says why.

@@ -10,7 +10,9 @@ use axum::http::Request;
 use bytes::Bytes;
 use futures_util::stream;
 use proof_storage::access::ApiToken;
-use proof_storage::config::{AuthMode, Config, TokenEntry};
+use proof_storage::backend::faulty::{Fault, Faulty, Operation};
+use proof_storage::backend::memory::Memory;
+use proof_storage::config::{AuthMode, Config, CorsOrigins, TokenEntry};
 use proof_storage::http::Peer;
 use proof_storage::model::{Rate, Rights};
 use serde_json::json;
@@ -142,6 +144,66 @@ async fn a_token_has_its_rate_wherever_it_is_used() {
     answer.is_problem(429, "RATE_LIMITED", "rate");
     assert_eq!(answer.header("ratelimit"), Some("\"token\";r=0;t=2"));
     assert_eq!(from(&client, "192.0.2.3", "GET", "/v1/proofs", &other).await.status, 200);
+}
+
+const PAGE: &str = "https://page.example";
+
+/// A request of a page of some origin, from one address.
+async fn of_page(client: &Client, method: &str, path: &str, origin: &str) -> Answer {
+    let request = Request::builder().method(method).uri(path).header("origin", origin);
+    let mut request = request.header("access-control-request-method", "GET");
+    let address = "192.0.2.1:1".parse().unwrap();
+    request.extensions_mut().unwrap().insert(Peer { address, tls: false });
+    client.send(request.body(Body::empty()).unwrap()).await
+}
+
+fn only_the_page(config: &mut Config) {
+    config.server.cors_origins = CorsOrigins::List(vec![PAGE.to_owned()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_another_origin_reads_that_it_asks_too_often() {
+    let client = Client::configured(|config| {
+        config.limits.rates.address = rate("1/min");
+        only_the_page(config);
+    })
+    .await;
+    assert_eq!(of_page(&client, "GET", "/v1/proofs", PAGE).await.status, 200);
+    let answer = of_page(&client, "GET", "/v1/proofs", PAGE).await;
+    answer.is_problem(429, "RATE_LIMITED", "rate");
+    assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE));
+    let exposed = answer.header("access-control-expose-headers").unwrap();
+    for name in ["retry-after", "ratelimit", "ratelimit-policy"] {
+        assert!(answer.header(name).is_some(), "{name}");
+        assert!(exposed.split(',').any(|other| other == name), "{name} is not among {exposed}");
+    }
+    // Without it the request that it asks for would never be made, and the page not told why.
+    let preflight = of_page(&client, "OPTIONS", "/v1/proofs", PAGE).await;
+    assert_eq!(preflight.status, 200);
+    assert_eq!(preflight.header("access-control-allow-origin"), Some(PAGE));
+    // The control: who may not read the other answers may not read this one.
+    let other = of_page(&client, "GET", "/v1/proofs", "https://other.example").await;
+    other.is_problem(429, "RATE_LIMITED", "rate");
+    assert_eq!(other.header("access-control-allow-origin"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_another_origin_reads_that_there_is_no_place() {
+    let faulty = Arc::new(Faulty::new(Memory::new(), 1));
+    let mut config = Config::default();
+    config.limits.max_requests = 1;
+    only_the_page(&mut config);
+    let client = Arc::new(Client::over(faulty.clone(), config).await);
+    faulty.script(Operation::Put, [Fault::Delay(Duration::from_secs(1))]);
+    let (body, slow) = upload(&client, "slow");
+    drop(body);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let answer = of_page(&client, "GET", "/v1/proofs", PAGE).await;
+    answer.is_problem(503, "UNAVAILABLE", "try again");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE));
+    assert_eq!(slow.await.unwrap().status, 201);
+    assert_eq!(of_page(&client, "GET", "/v1/proofs", PAGE).await.status, 200);
 }
 
 /// A store whose body comes piece by piece.
