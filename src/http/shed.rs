@@ -3,8 +3,9 @@
 //! A request is *worked on* from its head until its answer's, but for the time in which its body is
 //! waited for: a client that sends slowly takes no place. Who finds none waits in a short queue, in
 //! the way of CoDel (RFC 8289): up to [`BURST_WAIT`] while the queue has been empty lately, [`TARGET`]
-//! once it has not for that long, because then waiting only makes all late. Who waited too long gets
-//! 503 with `Retry-After`, before its body is read or anybody asked who it is.
+//! once it has not for that long, or while the processors are busy, because then waiting only makes all
+//! late. Who waited too long gets 503 with `Retry-After`, before its body is read or anybody asked who
+//! it is.
 //!
 //! How many places are right depends on what requests wait for: a slow backend bears thousands, while
 //! of those that wait for a processor more only make all late. So while this process keeps all of its
@@ -61,13 +62,15 @@ struct Queue {
     waiting: VecDeque<oneshot::Sender<()>>,
     /// When nobody waited.
     empty_at: Instant,
+    /// Whether the processors were, at the last look.
+    busy: bool,
 }
 
 impl Shedder {
     /// At most so many places, and at least a sixteenth of them, or [`NEVER_TOO_MANY`].
     pub fn new(most: usize, metrics: Metrics) -> Self {
         let (waiting, empty_at) = (VecDeque::new(), Instant::now());
-        let queue = Queue { places: most, taken: 0, waiting, empty_at };
+        let queue = Queue { places: most, taken: 0, waiting, empty_at, busy: false };
         let least = (most / 16).max(NEVER_TOO_MANY).min(most);
         Self(Arc::new(Inner { most, least, queue: Mutex::new(queue), metrics }))
     }
@@ -92,11 +95,12 @@ impl Shedder {
     /// `busy`: the share of the processors' time that was used since the last look.
     fn adapt(&self, busy: f64) {
         let mut queue = self.0.queue();
-        queue.places = if busy < BUSY {
-            (queue.places + queue.places / 8 + 1).min(self.0.most)
-        } else {
+        queue.busy = busy >= BUSY;
+        queue.places = if queue.busy {
             // From what is there: what nobody takes can go at once.
             (queue.places.min(queue.taken) / 8 * 7).max(self.0.least)
+        } else {
+            (queue.places + queue.places / 8 + 1).min(self.0.most)
         };
         Inner::give_out(&mut queue);
     }
@@ -123,7 +127,7 @@ impl Shedder {
             }
             let (give, given) = oneshot::channel();
             queue.waiting.push_back(give);
-            let standing = queue.empty_at.elapsed() > BURST_WAIT;
+            let standing = queue.busy || queue.empty_at.elapsed() > BURST_WAIT;
             (given, if standing { TARGET } else { BURST_WAIT })
         };
         let mut waiting = Waiting { given, taken: false, inner: &self.0 };
@@ -359,6 +363,20 @@ mod tests {
             shedder.adapt(0.1);
         }
         assert_eq!(shedder.0.queue().places, 4096);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_long_while_the_processors_are_busy() {
+        let shedder = shedder();
+        let _held = (shedder.enter().await.unwrap(), shedder.enter().await.unwrap());
+        for (busy, wait) in [(1.0, TARGET), (0.5, BURST_WAIT)] {
+            shedder.adapt(busy);
+            // The queue was empty just now.
+            tokio::time::advance(2 * BURST_WAIT).await;
+            let before = Instant::now();
+            assert!(shedder.enter().await.is_err());
+            assert_eq!(before.elapsed(), wait);
+        }
     }
 
     #[test]
