@@ -36,7 +36,7 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
 
 /// Where a service of the test's own is served until the test ends.
 async fn serve(client: &Client, limits: ConnectionLimits) -> (SocketAddr, Metrics) {
-    let metrics = Metrics::new();
+    let metrics = client.service().state().metrics.clone();
     let any = ([127, 0, 0, 1], 0).into();
     let server = Server::bind(any, limits, None, metrics.clone()).await.unwrap();
     let address = server.local_addr().unwrap();
