@@ -97,6 +97,13 @@ pub(super) const RECORDS: &str = ".proof-storage/pool/";
 #[derive(Clone, Debug)]
 pub(super) struct Records {
     folder: String,
+    /// What the names begin with of all that a replica reads again and again.
+    current: String,
+    segments: String,
+    /// Of clock readings.
+    clocks: String,
+    /// Of notes on members that were set back to an earlier state.
+    notes: String,
 }
 
 impl Records {
@@ -104,56 +111,45 @@ impl Records {
     pub(super) fn new(namespace: &str) -> Self {
         // A digest, as the prefix may have any character and any length.
         let service = &Digest::of(namespace.as_bytes()).to_hex()[..16];
-        Self { folder: format!("{RECORDS}{service}") }
+        let folder = format!("{RECORDS}{service}");
+        let current = format!("{folder}/now/");
+        let below = |kind: &str| format!("{current}{kind}/");
+        let (segments, clocks, notes) = (below("repair"), below("clock"), below("restored"));
+        Self { folder, current, segments, clocks, notes }
     }
 
     /// What the names begin with of all that a replica reads again and again.
     pub(super) fn current(&self) -> String {
-        format!("{}/now/", self.folder)
-    }
-
-    /// What segments' names begin with.
-    fn segments(&self) -> String {
-        format!("{}repair/", self.current())
+        self.current.clone()
     }
 
     pub(super) fn segment(&self, version: Version) -> ObjectKey {
-        ObjectKey::new(format!("{}{version}", self.segments()))
+        ObjectKey::new(format!("{}{version}", self.segments))
     }
 
     /// The version in a segment's name.
     pub(super) fn segment_version(&self, name: &ObjectKey) -> Option<Version> {
-        name.as_str().strip_prefix(&self.segments())?.parse().ok()
-    }
-
-    /// What the names of clock readings begin with.
-    fn clocks(&self) -> String {
-        format!("{}clock/", self.current())
+        name.as_str().strip_prefix(&self.segments)?.parse().ok()
     }
 
     /// Name of a mark of a clock.
     pub(super) fn clock(&self, mark: Mark) -> ObjectKey {
-        ObjectKey::new(format!("{}{}", self.clocks(), mark_text(mark)))
+        ObjectKey::new(format!("{}{}", self.clocks, mark_text(mark)))
     }
 
     /// The mark in such a name.
     pub(super) fn clock_mark(&self, name: &ObjectKey) -> Option<Mark> {
-        parse_mark(name.as_str().strip_prefix(&self.clocks())?)
-    }
-
-    /// What the names of notes on members begin with that were set back to an earlier state.
-    fn notes(&self) -> String {
-        format!("{}restored/", self.current())
+        parse_mark(name.as_str().strip_prefix(&self.clocks)?)
     }
 
     /// Name of a note that a member's state is of before this mark.
     pub(super) fn restored(&self, mark: Mark) -> ObjectKey {
-        ObjectKey::new(format!("{}{}", self.notes(), mark_text(mark)))
+        ObjectKey::new(format!("{}{}", self.notes, mark_text(mark)))
     }
 
     /// The mark in such a name.
     pub(super) fn restored_mark(&self, name: &ObjectKey) -> Option<Mark> {
-        parse_mark(name.as_str().strip_prefix(&self.notes())?)
+        parse_mark(name.as_str().strip_prefix(&self.notes)?)
     }
 
     /// That a member has all that belongs to it, in a pool of these members.

@@ -177,13 +177,14 @@ impl View {
         inside.loaded[member] = true;
         let (mut gone, mut lost) = (Vec::new(), Vec::new());
         for (version, segment) in &mut inside.segments {
-            if segment.added <= as_of && !found.contains(version) && segment.holders.remove(&member)
+            if segment.added <= as_of
+                && !found.contains(version)
+                && segment.holders.remove(&member)
+                && segment.holders.is_empty()
             {
-                if segment.holders.is_empty() {
-                    gone.push(*version);
-                    let lines = segment.lines.iter().map(|entry| (*entry.line).clone());
-                    lost.extend(lines.filter(|_| was_set_back && segment.is_own));
-                }
+                gone.push(*version);
+                let lines = segment.lines.iter().map(|entry| (*entry.line).clone());
+                lost.extend(lines.filter(|_| was_set_back && segment.is_own));
             }
         }
         drop(inside);
