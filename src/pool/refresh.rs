@@ -62,11 +62,12 @@ impl Parts {
             marks.extend(self.records.clock_mark(&item.key));
             let Some(version) = self.records.segment_version(&item.key) else { continue };
             self.clock.observe(version);
-            if self.members[place].has_returned(version) && !self.view.has(version, place) {
+            let is_known = self.view.has(version, place);
+            if !is_known && self.members[place].has_returned(version) {
                 continue;
             }
             found.insert(version);
-            if !self.view.has(version, place) {
+            if !is_known {
                 failed = self.read_segment(place, &item.key, version).await.err().or(failed);
             }
         }

@@ -51,12 +51,16 @@ impl Parts {
         self.view.disown(place, |version| self.members[place].has_returned(version));
     }
 
-    /// Removes the lines that came back with an earlier state of a member, which was compared now.
+    /// Removes the lines that came back with an earlier state of a member, which was compared now. Most
+    /// were never set back, and are not asked.
     ///
     /// # Errors
     /// Some are left: they go on being passed over.
     pub(super) async fn tidy(&self, place: usize) -> Result<(), StoreError> {
         let member = &self.members[place];
+        if !member.was_set_back() {
+            return Ok(());
+        }
         let items = self.list_records(place, self.records.current()).await?;
         let has_returned = |item: &&ListItem| {
             let version = self.records.segment_version(&item.key);

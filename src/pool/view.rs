@@ -140,10 +140,14 @@ impl View {
 
     /// Forgets a segment.
     pub(super) fn remove(&self, version: Version) {
+        self.take(version);
+    }
+
+    fn take(&self, version: Version) -> Option<Segment> {
         let mut inside = self.lock();
-        let Some(segment) = inside.segments.remove(&version) else { return };
+        let segment = inside.segments.remove(&version)?;
         self.known.store(inside.segments.len(), Ordering::Release);
-        for Entry { line, settled } in segment.lines {
+        for Entry { line, settled } in &segment.lines {
             if !settled {
                 self.open.fetch_sub(1, Ordering::Release);
             }
@@ -154,6 +158,7 @@ impl View {
                 }
             }
         }
+        Some(segment)
     }
 
     /// How much is known now, for [`Self::loaded`].
@@ -173,38 +178,38 @@ impl View {
         as_of: u64,
         was_set_back: bool,
     ) -> Vec<Line> {
-        let mut inside = self.lock();
-        inside.loaded[member] = true;
-        let (mut gone, mut lost) = (Vec::new(), Vec::new());
-        for (version, segment) in &mut inside.segments {
-            if segment.added <= as_of
-                && !found.contains(version)
+        self.lock().loaded[member] = true;
+        let is_gone = |version: Version, segment: &Segment| {
+            segment.added <= as_of && !found.contains(&version)
+        };
+        let gone = self.take_from(member, is_gone);
+        let lost = gone.into_iter().filter(|segment| was_set_back && segment.is_own);
+        lost.flat_map(|segment| segment.lines).map(|entry| (*entry.line).clone()).collect()
+    }
+
+    /// A member no longer keeps the segments for which this holds; gives back those that it alone kept,
+    /// which are forgotten.
+    fn take_from(
+        &self,
+        member: usize,
+        is_gone: impl Fn(Version, &Segment) -> bool,
+    ) -> Vec<Segment> {
+        let mut gone = Vec::new();
+        for (version, segment) in &mut self.lock().segments {
+            if is_gone(*version, segment)
                 && segment.holders.remove(&member)
                 && segment.holders.is_empty()
             {
                 gone.push(*version);
-                let lines = segment.lines.iter().map(|entry| (*entry.line).clone());
-                lost.extend(lines.filter(|_| was_set_back && segment.is_own));
             }
         }
-        drop(inside);
-        gone.into_iter().for_each(|version| self.remove(version));
-        lost
+        gone.into_iter().filter_map(|version| self.take(version)).collect()
     }
 
     /// Segments for which this holds are no longer kept by a member: those that it alone kept are
     /// forgotten, but for what this process wrote.
     pub(super) fn disown(&self, member: usize, has_returned: impl Fn(Version) -> bool) {
-        let mut inside = self.lock();
-        let mut gone = Vec::new();
-        let others = inside.segments.iter_mut().filter(|(_, segment)| !segment.is_own);
-        for (version, segment) in others.filter(|(version, _)| has_returned(**version)) {
-            if segment.holders.remove(&member) && segment.holders.is_empty() {
-                gone.push(*version);
-            }
-        }
-        drop(inside);
-        gone.into_iter().for_each(|version| self.remove(version));
+        self.take_from(member, |version, segment| !segment.is_own && has_returned(version));
     }
 
     /// Whether a segment is known, as kept by this member.

@@ -25,9 +25,8 @@ async fn a_member_restored_from_a_backup_brings_nothing_back() {
         settle(&pool).await;
         create(&*pool, "deleted", "since").await;
         // What the backup will have.
-        let backup = ring.store(1).get(&key("deleted"), Default::default()).await.unwrap();
-        let attributes = backup.meta.attributes.clone();
-        let bytes = backup.body.collect().await.unwrap();
+        let mut backup = back_up(&ring, 1).await;
+        backup.retain(|(name, ..)| *name == key("deleted"));
         pool.delete(&key("deleted"), None).await.expect("a delete is acknowledged");
         create(&*pool, "kept", "newer than the backup").await;
         drop(pool);
@@ -36,11 +35,7 @@ async fn a_member_restored_from_a_backup_brings_nothing_back() {
         settle(&pool).await;
         drop(pool);
         // The member is set back: it has the old proof, not the new one, and none of the pool's records.
-        let store = ring.store(1);
-        for name in ring.names(1, "").await {
-            store.delete(&ObjectKey::new(name), None).await.unwrap();
-        }
-        store.put(&key("deleted"), bytes.into(), attributes, PutMode::Create).await.unwrap();
+        restore(&ring, 1, backup).await;
         let pool = ring.replica();
         for _ in 0..10 {
             settle(&pool).await;
