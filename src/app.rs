@@ -1,6 +1,7 @@
 //! Puts the parts together: the one place that sees them all.
 
 mod audit;
+mod descriptors;
 mod doctor;
 mod member;
 mod process;
@@ -31,7 +32,7 @@ use crate::backend::embedded::OpenError;
 use crate::config::{self, Config, SigningKey};
 use crate::http::{
     AppState, BucketDomain, Budget, CorsOrigins, Guarded, Inner, Member, PoolView, Proxies,
-    ProxyHeader, Service, Settings, Signer,
+    ProxyHeader, RateLimits, Rates, Service, Settings, Shedder, Signer,
 };
 use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server, Tls};
 use crate::telemetry::Metrics;
@@ -127,12 +128,7 @@ impl App {
         let signer = signer(config, data_dir)?;
         let audit = audit::open(config, &metrics)?;
 
-        let limits = ConnectionLimits {
-            max_connections: config.limits.max_connections,
-            header_timeout: config.limits.header_timeout,
-            idle_timeout: config.limits.idle_timeout,
-            write_timeout: config.limits.body_idle_timeout,
-        };
+        let (limits, of_admin) = descriptors::limits(config);
         let listen = config.server.listen;
         let tls = config.server.tls.as_ref();
         let certificate = tls.map(|tls| Tls::new(tls, metrics.clone())).transpose();
@@ -141,7 +137,7 @@ impl App {
         let admin = match config.server.admin_listen {
             Some(listen) => {
                 let certificate = certificate.clone().filter(|_| tls.is_some_and(|tls| tls.admin));
-                Some(bind("STORAGE_ADMIN_LISTEN", listen, limits, certificate, &metrics).await?)
+                Some(bind("STORAGE_ADMIN_LISTEN", listen, of_admin, certificate, &metrics).await?)
             }
             None => None,
         };
@@ -170,6 +166,8 @@ impl App {
             background.push(tokio::spawn(rekey::in_background(Arc::new(vault), audit)));
         }
         let state = assemble(config, kept, metrics.clone(), rights, settings, spool_folder);
+        background.push(tokio::spawn(Arc::clone(&state.rates).upkeep()));
+        background.push(tokio::spawn(state.shedder.clone().upkeep()));
         let drain =
             DrainPolicy { delay: config.server.drain_delay, timeout: config.server.drain_timeout };
         Ok(Self { service: Service::new(state), server, admin, drain, store, metrics, background })
@@ -268,12 +266,19 @@ pub fn assemble(
         members: kept.members,
         pool: kept.pool,
         budget: Budget::new(config.limits.memory_budget_bytes, metrics.clone()),
+        rates: Arc::new(RateLimits::new(&rates(config), metrics.clone())),
+        shedder: Shedder::new(config.limits.max_requests, metrics.clone()),
         metrics,
         signer: rights.signer,
         audit: rights.audit,
         settings,
         draining: AtomicBool::new(false),
     })
+}
+
+fn rates(config: &Config) -> Rates {
+    let config::RateConfig { address, address_writes, token, token_writes } = config.limits.rates;
+    Rates { address, address_writes, token, token_writes }
 }
 
 fn policy(config: &Config, spool_folder: std::path::PathBuf) -> Policy {
@@ -310,6 +315,7 @@ pub fn settings(config: &Config, address: std::net::SocketAddr) -> Settings {
         bucket_domain,
         default_cache_control: config.storage.default_cache_control.clone(),
         redirect_downloads: config.storage.redirect_downloads.clone(),
+        min_upload_rate: config.limits.min_upload_rate,
         body_timeout: config.limits.body_idle_timeout,
         slow_request: config.log.slow_request,
         admin_apart: config.server.admin_listen.is_some(),

@@ -39,7 +39,7 @@ pub use audit::{AuditConfig, AuditFailure, AuditMode, AuditSync, read_audit_key}
 pub use auth::{AuthConfig, AuthMode, JwksSource, JwtConfig, TokensFile};
 pub use backend::{BackendConfig, BackendKind, LocalConfig};
 pub use keys::{BACKEND_KEYS, BackendKey};
-pub use limits::LimitsConfig;
+pub use limits::{LimitsConfig, RateConfig};
 pub use log::{LogConfig, LogFormat};
 pub use pool::PoolConfig;
 pub use problems::{Problem, Problems};
@@ -164,10 +164,10 @@ impl Config {
 
     fn read(reader: &mut Reader<'_>) -> Self {
         let server = ServerConfig::read(reader);
-        let auth = AuthConfig::read(reader, &server);
         let audit = AuditConfig::read(reader);
         let limits = LimitsConfig::read(reader);
-        let (mut storage, common) = StorageConfig::read(reader);
+        let auth = AuthConfig::read(reader, &server, limits.reach);
+        let (mut storage, common) = StorageConfig::read(reader, limits.reach);
         let pool::Kept { backends, pool, seals } = pool::read(reader, &common);
         storage.seals = seals;
         let log = LogConfig::read(reader);

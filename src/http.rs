@@ -2,9 +2,11 @@
 //!
 //! Only this module knows HTTP and imports axum. Handlers are thin: extract, call the vault,
 //! render. The order of the layers matters, outermost first: `observe` (id, log, figures, problem
-//! bodies) → panic guard → CORS (so that errors carry its headers too) → routes.
+//! bodies) → rates and places → panic guard → CORS (so that errors carry its headers too) → routes.
+//! Who is sent away before the routes passes CORS as well.
 
 mod admission;
+mod arrival;
 mod backends;
 mod client;
 mod conditional;
@@ -19,21 +21,25 @@ mod observe;
 mod outgoing;
 mod plain;
 mod problem;
+mod rate;
 mod redirect;
 mod render;
+mod shed;
 mod signed;
 mod signing;
 mod state;
 mod transfer;
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::sync::LazyLock;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use axum::middleware::from_fn;
 use axum::response::IntoResponse;
-use tower::ServiceExt as _;
+use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -42,6 +48,8 @@ pub use client::{ClientAddress, Peer, Proxies, ProxyHeader, Scheme};
 pub use gate::{Guarded, Row, Surface};
 pub use plain::speak_https;
 pub use problem::{Code, Problem};
+pub use rate::{RateLimits, Rates};
+pub use shed::Shedder;
 pub use signing::{Grant, MIN_SECRET_BYTES, Pins, SignedMethod, Signer, TokenError};
 pub use state::{
     AppState, BreakerStands, BreakerView, BucketDomain, CorsOrigins, Inner, Member, PoolState,
@@ -124,7 +132,9 @@ fn route_of(path: &str) -> Route {
 /// The whole service as one function from request to answer. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
+    surface: Surface,
     state: AppState,
+    cors: CorsLayer,
     router: Router,
 }
 
@@ -140,15 +150,16 @@ impl Service {
     }
 
     fn on(surface: Surface, state: AppState) -> Self {
+        let cors = cors(&state.settings.cors_origins);
         let router = calls(surface, state.settings.admin_apart)
             .into_router()
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(not_found)
             .layer(from_fn(observe::mark_route))
-            .layer(cors(&state.settings.cors_origins))
+            .layer(cors.clone())
             .layer(CatchPanicLayer::custom(panicked))
             .with_state(state.clone());
-        Self { state, router }
+        Self { surface, state, cors, router }
     }
 
     /// Answers one request.
@@ -158,18 +169,95 @@ impl Service {
             if head_is_too_large(&request) {
                 return head_too_large().into_response();
             }
-            match router.oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            }
+            self.admit(router, request).await
         })
         .await
+    }
+
+    /// Lets a request in where its address has not asked too often and there is a place for it. All
+    /// before anybody is asked who they are: guessing costs, and refusing does not.
+    async fn admit(&self, router: Router, mut request: Request<Body>) -> Response<Body> {
+        let open = self.exemption(request.uri().path());
+        let account = match open {
+            Exempt::Entirely => None,
+            _ => {
+                self.state.rates.account(request.method(), ClientAddress::of(request.extensions()))
+            }
+        };
+        if let Some(account) = &account {
+            if let Err(problem) = account.charge_address() {
+                return self.refuse(problem, request, Some(account)).await;
+            }
+            request.extensions_mut().insert(account.clone());
+        }
+        let place = match open {
+            Exempt::Nowise => match self.state.shedder.enter().await {
+                Ok(place) => Some(place),
+                Err(problem) => return self.refuse(problem, request, account.as_ref()).await,
+            },
+            _ => None,
+        };
+        if let Some(place) = &place
+            && !request.body().is_end_stream()
+        {
+            request = request.map(|body| place.lend(body));
+        }
+        let mut response = match router.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        if let Some(account) = account {
+            account.tell(response.headers_mut());
+        }
+        response
+    }
+
+    /// Sends a request away. What it brought is read on for a moment: closing the connection over bytes
+    /// that were not read would reset it, and the answer with it. A page of another origin may read why,
+    /// as of all answers, and its preflight is answered.
+    async fn refuse(
+        &self,
+        problem: Problem,
+        request: Request<Body>,
+        account: Option<&rate::Account>,
+    ) -> Response<Body> {
+        let refusing = service_fn(|request| {
+            observe::read_on(request);
+            ready(Ok::<_, Infallible>(problem.clone().into_response()))
+        });
+        let mut response = match self.cors.layer(refusing).oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        response.extensions_mut().insert(observe::Refused);
+        if let Some(account) = account {
+            account.tell(response.headers_mut());
+        }
+        response
+    }
+
+    /// Probes are not starved, whatever the load. `/metrics` asks for a token, where that is asked for
+    /// at all: guesses of it count.
+    fn exemption(&self, path: &str) -> Exempt {
+        match (self.surface, path) {
+            (Surface::Admin, _) | (_, "/health" | "/health/ready") => Exempt::Entirely,
+            (Surface::Public, "/metrics") => Exempt::FromShedding,
+            (Surface::Public, _) => Exempt::Nowise,
+        }
     }
 
     /// What all requests share.
     pub fn state(&self) -> &AppState {
         &self.state
     }
+}
+
+/// From what a request is exempt that is there for the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exempt {
+    Nowise,
+    FromShedding,
+    Entirely,
 }
 
 /// Hyper refuses a far larger head by itself, but without a body that says why.
@@ -224,6 +312,9 @@ fn cors(origins: &CorsOrigins) -> CorsLayer {
         header::CONTENT_RANGE,
         header::ETAG,
         header::LAST_MODIFIED,
+        header::RETRY_AFTER,
+        rate::RATE_LIMIT,
+        rate::RATE_LIMIT_POLICY,
         HeaderName::from_static("repr-digest"),
         HeaderName::from_static("x-request-id"),
     ];

@@ -11,8 +11,10 @@ mod key;
 mod keyring;
 mod object;
 mod options;
+mod outward;
 mod payload;
 mod pool;
+mod rate;
 mod right;
 mod version;
 
@@ -29,7 +31,9 @@ pub use object::{
 pub use options::{
     ByteRange, ETag, GetOptions, ListRequest, PresignMethod, Presigned, PutMode, WriteMode,
 };
+pub use outward::Reach;
 pub use payload::{Payload, Spool, SpoolWriter, Veil};
 pub use pool::{PoolMode, Role};
+pub use rate::Rate;
 pub use right::{KeyPrefix, Rights, Scope, Scopes};
 pub use version::{NoVersion, Stamp, Version};

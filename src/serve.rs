@@ -8,20 +8,26 @@
 mod activity;
 mod connection;
 mod plain;
+mod request;
+mod roster;
+mod taking;
 mod tls;
+mod watched;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use self::connection::Terms;
+use self::roster::{Roster, Seat};
 pub use self::tls::Tls;
 use crate::http::Service;
-use crate::telemetry::{Metrics, Refusal};
+use crate::telemetry::Metrics;
 
 /// Pause after a failed accept: descriptors may have run out, and spinning frees none.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -32,14 +38,22 @@ const SWEEP_WAIT: Duration = Duration::from_millis(5);
 /// How connections are treated.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// Most connections at once; more wait in the listener's queue.
+    /// Most connections at once; for more, those make room that are only waited for, or they wait in
+    /// the listener's queue.
     pub max_connections: usize,
+    /// Most of one address, or of one /64 of IPv6; more are closed.
+    pub max_connections_per_address: Option<usize>,
     /// From the first byte of a request head to its last.
     pub header_timeout: Duration,
     /// Without a request.
     pub idle_timeout: Duration,
     /// Without the client taking a byte of the answer.
     pub write_timeout: Duration,
+    /// Bytes a second that a request's body must bring if its connection is to be kept for it when all
+    /// are taken. (That it must bring them at all is seen to by `http`.) 0: any.
+    pub min_upload_rate: u64,
+    /// Bytes a second that the client must take of its answers; 0: any.
+    pub min_download_rate: u64,
 }
 
 /// How the server stops.
@@ -72,7 +86,7 @@ pub struct Server {
 struct Accepted {
     stream: TcpStream,
     address: SocketAddr,
-    slot: OwnedSemaphorePermit,
+    seat: Seat,
 }
 
 impl Server {
@@ -106,9 +120,10 @@ impl Server {
     ) -> Drained {
         let (drain_signal, draining) = watch::channel(false);
         let connections = TaskTracker::new();
-        let slots = Arc::new(Semaphore::new(self.limits.max_connections));
-        let terms = |address| Terms {
+        let roster = Arc::new(Roster::new(self.limits, self.metrics.clone()));
+        let terms = |address, seat| Terms {
             address,
+            seat,
             service: service.clone(),
             limits: self.limits,
             draining: draining.clone(),
@@ -116,14 +131,14 @@ impl Server {
         };
         let accepting = async {
             loop {
-                let Some(Accepted { stream, address, slot }) = self.accept(&slots).await else {
+                let Some(Accepted { stream, address, seat }) = self.accept(&roster).await else {
                     continue;
                 };
                 let open = self.metrics.connection_opened();
-                let serving = connection::serve(stream, terms(address));
+                let serving = connection::serve(stream, terms(address, seat));
                 connections.spawn(async move {
                     serving.await;
-                    drop((slot, open));
+                    drop(open);
                 });
             }
         };
@@ -137,12 +152,8 @@ impl Server {
             () = accepting => {}
             () = stopping => {}
         }
-        self.sweep(&slots, |Accepted { stream, address, slot }| {
-            let serving = connection::serve(stream, terms(address));
-            connections.spawn(async move {
-                serving.await;
-                drop(slot);
-            });
+        self.sweep(&roster, |Accepted { stream, address, seat }| {
+            connections.spawn(connection::serve(stream, terms(address, seat)));
         })
         .await;
         drop(self.listener);
@@ -156,27 +167,29 @@ impl Server {
 
     /// Takes the connections that the kernel has accepted already: closing the listener would
     /// reset them, with their requests on the way.
-    async fn sweep(&self, slots: &Arc<Semaphore>, mut serve: impl FnMut(Accepted)) {
-        while let Ok(Some(accepted)) = tokio::time::timeout(SWEEP_WAIT, self.accept(slots)).await {
+    async fn sweep(&self, roster: &Arc<Roster>, mut serve: impl FnMut(Accepted)) {
+        while let Ok(Some(accepted)) = tokio::time::timeout(SWEEP_WAIT, self.accept(roster)).await {
             serve(accepted);
         }
     }
 
-    async fn accept(&self, slots: &Arc<Semaphore>) -> Option<Accepted> {
-        let slot = match Arc::clone(slots).try_acquire_owned() {
-            Ok(slot) => slot,
-            Err(_) => {
-                self.metrics.refused(Refusal::Connections);
-                Arc::clone(slots).acquire_owned().await.ok()?
-            }
-        };
+    /// Whether the kernel has a connection for this listener.
+    fn somebody_waits(&self) -> bool {
+        let mut listener = [PollFd::new(&self.listener, PollFlags::IN)];
+        poll(&mut listener, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    async fn accept(&self, roster: &Arc<Roster>) -> Option<Accepted> {
+        roster.room(|| self.somebody_waits()).await;
         match self.listener.accept().await {
             Ok((stream, address)) => {
                 // An answer goes out at once, not when the next one fills the segment.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "cannot set TCP_NODELAY");
                 }
-                Some(Accepted { stream, address, slot })
+                // Closed where its address has too many: before a byte of it is read.
+                let seat = roster.sit(address.ip())?;
+                Some(Accepted { stream, address, seat })
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");

@@ -12,6 +12,7 @@ mod error;
 mod etag;
 mod fetch;
 mod form;
+mod labour;
 mod monitor;
 mod sealed;
 mod spooling;

@@ -7,8 +7,10 @@ mod disk_faults;
 mod drain;
 mod kill;
 mod memory;
+mod overload;
 mod pool_model;
 mod power;
+mod slow_clients;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -33,14 +35,18 @@ pub(crate) enum Row {
     BackendFaults,
     /// A remote backend that is cut off and comes back.
     DarkBackend,
+    /// Ten times as many requests as can be done.
+    Overload,
     /// Large uploads under a memory cap.
     Memory,
+    /// Connections that are held and hardly used.
+    SlowClients,
     /// SIGTERM with requests in flight.
     Drain,
 }
 
 impl Row {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Power,
         Self::Kill,
         Self::Corruption,
@@ -48,7 +54,9 @@ impl Row {
         Self::PoolModel,
         Self::BackendFaults,
         Self::DarkBackend,
+        Self::Overload,
         Self::Memory,
+        Self::SlowClients,
         Self::Drain,
     ];
 
@@ -62,7 +70,9 @@ impl Row {
             Self::PoolModel => 5,
             Self::BackendFaults => 6,
             Self::DarkBackend => 7,
+            Self::Overload => 10,
             Self::Memory => 11,
+            Self::SlowClients => 12,
             Self::Drain => 13,
         }
     }
@@ -96,6 +106,13 @@ impl Row {
                 "primary blackholed: 0 client errors in a pool; breaker opens ≤ 2 s; served again and \
                  repairs drained ≤ 10 s after it heals"
             }
+            Self::Overload => {
+                "10× overload for 60 s: goodput ≥ 90 % of peak, refusals ≤ 20 ms p99 with Retry-After, \
+                 normal again ≤ 2 s"
+            }
+            Self::SlowClients => {
+                "5 000 slow connections: a probe client sees 0 errors; survives `nofile=256`"
+            }
             Self::Memory => {
                 "64 PUTs of 256 MiB at once under a 256 MiB cap: right digests, RSS ≤ 192 MiB \
                  whatever the size"
@@ -117,7 +134,7 @@ impl Row {
             .map(|word| {
                 let known = Self::ALL.into_iter().find(|row| row.number().to_string() == *word);
                 known.ok_or_else(|| {
-                    Failure::from(format!("no row `{word}`: 1 2 3 4 5 6 7 11 13 or all"))
+                    Failure::from(format!("no row `{word}`: 1 2 3 4 5 6 7 10 11 12 13 or all"))
                 })
             })
             .collect()
@@ -137,7 +154,9 @@ impl Row {
             Self::PoolModel => pool_model::run(context),
             Self::BackendFaults => backend_faults::run(context),
             Self::DarkBackend => dark_backend::run(context),
+            Self::Overload => overload::run(context),
             Self::Memory => memory::run(context),
+            Self::SlowClients => slow_clients::run(context),
             Self::Drain => drain::run(context),
         };
         interrupt::check()?;

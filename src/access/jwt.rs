@@ -48,7 +48,7 @@ impl Jwt {
     pub async fn new(config: &JwtConfig, metrics: Metrics) -> Self {
         let fetcher = match &config.jwks {
             JwksSource::File(_) => None,
-            JwksSource::Url(url) => Fetcher::new(url.clone())
+            JwksSource::Url(url) => Fetcher::new(url.clone(), config.reach)
                 .map_err(|error| tracing::error!(error, "cannot ask for the keys of JWTs"))
                 .ok(),
         };

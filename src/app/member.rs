@@ -262,6 +262,7 @@ pub(super) fn options(remote: &RemoteConfig, timeout: Duration) -> s3::Options {
         encryption: remote.encryption,
         kms_key_id: remote.kms_key_id.clone(),
         timeout,
+        reach: remote.reach,
     }
 }
 

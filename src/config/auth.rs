@@ -14,7 +14,7 @@ use super::server::ServerConfig;
 use super::settings as name;
 use super::tokens::{self, TokenEntry};
 use super::{DAY_MS, HOUR_MS};
-use crate::model::KeyPrefix;
+use crate::model::{KeyPrefix, Reach};
 
 /// Whether callers have to say who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub struct JwtConfig {
     pub prefix_claim: Option<String>,
     /// `STORAGE_JWT_REFRESH` (ms): between two readings of the keys. Default 300 000.
     pub refresh: Duration,
+    /// `STORAGE_ALLOW_LINK_LOCAL`: where the keys may be fetched from.
+    pub reach: Reach,
 }
 
 /// Where a key set is.
@@ -82,7 +84,7 @@ pub enum JwksSource {
 }
 
 impl AuthConfig {
-    pub(super) fn read(reader: &mut Reader<'_>, server: &ServerConfig) -> Self {
+    pub(super) fn read(reader: &mut Reader<'_>, server: &ServerConfig, reach: Reach) -> Self {
         let listen = server.listen;
         let said = reader.option(&name::AUTH, parse::word(MODES));
         let tokens = reader.file.tokens().to_vec();
@@ -94,7 +96,7 @@ impl AuthConfig {
             TokensFile { path, tokens: listed }
         });
         let public_read = reader.option(&name::PUBLIC_READ, prefixes).unwrap_or_default();
-        let jwt = JwtConfig::read(reader);
+        let jwt = JwtConfig::read(reader, reach);
         let named = reader.file.has_tokens()
             || [&name::TOKENS_FILE, &name::JWT_JWKS].iter().any(|setting| reader.says(setting));
         let mode = said.unwrap_or(if named { AuthMode::Required } else { AuthMode::Anyone });
@@ -143,8 +145,8 @@ fn prefixes(text: &str) -> Result<Vec<KeyPrefix>, String> {
 
 impl JwtConfig {
     /// `None` where there is no provider, or mistakes in what is said of it.
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let jwks = reader.option(&name::JWT_JWKS, JwksSource::parse);
+    fn read(reader: &mut Reader<'_>, reach: Reach) -> Option<Self> {
+        let jwks = reader.option(&name::JWT_JWKS, |text| JwksSource::parse(text, reach));
         let issuer = reader.option(&name::JWT_ISSUER, text);
         let audience = reader.option(&name::JWT_AUDIENCE, list);
         let leeway = reader.value(&name::JWT_LEEWAY, parse::milliseconds(0..=HOUR_MS));
@@ -173,13 +175,13 @@ impl JwtConfig {
             reader.warn(text);
         }
         let (jwks, issuer, audience) = (jwks?, issuer?, audience?);
-        Some(Self { jwks, issuer, audience, leeway, scope_claim, prefix_claim, refresh })
+        Some(Self { jwks, issuer, audience, leeway, scope_claim, prefix_claim, refresh, reach })
     }
 }
 
 impl JwksSource {
     /// Reads a path, or a URL where it begins so.
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str, reach: Reach) -> Result<Self, String> {
         if !text.contains("://") {
             return parse::path(text).map(Self::File);
         }
@@ -187,7 +189,11 @@ impl JwksSource {
         let uri: Uri = text.parse().map_err(|_| format!("is not a URL: {REMEDY}"))?;
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let fits = matches!(uri.scheme_str(), Some("http" | "https")) && !authority.contains('@');
-        if fits { Ok(Self::Url(uri)) } else { Err(format!("is not such a URL: {REMEDY}")) }
+        if !fits {
+            return Err(format!("is not such a URL: {REMEDY}"));
+        }
+        reach.check_host(uri.host().unwrap_or_default())?;
+        Ok(Self::Url(uri))
     }
 }
 

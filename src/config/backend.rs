@@ -184,7 +184,7 @@ fn read_bucket(table: &mut TableReader<'_, '_>, common: Manners) -> (Said, Manne
     let secret = |text: &str| Ok(Secret::new(text));
     let said = Said {
         account_id: table.option(&key::ACCOUNT_ID, parse::name),
-        endpoint: table.option(&key::ENDPOINT, BaseUrl::parse),
+        endpoint: table.option(&key::ENDPOINT, |text| BaseUrl::parse_called(text, common.reach)),
         presign_endpoint: table.option(&key::PRESIGN_ENDPOINT, BaseUrl::parse),
         region: table.option(&key::REGION, parse::name),
         bucket: table.option(&key::BUCKET, parse::bucket),
@@ -205,6 +205,7 @@ fn read_bucket(table: &mut TableReader<'_, '_>, common: Manners) -> (Said, Manne
         inventory_interval: table
             .option(&key::INVENTORY_INTERVAL, parse::inventory_interval)
             .unwrap_or(common.inventory_interval),
+        reach: common.reach,
     };
     (said, manners)
 }

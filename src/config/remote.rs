@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use super::url::BaseUrl;
-use crate::model::{Encryption, Provider};
+use crate::model::{Encryption, Provider, Reach};
 
 /// Behind an account's id, and where there is one, a jurisdiction.
 const R2_DOMAIN: &str = ".r2.cloudflarestorage.com";
@@ -40,6 +40,8 @@ pub struct RemoteConfig {
     pub dark_after: Duration,
     /// `STORAGE_INVENTORY_INTERVAL` (ms): between two countings for stats. Default an hour.
     pub inventory_interval: Duration,
+    /// `STORAGE_ALLOW_LINK_LOCAL`: where the bucket may be. Default: not at link-local addresses.
+    pub reach: Reach,
 }
 
 /// A key id and its secret.
@@ -58,6 +60,7 @@ pub(super) struct Manners {
     pub(super) max_in_flight: usize,
     pub(super) dark_after: Duration,
     pub(super) inventory_interval: Duration,
+    pub(super) reach: Reach,
 }
 
 /// Everything that may be said of a bucket.
@@ -174,6 +177,7 @@ impl Said {
             max_in_flight: manners.max_in_flight,
             dark_after: manners.dark_after,
             inventory_interval: manners.inventory_interval,
+            reach: manners.reach,
         };
         (Some(remote), flaws)
     }

@@ -139,14 +139,36 @@ settings! {
 
     MAX_CONNECTIONS = "STORAGE_MAX_CONNECTIONS", Some("limits.max_connections"), Some("10000"),
         Text, "connections open at once; further ones wait to be accepted";
+    MAX_CONNECTIONS_PER_ADDRESS = "STORAGE_MAX_CONNECTIONS_PER_ADDRESS",
+        Some("limits.max_connections_per_address"), None, Text,
+        "connections open at once from one address (IPv6: one /64); further ones are closed";
+    MAX_REQUESTS = "STORAGE_MAX_REQUESTS", Some("limits.max_requests"), Some("4096"), Text,
+        "requests worked on at once; further ones wait for a moment, and then get 503";
+    RATE_PER_ADDRESS = "STORAGE_RATE_PER_ADDRESS", Some("limits.rate_per_address"), None, Text,
+        "requests from one address (IPv6: one /64), such as `100/s` or `100/s burst 200`";
+    RATE_PER_TOKEN = "STORAGE_RATE_PER_TOKEN", Some("limits.rate_per_token"), None, Text,
+        "requests with one token, such as `100/s` or `100/s burst 200`";
+    WRITE_RATE_PER_ADDRESS = "STORAGE_WRITE_RATE_PER_ADDRESS",
+        Some("limits.write_rate_per_address"), None, Text,
+        "the same, of requests that are neither GET nor HEAD; they count to both";
+    WRITE_RATE_PER_TOKEN = "STORAGE_WRITE_RATE_PER_TOKEN", Some("limits.write_rate_per_token"),
+        None, Text, "the same, of requests that are neither GET nor HEAD; they count to both";
     HEADER_TIMEOUT = "STORAGE_HEADER_TIMEOUT", Some("limits.header_timeout"), Some("10000"), Text,
         "milliseconds in which a request's headers must arrive";
     IDLE_TIMEOUT = "STORAGE_IDLE_TIMEOUT", Some("limits.idle_timeout"), Some("75000"), Text,
         "milliseconds that a kept-alive connection may stay without a request";
     BODY_TIMEOUT = "STORAGE_BODY_TIMEOUT", Some("limits.body_timeout"), Some("30000"), Text,
         "milliseconds that a request's body may pause";
+    MIN_UPLOAD_RATE = "STORAGE_MIN_UPLOAD_RATE", Some("limits.min_upload_rate"), Some("1024"),
+        Text, "bytes a second that a request's body must bring, over 10 s or a longest pause; 0: any";
+    MIN_DOWNLOAD_RATE = "STORAGE_MIN_DOWNLOAD_RATE", Some("limits.min_download_rate"),
+        Some("1024"), Text,
+        "bytes a second that a client must take, over 10 s or a longest pause; 0: any";
     MEMORY_BUDGET = "STORAGE_MEMORY_BUDGET", Some("limits.memory_budget"), Some("67108864"), Text,
         "bytes of bodies held in memory at once; above it requests get 503 (64MiB is a form too)";
+    ALLOW_LINK_LOCAL = "STORAGE_ALLOW_LINK_LOCAL", Some("limits.allow_link_local"),
+        Some("false"), Text,
+        "`true`: endpoints and JWKS may be at link-local addresses and metadata services";
 
     PROVIDER = "STORAGE_PROVIDER", Some("storage.provider"), Some("local"), Text,
         "where proofs are kept: `local` (the embedded store), `s3` or `r2`";

@@ -12,7 +12,7 @@ use super::remote::Manners;
 use super::settings as name;
 use super::url::BaseUrl;
 use super::{DAY_MS, HOUR_MS, TIB};
-use crate::model::{Keyring, Namespace, WriteMode};
+use crate::model::{Keyring, Namespace, Reach, WriteMode};
 
 /// How proofs are kept, whatever keeps them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct StorageConfig {
 
 impl StorageConfig {
     /// Reads it, and what it says of every backend.
-    pub(super) fn read(reader: &mut Reader<'_>) -> (Self, Common) {
+    pub(super) fn read(reader: &mut Reader<'_>, reach: Reach) -> (Self, Common) {
         let modes = &[("write-once", WriteMode::WriteOnce), ("overwrite", WriteMode::Overwrite)];
         let config = Self {
             data_dir: reader.value(&name::DATA_DIR, parse::path),
@@ -78,6 +78,7 @@ impl StorageConfig {
                 dark_after: reader.value(&name::DARK_AFTER, parse::dark_after),
                 inventory_interval: reader
                     .value(&name::INVENTORY_INTERVAL, parse::inventory_interval),
+                reach,
             },
             timeout: reader.value(&name::TIMEOUT, parse::milliseconds(1..=DAY_MS)),
             probe_interval: reader

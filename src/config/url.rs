@@ -5,11 +5,24 @@ use std::sync::Arc;
 
 use http::Uri;
 
+use crate::model::Reach;
+
 /// Absolute http or https URL that paths are appended to: no query, no trailing slash.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl(Arc<str>);
 
 impl BaseUrl {
+    /// The same of a URL that the service calls itself.
+    ///
+    /// # Errors
+    /// As [`BaseUrl::parse`], and where its host is an address that may not be called.
+    pub(super) fn parse_called(text: &str, reach: Reach) -> Result<Self, String> {
+        let url = Self::parse(text)?;
+        let host = text.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+        reach.check_host(&host.unwrap_or_default())?;
+        Ok(url)
+    }
+
     /// Reads a URL; a path is allowed, a trailing slash is dropped.
     ///
     /// # Errors

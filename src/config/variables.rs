@@ -10,7 +10,7 @@ use super::remote::{Flaw, Said};
 use super::secret::Secret;
 use super::settings as name;
 use super::url::BaseUrl;
-use crate::model::{Encryption, Provider};
+use crate::model::{Encryption, Provider, Reach};
 
 /// The backends that the variables name, in order, and how many were meant.
 pub(super) struct Named {
@@ -39,7 +39,7 @@ pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> Named {
         fallback = None;
     }
     let providers: Vec<_> = [Some(first), fallback].into_iter().flatten().collect();
-    let mut variables = Variables::read(reader);
+    let mut variables = Variables::read(reader, common.manners.reach);
     warn_unused(reader, &providers);
     let asked = variables.of_s3.encryption;
     // The embedded store does not encrypt: with keys, this service does it for it.
@@ -109,14 +109,15 @@ fn check_encryption(
 }
 
 impl Variables {
-    fn read(reader: &mut Reader<'_>) -> Self {
+    fn read(reader: &mut Reader<'_>, reach: Reach) -> Self {
+        let called = |text: &str| BaseUrl::parse_called(text, reach);
         let secret = |text: &str| Ok(Secret::new(text));
         Self {
             of_s3: Said {
                 account_id: None,
                 bucket: reader.option(&name::BUCKET, parse::bucket),
                 region: reader.option(&name::REGION, parse::name),
-                endpoint: reader.option(&name::ENDPOINT, BaseUrl::parse),
+                endpoint: reader.option(&name::ENDPOINT, called),
                 presign_endpoint: reader.option(&name::PRESIGN_ENDPOINT, BaseUrl::parse),
                 path_style: reader.option(&name::PATH_STYLE, parse::yes_or_no),
                 key_id: reader.option(&name::ACCESS_KEY_ID, secret),
@@ -129,7 +130,7 @@ impl Variables {
                 key_id: reader.option(&name::R2_ACCESS_KEY_ID, secret),
                 secret: reader.option(&name::R2_SECRET_ACCESS_KEY, secret),
                 bucket: reader.option(&name::R2_BUCKET, parse::bucket),
-                endpoint: reader.option(&name::R2_ENDPOINT, BaseUrl::parse),
+                endpoint: reader.option(&name::R2_ENDPOINT, called),
                 ..Said::default()
             },
             cdn_of_r2: reader.option(&name::R2_CDN_URL, BaseUrl::parse),

@@ -1,11 +1,13 @@
 //! From a request to typed values, strictly: what is not understood is refused by name.
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::Query;
 use axum::http::{HeaderMap, Uri, header};
+use bytes::{Bytes, BytesMut};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
+use super::arrival::Arrival;
 use super::gate::Call;
 use super::problem::{Code, Problem};
 use super::state::AppState;
@@ -111,37 +113,26 @@ async fn read_json_body(
     headers: &HeaderMap,
     body: Body,
     state: &AppState,
-) -> Result<bytes::Bytes, Problem> {
+) -> Result<Bytes, Problem> {
     let length = content_length(headers).unwrap_or(MAX_JSON_BYTES as u64);
     if length > MAX_JSON_BYTES as u64 {
         return Err(json_too_large());
     }
     // Parsed keys are held beside the text they came from.
     let _reservation = state.budget.reserve(2 * length)?;
-    let reading = to_bytes(body, MAX_JSON_BYTES);
-    match tokio::time::timeout(state.settings.body_timeout, reading).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_length_limit(&error) => Err(json_too_large()),
-        Ok(Err(error)) => {
-            Err(Problem::invalid(format!("the body broke off: {}", innermost(&error))))
+    let mut arrival = Arrival::new(body, state);
+    let mut read = BytesMut::new();
+    while let Some(bytes) = arrival.next().await? {
+        if read.len() + bytes.len() > MAX_JSON_BYTES {
+            return Err(json_too_large());
         }
-        Err(_) => Err(Problem::new(Code::RequestTimeout, "the JSON body did not arrive in time")),
+        read.extend_from_slice(&bytes);
     }
+    Ok(read.freeze())
 }
 
 fn json_too_large() -> Problem {
     Problem::new(Code::TooLarge, format!("a JSON body may have {MAX_JSON_BYTES} bytes at most"))
-}
-
-fn is_length_limit(error: &axum::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(current) = cause {
-        if current.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        cause = current.source();
-    }
-    false
 }
 
 /// `Content-Length`, where it is there and a number. Hyper has refused conflicting ones.

@@ -23,6 +23,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::problem::{Code, Problem};
+use super::rate::Account;
 use super::state::AppState;
 use crate::access::Caller;
 use crate::audit::Action;
@@ -144,6 +145,11 @@ pub trait Demand: Sized + Send + 'static {
     /// Every right that it takes.
     fn needs(&self) -> Vec<Need<'_>>;
 
+    /// What it costs beyond one request, where there are rate limits.
+    fn costs_more(&self) -> u32 {
+        0
+    }
+
     /// The proof that it gives out.
     fn gives_out(&self) -> Option<&Key> {
         None
@@ -173,8 +179,12 @@ async fn admit<D: Demand>(
             None
         }
     };
+    let account = head.extensions.get::<Account>().cloned();
     if let Some(caller) = &caller {
         notes.actor(&state, caller, D::WHO);
+        if let Some(account) = &account {
+            account.charge_caller(caller)?;
+        }
     }
     let anonymous = D::WHO == Who::Caller && caller.is_none();
     if anonymous && !(D::PUBLIC && state.authority.has_public()) {
@@ -236,6 +246,9 @@ async fn admit<D: Demand>(
             (false, _) if anonymous => return Err(credentials::missing(&state)),
             (false, _) => return Err(denied(&state, scope, key)),
         }
+    }
+    if let Some(account) = account {
+        account.charge_more(caller.as_ref(), what.costs_more())?;
     }
     let exposure = match D::WHO {
         _ if public => Exposure::Everybody,

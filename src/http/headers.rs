@@ -14,6 +14,8 @@ const MAX_METADATA_BYTES: usize = 2048;
 const MAX_TAGS: usize = 10;
 const MAX_TAG_NAME: usize = 128;
 const MAX_TAG_VALUE: usize = 256;
+/// Longest `Cache-Control` that is kept with a proof, in bytes.
+const MAX_CACHE_CONTROL_BYTES: usize = 1024;
 /// Storage classes whose objects cannot be read as they are.
 const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 
@@ -58,7 +60,7 @@ pub fn upload_options(
         }
     };
     let attributes = Attributes {
-        cache_control: text(headers, &header::CACHE_CONTROL)?.map(str::to_owned),
+        cache_control: cache_control(headers)?,
         metadata: metadata(headers)?,
         tags: tags(headers)?,
         storage_class: storage_class(headers)?,
@@ -248,6 +250,16 @@ fn tags(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Problem> {
     Ok(tags)
 }
 
+fn cache_control(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    match text(headers, &header::CACHE_CONTROL)? {
+        Some(value) if value.len() > MAX_CACHE_CONTROL_BYTES => Err(Problem::invalid(format!(
+            "Cache-Control: has {} bytes, at most {MAX_CACHE_CONTROL_BYTES} are kept with a proof",
+            value.len()
+        ))),
+        value => Ok(value.map(str::to_owned)),
+    }
+}
+
 fn storage_class(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     match text(headers, &STORAGE_CLASS)? {
         None => Ok(None),
@@ -310,6 +322,7 @@ mod tests {
         let long = "x".repeat(3000);
         let cases: &[(&'static str, &str)] = &[
             ("content-type", "json"),
+            ("cache-control", &long),
             ("proof-compression", "br"),
             ("proof-encryption", "aes256"),
             ("proof-tags", "=x"),

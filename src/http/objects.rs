@@ -3,9 +3,9 @@
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::{IntoResponse, Json};
-use http_body_util::BodyExt as _;
 
 use super::admission::Reservation;
+use super::arrival::Arrival;
 use super::conditional::{self, Part, Verdict};
 use super::extract::{content_length, no_query, path_key};
 use super::gate::{Call, Demand, Granted, Need, Pass, Who};
@@ -196,7 +196,7 @@ async fn receive(
     pass: &Pass,
     key: &Key,
     headers: &HeaderMap,
-    mut body: HttpBody,
+    body: HttpBody,
     pins: &Pins,
 ) -> Result<(Prepared, Reservation), Problem> {
     let policy = pass.vault().policy();
@@ -212,18 +212,9 @@ async fn receive(
     let reservation = pass.budget.reserve(memory)?;
     let spooling = pass.vault().spooling(&options.attributes);
     let mut upload = Upload::begin(options, length, spooling).await?;
-    let wait = pass.settings.body_timeout;
-    loop {
-        let frame = tokio::time::timeout(wait, body.frame()).await.map_err(|_| {
-            let detail = format!("no byte of the body arrived for {} ms", wait.as_millis());
-            Problem::new(Code::RequestTimeout, detail)
-        })?;
-        let Some(frame) = frame else { break };
-        let frame =
-            frame.map_err(|_| Problem::invalid("the body broke off; nothing was stored"))?;
-        if let Ok(bytes) = frame.into_data() {
-            upload.write(bytes).await?;
-        }
+    let mut arrival = Arrival::new(body, pass);
+    while let Some(bytes) = arrival.next().await? {
+        upload.write(bytes).await?;
     }
     Ok((upload.finish().await?, reservation))
 }

@@ -17,6 +17,7 @@ use axum::http::{
 };
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -54,6 +55,7 @@ where
 
     let route =
         response.extensions().get::<MatchedRoute>().map_or(Route::Other, |matched| matched.0);
+    let refused = response.extensions().get::<Refused>().is_some();
     write_problem(&mut response, &method, &request_id);
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -78,6 +80,7 @@ where
         bytes_out: 0,
         length,
         complete: false,
+        refused,
         _in_flight: in_flight,
     };
     response.map(|body| {
@@ -88,6 +91,33 @@ where
         }
         Body::new(Observed { body, record })
     })
+}
+
+/// Marks an answer to a request that was sent away for the load: it is counted, and told to whoever
+/// looks closely. A line for each would cost more than the refusal.
+#[derive(Clone, Copy)]
+pub struct Refused;
+
+/// Most that is read on of a body that nobody wants, and for how long.
+const READ_ON_BYTES: usize = 1 << 20;
+const READ_ON: Duration = Duration::from_secs(2);
+
+/// Reads on what a client is sending already. Not what it asks leave for (`Expect: 100-continue`): to
+/// read that would be to give it.
+pub fn read_on(request: Request<Body>) {
+    let small = request.body().size_hint().upper().is_none_or(|size| size <= READ_ON_BYTES as u64);
+    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) || !small {
+        return;
+    }
+    let mut body = request.into_body();
+    tokio::spawn(tokio::time::timeout(READ_ON, async move {
+        let mut read = 0;
+        while read <= READ_ON_BYTES
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            read += frame.data_ref().map_or(0, Bytes::len);
+        }
+    }));
 }
 
 /// The request's id, for who writes it down elsewhere.
@@ -250,6 +280,7 @@ struct Record {
     /// `Content-Length`: who has sent that much asks for no end.
     length: Option<u64>,
     complete: bool,
+    refused: bool,
     _in_flight: InFlight,
 }
 
@@ -290,6 +321,7 @@ impl Record {
             };
         }
         match (self.complete, slow) {
+            _ if self.refused => line!(debug, "request refused"),
             (false, _) => line!(warn, "request cut off"),
             (true, true) => line!(warn, "slow request"),
             (true, false) => line!(info, "request"),

@@ -36,6 +36,7 @@ pub enum Code {
     KeyMissing,
     MethodNotAllowed,
     RequestTimeout,
+    RateLimited,
     UnsupportedMediaType,
     RangeNotSatisfiable,
     HeadersTooLarge,
@@ -44,7 +45,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::NotFound,
         Self::Unauthenticated,
         Self::AccessDenied,
@@ -64,6 +65,7 @@ impl Code {
         Self::KeyMissing,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::RateLimited,
         Self::UnsupportedMediaType,
         Self::RangeNotSatisfiable,
         Self::HeadersTooLarge,
@@ -103,6 +105,9 @@ impl Code {
             }
             Self::RequestTimeout => {
                 ("REQUEST_TIMEOUT", StatusCode::REQUEST_TIMEOUT, "Request timeout")
+            }
+            Self::RateLimited => {
+                ("RATE_LIMITED", StatusCode::TOO_MANY_REQUESTS, "Too many requests")
             }
             Self::UnsupportedMediaType => (
                 "UNSUPPORTED_MEDIA_TYPE",
@@ -170,6 +175,13 @@ impl Problem {
         self
     }
 
+    /// Says when to come again.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
     /// The contract's name of the problem.
     pub fn code(&self) -> Code {
         self.code
@@ -224,7 +236,7 @@ impl IntoResponse for Problem {
             response.headers_mut().append(name, value.clone());
         }
         if let Some(after) = self.retry_after {
-            let seconds = after.as_secs().max(1);
+            let seconds = (after.as_secs() + u64::from(after.subsec_nanos() > 0)).max(1);
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response.extensions_mut().insert(self);

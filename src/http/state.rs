@@ -9,6 +9,8 @@ use crate::audit::Audit;
 use crate::http::admission::Budget;
 use crate::http::client::Proxies;
 use crate::http::gate::Guarded;
+use crate::http::rate::RateLimits;
+use crate::http::shed::Shedder;
 use crate::http::signing::Signer;
 use crate::model::{PoolMode, Provider, Role};
 use crate::telemetry::{BreakerState, Metrics, PoolFigures};
@@ -88,6 +90,10 @@ pub struct Inner {
     pub metrics: Metrics,
     /// Bytes of bodies that may be in memory at once.
     pub budget: Budget,
+    /// How often somebody may ask.
+    pub rates: Arc<RateLimits>,
+    /// Places of requests that are worked on.
+    pub shedder: Shedder,
     /// Makes and checks signed URLs.
     pub signer: Signer,
     /// Where it is written down who changed what.
@@ -111,6 +117,8 @@ pub struct Settings {
     pub default_cache_control: Option<String>,
     /// What keys begin with whose downloads are sent on to the backend.
     pub redirect_downloads: Vec<String>,
+    /// Bytes a second that a request body must bring; 0: any.
+    pub min_upload_rate: u64,
     /// Longest wait for the next bytes of a request body.
     pub body_timeout: Duration,
     /// Requests that take longer are logged as warnings.

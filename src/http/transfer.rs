@@ -13,6 +13,9 @@ use crate::model::{Key, KeyError, Namespace, Scope};
 
 const MAX_BATCH: usize = 10_000;
 
+/// Keys of a batch that count as one request: deleting together is cheaper than one by one.
+const KEYS_PER_REQUEST: usize = 100;
+
 /// Body of a copy or a move.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -139,6 +142,11 @@ impl Demand for BatchDelete {
 
     fn needs(&self) -> Vec<Need<'_>> {
         self.keys.iter().map(|key| Need::Key(Scope::Delete, key)).collect()
+    }
+
+    /// One request for each [`KEYS_PER_REQUEST`].
+    fn costs_more(&self) -> u32 {
+        (self.keys.len() + self.invalid.len()).div_ceil(KEYS_PER_REQUEST).saturating_sub(1) as u32
     }
 }
 

@@ -1,18 +1,16 @@
-//! What a connection is doing, seen from its bytes and its requests.
+//! What a connection is doing, seen from its bytes and its requests: above all, whose turn it is.
 //!
 //! Hyper's own header timeout also runs between requests and so cannot be told from an idle
-//! timeout; seen from outside, the two are different phases.
+//! timeout; seen from outside, the two are different phases. Time in which a request waits for this
+//! process, for its backends, its budgets or its processor, is not counted against the client.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::ConnectionLimits;
+use super::taking::{Least, Pace};
 
 /// Why a connection must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,163 +23,284 @@ pub(super) enum Overdue {
     Write,
 }
 
-/// Shared between the stream, the requests on it and the watch. Times are milliseconds since
-/// `origin`, zero meaning "not now".
+/// How a connection is in the way where all places are taken; the last of these makes room first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    /// It asks nothing.
+    Idle,
+    /// It takes its answer more slowly than it must.
+    Takes,
+    /// It sends its body more slowly than it must.
+    Sends,
+    /// It does not send its request's head.
+    Head,
+}
+
+/// How, and for how long.
+pub(super) type InTheWay = (Way, Duration);
+
+/// After so long a client that sends no head, or asks nothing, makes room.
+const SILENT: Duration = Duration::from_millis(100);
+
+/// After so long a body that is sent or taken too slowly does.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// After so long a connection that was told to make room, and is still there, is told again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Whose turn it is in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The service's, to answer.
+    Handler,
+    /// The client's, to send more of its body.
+    Sender,
+    /// The service's, to go on with its answer.
+    Source,
+    /// The client's, to take what there is of it.
+    Taker,
+}
+
+impl Turn {
+    fn is_answering(self) -> bool {
+        matches!(self, Self::Source | Self::Taker)
+    }
+
+    fn is_of_client(self) -> bool {
+        matches!(self, Self::Sender | Self::Taker)
+    }
+}
+
+/// Shared between the stream, the requests on it and the watch.
 #[derive(Debug)]
-pub(super) struct Activity {
-    origin: Instant,
-    /// Requests being answered.
-    running: AtomicU32,
-    idle_since: AtomicU64,
-    head_since: AtomicU64,
-    stalled_since: AtomicU64,
+pub(super) struct Activity(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    http2: bool,
+    /// Being answered; over HTTP/1.1 one, and perhaps the end of the answer before.
+    requests: Vec<Request>,
+    last: u64,
+    idle_since: Instant,
+    /// Since when a request's head is owed, or under way.
+    head_since: Option<Instant>,
+    /// Since when the socket takes nothing.
+    stalled_since: Option<Instant>,
+    written: u64,
+    pace: Pace,
+    /// When it was told to make room.
+    asked_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Request {
+    number: u64,
+    turn: Turn,
+    since: Instant,
+    /// How long it was the client's turn before, in the same direction, and the bytes that moved.
+    waited: Duration,
+    moved: u64,
+    moved_at: Instant,
+    pace: Pace,
+}
+
+impl Request {
+    fn turn(&mut self, turn: Turn) {
+        let now = Instant::now();
+        if self.turn.is_of_client() {
+            self.waited += now - self.since;
+        }
+        if turn.is_answering() && !self.turn.is_answering() {
+            (self.waited, self.moved) = (Duration::ZERO, 0);
+        }
+        (self.turn, self.since) = (turn, now);
+    }
+
+    /// Whether the client is too slow with what it has to do. Where it has nothing to do, it is not.
+    fn in_the_way(&self, limits: &ConnectionLimits, now: Instant) -> Option<InTheWay> {
+        let waited = self.waited + (now - self.since);
+        let (way, rate, stalled) = match self.turn {
+            Turn::Handler | Turn::Source => return None,
+            Turn::Sender => (Way::Sends, limits.min_upload_rate, Duration::ZERO),
+            // The kernel may have taken much at once of which the client takes little.
+            Turn::Taker => {
+                (Way::Takes, limits.min_download_rate, now - self.since.max(self.moved_at))
+            }
+        };
+        let behind = u128::from(self.moved) * 1000 < u128::from(rate) * waited.as_millis();
+        let slow = waited >= SLOW && (behind || stalled >= SLOW);
+        (rate > 0 && slow).then_some((way, waited))
+    }
 }
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self {
-            origin: Instant::now(),
-            running: AtomicU32::new(0),
-            idle_since: AtomicU64::new(1),
+        let now = Instant::now();
+        Self(Mutex::new(State {
+            http2: false,
+            requests: Vec::new(),
+            last: 0,
+            idle_since: now,
             // A connection that says nothing at all owes its first request head.
-            head_since: AtomicU64::new(1),
-            stalled_since: AtomicU64::new(0),
-        }
+            head_since: Some(now),
+            stalled_since: None,
+            written: 0,
+            pace: Pace::default(),
+            asked_at: None,
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The handshake is over: the first request head is owed from now on.
     pub(super) fn begin(&self) {
-        self.idle_since.store(self.now(), Ordering::Relaxed);
-        self.head_since.store(self.now(), Ordering::Relaxed);
+        let (mut state, now) = (self.state(), Instant::now());
+        state.idle_since = now;
+        state.head_since = Some(now);
     }
 
-    fn now(&self) -> u64 {
-        self.origin.elapsed().as_millis() as u64 + 1
+    /// What comes between two requests may be anything, and need not be followed by a head.
+    pub(super) fn speaks_http2(&self) {
+        self.state().http2 = true;
     }
 
-    pub(super) fn request_started(&self) {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        self.head_since.store(0, Ordering::Relaxed);
+    pub(super) fn is_http2(&self) -> bool {
+        self.state().http2
     }
 
-    pub(super) fn request_finished(&self) {
-        self.idle_since.store(self.now(), Ordering::Relaxed);
-        self.running.fetch_sub(1, Ordering::Relaxed);
+    /// A request's head is there; gives its number.
+    pub(super) fn request_started(&self) -> u64 {
+        let (mut state, now) = (self.state(), Instant::now());
+        state.head_since = None;
+        state.last += 1;
+        let number = state.last;
+        state.requests.push(Request {
+            number,
+            turn: Turn::Handler,
+            since: now,
+            waited: Duration::ZERO,
+            moved: 0,
+            moved_at: now,
+            pace: Pace::default(),
+        });
+        number
     }
 
-    fn read(&self, bytes: usize) {
-        let between_requests = self.running.load(Ordering::Relaxed) == 0;
-        if bytes > 0 && between_requests && self.head_since.load(Ordering::Relaxed) == 0 {
-            self.head_since.store(self.now(), Ordering::Relaxed);
+    /// Its answer is with the socket.
+    pub(super) fn request_finished(&self, number: u64) {
+        let mut state = self.state();
+        state.requests.retain(|request| request.number != number);
+        state.idle_since = Instant::now();
+    }
+
+    /// Whose turn it is now. A body that is still read while its request is answered does not matter.
+    pub(super) fn turn(&self, number: u64, turn: Turn) {
+        let mut state = self.state();
+        if let Some(request) = state.requests.iter_mut().find(|request| request.number == number)
+            && request.turn != turn
+            && (turn.is_answering() || !request.turn.is_answering())
+        {
+            request.turn(turn);
         }
     }
 
-    fn write_blocked(&self, blocked: bool) {
-        let since = self.stalled_since.load(Ordering::Relaxed);
-        if blocked && since == 0 {
-            self.stalled_since.store(self.now(), Ordering::Relaxed);
-        } else if !blocked && since != 0 {
-            self.stalled_since.store(0, Ordering::Relaxed);
+    /// The client has sent or taken so many bytes of a body.
+    pub(super) fn moved(&self, number: u64, bytes: u64) {
+        let mut state = self.state();
+        if let Some(request) = state.requests.iter_mut().find(|request| request.number == number) {
+            request.moved += bytes;
+            request.moved_at = Instant::now();
         }
+    }
+
+    /// Bytes came.
+    pub(super) fn read(&self, bytes: usize) {
+        let mut state = self.state();
+        let between_requests = state.requests.is_empty() && state.head_since.is_none();
+        if bytes > 0 && between_requests && !state.http2 {
+            state.head_since = Some(Instant::now());
+        }
+    }
+
+    /// The socket took so many bytes; `None`: it takes none now.
+    pub(super) fn wrote(&self, bytes: Option<usize>) {
+        let mut state = self.state();
+        match bytes {
+            Some(bytes) => {
+                state.written += bytes as u64;
+                state.stalled_since = None;
+            }
+            None => {
+                state.stalled_since.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// It is told to make room, and not asked again at once.
+    pub(super) fn displace(&self) {
+        self.state().asked_at = Some(Instant::now());
+    }
+
+    /// Whether it does, after another look; if not, it may be asked again.
+    pub(super) fn makes_room(&self, limits: &ConnectionLimits) -> bool {
+        self.state().asked_at = None;
+        self.displaceable(limits).is_some()
+    }
+
+    /// Whether it may be closed where another wants its place: only where all that happens on it
+    /// waits for its client, and for too long.
+    pub(super) fn displaceable(&self, limits: &ConnectionLimits) -> Option<InTheWay> {
+        let (state, now) = (self.state(), Instant::now());
+        if state.asked_at.is_some_and(|at| now - at < ASK_AGAIN) {
+            return None;
+        }
+        let over =
+            |since: Instant, least: Duration| Some(now - since).filter(|long| *long >= least);
+        if state.requests.is_empty() {
+            return match (state.stalled_since, state.head_since) {
+                // The end of its last answer is not taken yet.
+                (Some(since), _) if limits.min_download_rate > 0 => {
+                    over(since, SLOW).map(|long| (Way::Takes, long))
+                }
+                (Some(_), _) => None,
+                (None, Some(since)) => over(since, SILENT).map(|long| (Way::Head, long)),
+                (None, None) => over(state.idle_since, SILENT).map(|long| (Way::Idle, long)),
+            };
+        }
+        let ways: Option<Vec<_>> =
+            state.requests.iter().map(|request| request.in_the_way(limits, now)).collect();
+        ways?.into_iter().max()
+    }
+
+    /// Whether a client takes its answers more slowly than it must; asked every so often, the last
+    /// time `since` ago.
+    pub(super) fn is_too_slow(&self, least: &Least, since: Duration) -> bool {
+        let mut state = self.state();
+        let State { stalled_since, written, pace, requests, .. } = &mut *state;
+        let mut slow = least.is_missed(pace, stalled_since.is_some(), since, *written);
+        for Request { turn, pace, moved, .. } in requests {
+            slow |= least.is_missed(pace, *turn == Turn::Taker, since, *moved);
+        }
+        slow
     }
 
     pub(super) fn overdue(&self, limits: &ConnectionLimits) -> Option<Overdue> {
-        let now = self.now();
-        let over = |since: &AtomicU64, limit: Duration| {
-            let since = since.load(Ordering::Relaxed);
-            since != 0 && u128::from(now.saturating_sub(since)) > limit.as_millis()
+        let (state, now) = (self.state(), Instant::now());
+        let over = |since: Option<Instant>, limit: Duration| {
+            since.is_some_and(|since| now - since > limit)
         };
-        if over(&self.stalled_since, limits.write_timeout) {
+        if over(state.stalled_since, limits.write_timeout) {
             return Some(Overdue::Write);
         }
-        if self.running.load(Ordering::Relaxed) > 0 {
+        if !state.requests.is_empty() {
             return None;
         }
-        if over(&self.head_since, limits.header_timeout) {
+        if over(state.head_since, limits.header_timeout) {
             return Some(Overdue::Header);
         }
-        over(&self.idle_since, limits.idle_timeout).then_some(Overdue::Idle)
-    }
-}
-
-/// What a [`Watched`] reports. Over TLS requests are seen above the encryption, where a record that
-/// carries none is no request, and a client that takes nothing below it, where nothing is held back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Watch {
-    All,
-    Reads,
-    Writes,
-}
-
-/// A stream that reports to an [`Activity`].
-pub(super) struct Watched<S> {
-    stream: S,
-    activity: std::sync::Arc<Activity>,
-    watch: Watch,
-}
-
-impl<S> Watched<S> {
-    pub(super) fn new(stream: S, activity: std::sync::Arc<Activity>, watch: Watch) -> Self {
-        Self { stream, activity, watch }
-    }
-
-    fn has_read(&self, bytes: usize) {
-        if self.watch != Watch::Writes {
-            self.activity.read(bytes);
-        }
-    }
-
-    fn has_written<T>(&self, result: &Poll<T>) {
-        if self.watch != Watch::Reads {
-            self.activity.write_blocked(result.is_pending());
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.has_read(buffer.filled().len() - before);
-        result
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.has_written(&result);
-        result
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
-        self.has_written(&result);
-        result
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        over(Some(state.idle_since), limits.idle_timeout).then_some(Overdue::Idle)
     }
 }
 
@@ -191,6 +310,9 @@ mod tests {
 
     const LIMITS: ConnectionLimits = ConnectionLimits {
         max_connections: 1,
+        max_connections_per_address: None,
+        min_upload_rate: 1024,
+        min_download_rate: 1024,
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
         write_timeout: Duration::from_secs(30),
@@ -221,37 +343,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_side_of_the_encryption_reports_its_own() {
-        for (watch, head, stalled) in
-            [(Watch::All, true, true), (Watch::Reads, true, false), (Watch::Writes, false, true)]
-        {
-            let activity = std::sync::Arc::new(Activity::new());
-            activity.request_started();
-            activity.request_finished();
-            let (near, far) = tokio::io::duplex(1);
-            let mut watched = Watched::new(near, std::sync::Arc::clone(&activity), watch);
-            let mut far = std::pin::pin!(far);
-            let mut cx = Context::from_waker(std::task::Waker::noop());
-            assert!(far.as_mut().poll_write(&mut cx, b"G").is_ready());
-            let mut byte = [0];
-            let mut buffer = ReadBuf::new(&mut byte);
-            assert!(Pin::new(&mut watched).poll_read(&mut cx, &mut buffer).is_ready());
-            assert!(Pin::new(&mut watched).poll_write(&mut cx, b"1").is_ready());
-            assert!(Pin::new(&mut watched).poll_write(&mut cx, b"2").is_pending());
-            let since = |at: &AtomicU64| at.load(Ordering::Relaxed) != 0;
-            assert_eq!(since(&activity.head_since), head, "{watch:?}");
-            assert_eq!(since(&activity.stalled_since), stalled, "{watch:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn a_running_request_is_never_idle() {
         let activity = Activity::new();
         activity.read(1);
-        activity.request_started();
+        let request = activity.request_started();
         pass(1000).await;
         assert_eq!(activity.overdue(&LIMITS), None);
-        activity.request_finished();
+        activity.request_finished(request);
         pass(70).await;
         assert_eq!(activity.overdue(&LIMITS), None);
         pass(10).await;
@@ -261,8 +359,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_second_head_is_no_idleness() {
         let activity = Activity::new();
-        activity.request_started();
-        activity.request_finished();
+        activity.request_finished(activity.request_started());
         activity.read(1);
         pass(5).await;
         activity.read(1);
@@ -271,15 +368,129 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn over_http2_a_frame_between_requests_is_no_head() {
+        let activity = Activity::new();
+        activity.speaks_http2();
+        pass(9).await;
+        assert_eq!(activity.overdue(&LIMITS), None);
+        pass(2).await;
+        assert_eq!(activity.overdue(&LIMITS), Some(Overdue::Header), "the first is owed");
+        activity.request_finished(activity.request_started());
+        activity.read(17);
+        pass(70).await;
+        assert_eq!(activity.overdue(&LIMITS), None);
+        activity.read(17);
+        pass(10).await;
+        assert_eq!(activity.overdue(&LIMITS), Some(Overdue::Idle));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_cut_off_while_its_request_runs() {
         let activity = Activity::new();
         activity.request_started();
-        activity.write_blocked(true);
+        activity.wrote(None);
         pass(20).await;
-        activity.write_blocked(true);
+        activity.wrote(None);
         pass(11).await;
         assert_eq!(activity.overdue(&LIMITS), Some(Overdue::Write));
-        activity.write_blocked(false);
+        activity.wrote(Some(1));
         assert_eq!(activity.overdue(&LIMITS), None);
+    }
+
+    /// Whose turn it is for how many seconds, and the bytes that move meanwhile.
+    async fn way(turns: &[(Turn, u64, u64)]) -> Option<Way> {
+        let activity = Activity::new();
+        let request = activity.request_started();
+        for (turn, seconds, bytes) in turns {
+            activity.turn(request, *turn);
+            activity.moved(request, *bytes);
+            pass(*seconds).await;
+        }
+        activity.displaceable(&LIMITS).map(|(way, _)| way)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_this_service_is_not_slow() {
+        use Turn::{Handler, Sender, Source, Taker};
+        // The controls: the same with the client's turn at the end.
+        assert_eq!(way(&[(Sender, 5, 1)]).await, Some(Way::Sends));
+        assert_eq!(way(&[(Taker, 5, 1)]).await, Some(Way::Takes));
+        for ours in [Handler, Source] {
+            assert_eq!(way(&[(ours, 3600, 0)]).await, None);
+            assert_eq!(way(&[(Sender, 5, 1), (ours, 1, 0)]).await, None);
+            assert_eq!(way(&[(ours, 3600, 0), (Taker, 0, 0)]).await, None);
+        }
+        // It sent 10 KiB in 2 s of its own, and an hour of the service's is not charged to it.
+        assert_eq!(way(&[(Sender, 1, 10_240), (Handler, 3600, 0), (Sender, 1, 0)]).await, None);
+        assert_eq!(way(&[(Sender, 20, 10_240)]).await, Some(Way::Sends));
+        // Nor is what it sent slowly held against how it takes.
+        assert_eq!(way(&[(Sender, 9, 1), (Handler, 1, 0), (Taker, 0, 0)]).await, None);
+        // Its socket took much, and takes nothing now.
+        assert_eq!(way(&[(Taker, 2, 1 << 20)]).await, Some(Way::Takes));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_request_that_is_worked_on_keeps_all_of_the_connection() {
+        let activity = Activity::new();
+        activity.speaks_http2();
+        let requests = [activity.request_started(), activity.request_started()];
+        activity.turn(requests[0], Turn::Taker);
+        pass(60).await;
+        assert_eq!(activity.displaceable(&LIMITS), None);
+        activity.turn(requests[1], Turn::Sender);
+        pass(2).await;
+        let (way, _) = activity.displaceable(&LIMITS).unwrap();
+        assert_eq!(way, Way::Sends);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_an_answer_on_its_way_is_no_idleness() {
+        let activity = Activity::new();
+        activity.request_finished(activity.request_started());
+        activity.wrote(None);
+        tokio::time::advance(SLOW / 2).await;
+        assert_eq!(activity.displaceable(&LIMITS), None);
+        activity.wrote(Some(1));
+        assert_eq!(activity.displaceable(&LIMITS).unwrap().0, Way::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_has_just_begun_is_not_cut_off_as_idle() {
+        let activity = Activity::new();
+        activity.request_finished(activity.request_started());
+        pass(60).await;
+        activity.read(1);
+        assert_eq!(activity.displaceable(&LIMITS), None);
+        tokio::time::advance(SILENT).await;
+        assert_eq!(activity.displaceable(&LIMITS).unwrap().0, Way::Head);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_asked_to_make_room_may_have_found_something_to_do() {
+        let activity = Activity::new();
+        pass(1).await;
+        activity.displace();
+        assert_eq!(activity.displaceable(&LIMITS), None, "asked once");
+        activity.request_started();
+        assert!(!activity.makes_room(&LIMITS));
+        let activity = Activity::new();
+        pass(1).await;
+        activity.displace();
+        assert!(activity.makes_room(&LIMITS));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_answer_has_to_be_taken() {
+        let (activity, least) = (Activity::new(), Least::new(1024, Duration::from_secs(10)));
+        activity.speaks_http2();
+        let (taken, left) = (activity.request_started(), activity.request_started());
+        activity.turn(taken, Turn::Taker);
+        activity.turn(left, Turn::Source);
+        let ten = Duration::from_secs(10);
+        activity.moved(taken, 1 << 20);
+        assert!(!activity.is_too_slow(&least, ten));
+        activity.turn(left, Turn::Taker);
+        activity.moved(taken, 1 << 20);
+        assert!(activity.is_too_slow(&least, ten), "another one that is taken does not help");
     }
 }

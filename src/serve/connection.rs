@@ -5,13 +5,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, HttpBody as _};
 use axum::http::Request;
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -22,11 +19,15 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::ConnectionLimits;
-use super::activity::{Activity, Overdue, Watch, Watched};
+use super::activity::Overdue;
 use super::plain::{Beginning, beginning, refuse};
+use super::request::{Arriving, Leaving, Running};
+use super::roster::Seat;
+use super::taking::Least;
 use super::tls::Tls;
+use super::watched::{Watch, Watched};
 use crate::http::{MAX_HEADER_BYTES, MAX_HEADERS, Peer, Service};
-use crate::telemetry::HandshakeFailure;
+use crate::telemetry::{HandshakeFailure, Metrics, Refusal};
 
 /// How a client that speaks HTTP/2 without asking begins (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -48,6 +49,7 @@ const BUFFER_BYTES: usize = PARSER_HEADER_BYTES;
 /// Who is served, by whom, and for how long.
 pub(super) struct Terms {
     pub(super) address: SocketAddr,
+    pub(super) seat: Seat,
     pub(super) service: Service,
     pub(super) limits: ConnectionLimits,
     pub(super) draining: watch::Receiver<bool>,
@@ -65,19 +67,23 @@ pub(super) async fn serve(stream: TcpStream, terms: Terms) {
 }
 
 async fn plain(stream: TcpStream, terms: Terms) {
-    let is_http2 = match timeout(terms.limits.header_timeout, has_preface(&stream)).await {
-        Ok(Ok(is_http2)) => is_http2,
-        // Silent for too long, or gone already.
-        Ok(Err(_)) | Err(_) => return,
+    let first = timeout(terms.limits.header_timeout, has_preface(&stream));
+    let is_http2 = tokio::select! {
+        biased;
+        first = first => match first {
+            Ok(Ok(is_http2)) => is_http2,
+            // Silent for too long, or gone already.
+            Ok(Err(_)) | Err(_) => return,
+        },
+        () = leaving(&terms.seat) => return,
     };
-    let activity = Arc::new(Activity::new());
-    let stream = Watched::new(stream, Arc::clone(&activity), Watch::All);
-    answer(stream, is_http2, activity, terms).await;
+    let stream = Watched::new(stream, Arc::clone(&terms.seat.activity), Watch::All);
+    answer(stream, is_http2, terms).await;
 }
 
 async fn encrypted(stream: TcpStream, tls: &Tls, terms: Terms) {
     let peer = terms.address;
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::clone(&terms.seat.activity);
     let below = Arc::clone(&activity);
     let shaking_hands = async move {
         match beginning(&stream).await {
@@ -101,11 +107,16 @@ async fn encrypted(stream: TcpStream, tls: &Tls, terms: Terms) {
             }
         }
     };
-    match timeout(terms.limits.header_timeout, shaking_hands).await {
+    let shaken = tokio::select! {
+        biased;
+        shaken = timeout(terms.limits.header_timeout, shaking_hands) => shaken,
+        () = leaving(&terms.seat) => return,
+    };
+    match shaken {
         Ok(Some((stream, is_http2))) => {
             activity.begin();
-            let stream = Watched::new(stream, Arc::clone(&activity), Watch::Reads);
-            answer(stream, is_http2, activity, terms).await;
+            let stream = Watched::new(stream, activity, Watch::Reads);
+            answer(stream, is_http2, terms).await;
         }
         Ok(None) => {}
         Err(_) => {
@@ -115,32 +126,50 @@ async fn encrypted(stream: TcpStream, tls: &Tls, terms: Terms) {
     }
 }
 
+/// Ends when the connection has to make room, if it does.
+async fn leaving(seat: &Seat) {
+    loop {
+        seat.is_asked_to_leave().await;
+        if seat.leaves() {
+            return;
+        }
+    }
+}
+
 /// Answers the requests on a connection.
-async fn answer<S>(stream: Watched<S>, is_http2: bool, activity: Arc<Activity>, terms: Terms)
+async fn answer<S>(stream: Watched<S>, is_http2: bool, terms: Terms)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Terms { address, service, limits, draining, tls } = terms;
+    let Terms { address, seat, service, limits, draining, tls } = terms;
     let io = TokioIo::new(stream);
-    let answering = Arc::clone(&activity);
+    let answering = Arc::clone(&seat.activity);
+    let metrics = service.state().metrics.clone();
     let peer = Peer { address, tls: tls.is_some() };
     let answer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        let (service, activity) = (service.clone(), Arc::clone(&answering));
+        let service = service.clone();
+        // At once: over HTTP/2 what is answered is answered in a task of its own, later.
+        let running = Running::new(&answering);
+        let request = request.map(|body| match body.is_end_stream() {
+            true => Body::empty(),
+            false => Body::new(Arriving::new(body, Arc::clone(&running))),
+        });
         async move {
-            let running = Running::new(activity);
-            let response = service.call(request.map(Body::new)).await;
-            Ok::<_, Infallible>(response.map(|body| Tracked { body, _running: running }))
+            let response = service.call(request).await;
+            Ok::<_, Infallible>(response.map(|body| Leaving::new(body, running)))
         }
     });
     if is_http2 {
+        seat.activity.speaks_http2();
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(PARSER_HEADER_BYTES as u32)
             .keep_alive_interval(Some(limits.idle_timeout / 2))
             .serve_connection(io, answer);
-        drive(connection, http2::Connection::graceful_shutdown, &activity, limits, draining).await;
+        drive(connection, http2::Connection::graceful_shutdown, &seat, limits, draining, &metrics)
+            .await;
     } else {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -150,7 +179,8 @@ where
             .max_buf_size(BUFFER_BYTES)
             .max_headers(PARSER_HEADERS)
             .serve_connection(io, answer);
-        drive(connection, http1::Connection::graceful_shutdown, &activity, limits, draining).await;
+        drive(connection, http1::Connection::graceful_shutdown, &seat, limits, draining, &metrics)
+            .await;
     }
 }
 
@@ -176,9 +206,10 @@ async fn has_preface(stream: &TcpStream) -> std::io::Result<bool> {
 async fn drive<C, E>(
     connection: C,
     shut_down: impl Fn(Pin<&mut C>),
-    activity: &Activity,
+    seat: &Seat,
     limits: ConnectionLimits,
     mut draining: watch::Receiver<bool>,
+    metrics: &Metrics,
 ) where
     C: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
@@ -188,7 +219,10 @@ async fn drive<C, E>(
     let period = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
     let mut watch = interval_at(Instant::now() + period, period);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut closing = false;
+    let (mut closing, mut idle_at, mut slow_at) = (false, None, None);
+    let least = Least::new(limits.min_download_rate, limits.write_timeout);
+    let mut looked = Instant::now();
+    let mut leaving = pin!(leaving(seat));
     let mut drain = pin!(async {
         // An error means that the server is gone: the same as draining.
         draining.wait_for(|draining| *draining).await.ok();
@@ -196,6 +230,8 @@ async fn drive<C, E>(
     });
     loop {
         tokio::select! {
+            // The connection first: what came is read before anybody is called silent.
+            biased;
             result = &mut connection => {
                 if let Err(error) = result {
                     tracing::debug!(%error, "connection ended");
@@ -206,56 +242,40 @@ async fn drive<C, E>(
                 closing = true;
                 shut_down(connection.as_mut());
             }
-            _ = watch.tick() => match activity.overdue(&limits) {
-                None => {}
-                Some(Overdue::Idle) => shut_down(connection.as_mut()),
-                Some(overdue) => {
-                    tracing::debug!(?overdue, "connection cut off");
+            () = &mut leaving => {
+                tracing::debug!("connection made room for another");
+                return;
+            }
+            _ = watch.tick() => {
+                let since = std::mem::replace(&mut looked, Instant::now()).elapsed();
+                if seat.activity.is_too_slow(&least, since) && slow_at.is_none() {
+                    metrics.refused(Refusal::SlowDownload);
+                    slow_at = Some(Instant::now());
+                }
+                let over = |at: Instant| at.elapsed() > limits.write_timeout;
+                match seat.activity.overdue(&limits) {
+                    // What else is answered on it has its time to end.
+                    None if slow_at.is_some() && seat.activity.is_http2() => {
+                        idle_at = None;
+                        shut_down(connection.as_mut());
+                    }
+                    None => idle_at = None,
+                    Some(Overdue::Idle) => {
+                        idle_at.get_or_insert_with(Instant::now);
+                        shut_down(connection.as_mut());
+                    }
+                    Some(overdue) => {
+                        tracing::debug!(?overdue, "connection cut off");
+                        return;
+                    }
+                }
+                if idle_at.is_some_and(over)
+                    || slow_at.is_some_and(|at| over(at) || !seat.activity.is_http2())
+                {
+                    tracing::debug!("connection cut off whose client takes nothing");
                     return;
                 }
-            },
+            }
         }
-    }
-}
-
-/// A request from its head to the end of its answer.
-struct Running(Arc<Activity>);
-
-impl Running {
-    fn new(activity: Arc<Activity>) -> Self {
-        activity.request_started();
-        Self(activity)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.request_finished();
-    }
-}
-
-/// An answer's body that keeps its request running.
-struct Tracked {
-    body: Body,
-    _running: Running,
-}
-
-impl HttpBody for Tracked {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -236,6 +236,20 @@ label! {
         MemoryBudget = "memory_budget",
         /// Too many connections are open.
         Connections = "connections",
+        /// Too many connections are open from one address.
+        AddressConnections = "address_connections",
+        /// A client that was waited for made room for another.
+        Displaced = "displaced",
+        /// As many requests are worked on as may be.
+        Overload = "overload",
+        /// An address asks too often.
+        AddressRate = "address_rate",
+        /// A token is used too often.
+        TokenRate = "token_rate",
+        /// A body arrives too slowly.
+        SlowUpload = "slow_upload",
+        /// An answer is taken too slowly.
+        SlowDownload = "slow_download",
         /// The service is stopping.
         Draining = "draining",
     }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use super::error::VaultError;
+use super::labour;
 use crate::codec::gzip::{self, Inflater};
 use crate::model::{
     Body, BodyStream, ByteRange, Digest, Encoding, ErrorKind, Hasher, ObjectMeta, Provider,
@@ -25,6 +26,9 @@ pub const VERIFY_BYTES: u64 = 1 << 20;
 /// Largest proof of which a range is let go only when the whole is verified. Of a larger one it would
 /// cost too much: one byte of 5 GiB would read them all.
 pub const RANGE_VERIFY_BYTES: u64 = 8 << 20;
+
+/// Largest proof that is inflated where its request is: that takes a fraction of a millisecond.
+const INLINE_BYTES: u64 = 64 << 10;
 
 /// An object whose bytes are not yet verified and so cannot be had.
 #[derive(Debug)]
@@ -94,21 +98,22 @@ async fn small_body(meta: &ObjectMeta, body: Body, form: Encoding) -> Result<Byt
         Body::Bytes(bytes) => bytes,
         Body::Stream(stream) => collect(stream).await?,
     };
-    let provider = meta.provider;
-    let Some(representation) = meta.attributes.representation else {
-        return if meta.attributes.encoding == form {
-            Ok(stored)
-        } else {
-            gzip::inflate(&stored, VERIFY_BYTES).map_err(|_| corrupt(provider).into())
-        };
-    };
+    let (provider, known) = (meta.provider, meta.attributes.representation);
     if meta.attributes.encoding == form {
-        verify(&stored, representation.stored_sha256, provider)?;
+        if let Some(known) = known {
+            verify(&stored, known.stored_sha256, provider)?;
+        }
         return Ok(stored);
     }
-    let identity = gzip::inflate(&stored, representation.size).map_err(|_| corrupt(provider))?;
-    verify(&identity, representation.sha256, provider)?;
-    Ok(identity)
+    let size = known.map_or(VERIFY_BYTES, |known| known.size);
+    let inflate = move || -> Result<Bytes, StoreError> {
+        let identity = gzip::inflate(&stored, size).map_err(|_| corrupt(provider))?;
+        if let Some(known) = known {
+            verify(&identity, known.sha256, provider)?;
+        }
+        Ok(identity)
+    };
+    Ok(if size <= INLINE_BYTES { inflate()? } else { labour::done(inflate).await? })
 }
 
 fn verify(bytes: &[u8], expected: Digest, provider: Provider) -> Result<(), StoreError> {

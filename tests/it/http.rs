@@ -2,8 +2,10 @@
 
 pub mod client;
 mod conditional;
+mod connections;
 mod errors;
 mod headers;
+mod limits;
 mod listing;
 mod objects;
 pub mod pool;

@@ -91,6 +91,7 @@ fn config(jwks: JwksSource) -> JwtConfig {
         scope_claim: "scope".to_owned(),
         prefix_claim: Some("where".to_owned()),
         refresh: Duration::from_secs(300),
+        reach: crate::model::Reach::Guarded,
     }
 }
 

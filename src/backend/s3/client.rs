@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod frugal;
+mod resolver;
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use secrecy::ExposeSecret as _;
 use self::endpoint::OneBucket;
 use self::frugal::Frugal;
 pub(super) use self::frugal::HashedAnew;
+use self::resolver::Resolver;
 use super::S3;
 use super::credentials::Lives;
 use super::error::{Effect, late, translate};
@@ -69,7 +71,7 @@ pub(super) async fn connect(options: &Options) -> Clients {
     let http = aws_smithy_http_client::Builder::new()
         .pool_idle_timeout(POOL_IDLE)
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
-        .build_https();
+        .build_with_resolver(Resolver(options.reach));
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
     if let Some(region) = &options.region {
         loader = loader.region(Region::new(region.clone()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::model::{Encryption, Provider};
+use crate::model::{Encryption, Provider, Reach};
 
 /// Where requests go and as whom.
 #[derive(Clone)]
@@ -30,6 +30,8 @@ pub struct Options {
     pub kms_key_id: Option<String>,
     /// For one answer's head to arrive.
     pub timeout: Duration,
+    /// Where the bucket may be.
+    pub reach: Reach,
 }
 
 /// A key id and its secret.

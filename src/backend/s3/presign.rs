@@ -162,6 +162,7 @@ mod tests {
             encryption: Encryption::None,
             kms_key_id: None,
             timeout: Duration::from_secs(1),
+            reach: crate::model::Reach::Guarded,
         };
         let shared = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
         let provider = SharedCredentialsProvider::new(provider);

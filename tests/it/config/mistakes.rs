@@ -36,6 +36,19 @@ fn each_kind_of_value_is_checked() {
         ("STORAGE_HEADER_TIMEOUT", "0"),
         ("STORAGE_IDLE_TIMEOUT", "-1"),
         ("STORAGE_MAX_CONNECTIONS", "0"),
+        ("STORAGE_MAX_CONNECTIONS_PER_ADDRESS", "0"),
+        ("STORAGE_MAX_REQUESTS", "0"),
+        ("STORAGE_RATE_PER_ADDRESS", "100"),
+        ("STORAGE_RATE_PER_TOKEN", "0/s"),
+        ("STORAGE_WRITE_RATE_PER_ADDRESS", "1/day"),
+        ("STORAGE_WRITE_RATE_PER_TOKEN", "1/s bursts 3"),
+        ("STORAGE_MIN_UPLOAD_RATE", "fast"),
+        ("STORAGE_MIN_DOWNLOAD_RATE", "2GiB"),
+        ("STORAGE_ALLOW_LINK_LOCAL", "yes"),
+        ("STORAGE_ENDPOINT", "http://169.254.169.254"),
+        ("STORAGE_ENDPOINT", "http://[fd00:ec2::254]/latest"),
+        ("R2_ENDPOINT", "https://[::ffff:100.100.100.200]:443"),
+        ("STORAGE_JWT_JWKS", "http://169.254.169.254/latest/meta-data"),
         ("STORAGE_MEMORY_BUDGET", "1MiB"),
         ("STORAGE_MEMORY_BUDGET", "lots"),
         ("STORAGE_MAX_OBJECT_BYTES", "0"),
@@ -271,4 +284,17 @@ fn variables_that_are_not_text_are_mistakes_only_where_they_are_ours() {
     let environment = vec![("STORAGE_LISTEN".into(), broken()), ("OTHER".into(), broken())];
     let found = mistakes(Config::load(Sources { environment, file: None }));
     assert_eq!(found, ["STORAGE_LISTEN: is not UTF-8"]);
+}
+
+#[test]
+fn what_is_at_a_link_local_address_is_taken_where_that_is_said() {
+    let bucket = [
+        ("STORAGE_PROVIDER", "s3"),
+        ("STORAGE_BUCKET", "proofs"),
+        ("STORAGE_ENDPOINT", "http://169.254.7.7:9000"),
+    ];
+    let told = mistakes(load(&bucket)).join("\n");
+    assert!(told.contains("STORAGE_ALLOW_LINK_LOCAL=true"), "{told}");
+    let allowed = [&bucket[..], &[("STORAGE_ALLOW_LINK_LOCAL", "true")]].concat();
+    assert!(load(&allowed).is_ok());
 }

@@ -110,6 +110,11 @@ impl Client {
         self.service.call(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
+    /// What a server hands its requests to.
+    pub fn service(&self) -> Service {
+        self.service.clone()
+    }
+
     /// Begins to stop.
     pub fn drain(&self) {
         self.service.state().drain();

@@ -117,6 +117,7 @@ mod tests {
             encryption: Encryption::None,
             kms_key_id: None,
             timeout: std::time::Duration::from_secs(10),
+            reach: crate::model::Reach::Guarded,
         }
     }
 
