@@ -28,6 +28,10 @@ openapi:
 e2e *arguments:
     .ci/run e2e {{ arguments }}
 
+# Fuzz from the kept corpus: seconds of each target (7), and targets (all).
+fuzz *arguments:
+    .ci/run fuzz {{ arguments }}
+
 # Find out what the stores do, and write docs/BACKENDS.md.
 backends:
     .ci/run backends

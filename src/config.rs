@@ -139,15 +139,7 @@ impl Config {
                 Err(error) => problems.push(name, format!("cannot be read: {error}")),
             }
         }
-        let mut reader = Reader {
-            environment: &environment,
-            file: &file,
-            problems: &mut problems,
-            warnings: &mut warnings,
-            effective: Vec::new(),
-        };
-        let config = Self::read(&mut reader);
-        let mut effective = reader.effective;
+        let (config, mut effective) = Self::of(&environment, &file, &mut problems, &mut warnings);
         effective.push(Effective {
             variable: settings::CONFIG.variable,
             value: path.map(|path| path.display().to_string()),
@@ -160,6 +152,16 @@ impl Config {
             return Err(problems);
         }
         Ok(Loaded { config, warnings, effective })
+    }
+
+    fn of(
+        environment: &Environment,
+        file: &FileValues,
+        problems: &mut Problems,
+        warnings: &mut Vec<String>,
+    ) -> (Self, Vec<Effective>) {
+        let mut reader = Reader { environment, file, problems, warnings, effective: Vec::new() };
+        (Self::read(&mut reader), reader.effective)
     }
 
     fn read(reader: &mut Reader<'_>) -> Self {
@@ -182,13 +184,36 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let mut reader = Reader {
-            environment: &Environment::default(),
-            file: &FileValues::default(),
-            problems: &mut Problems::default(),
-            warnings: &mut Vec::new(),
-            effective: Vec::new(),
-        };
-        Self::read(&mut reader)
+        let (environment, file) = Default::default();
+        Self::of(&environment, &file, &mut Problems::default(), &mut Vec::new()).0
+    }
+}
+
+/// Takes any text for the file and any for variables: what a fuzzer calls. The same is read twice, what is
+/// wrong is named, and nothing that is said tells what was given for a secret.
+///
+/// # Panics
+/// It is not, or does.
+pub fn fuzz_config(file: &str, variables: &[(&str, &str)]) {
+    let read = || {
+        let (mut problems, mut warnings) = Default::default();
+        let given = |(name, value): &(&str, &str)| (name.into(), value.into());
+        let variables = variables.iter().map(given).collect();
+        let environment = Environment::read(variables, &mut problems, &mut warnings);
+        let file = FileValues::read(file, "fuzzed.toml", &mut problems);
+        let (config, effective) = Config::of(&environment, &file, &mut problems, &mut warnings);
+        (config, effective, warnings, problems.to_string())
+    };
+    let found = read();
+    assert_eq!(found, read());
+    let told = format!("{found:?}");
+    for (name, value) in variables {
+        let secret = SETTINGS.iter().any(|s| s.variable == *name && s.form == Form::Secret);
+        // A short one may stand there for another reason, and one that is given twice is no secret.
+        let known = variables.iter().any(|(other, v)| other != name && v.contains(*value))
+            || file.contains(*value);
+        if secret && value.len() > 15 && !known {
+            assert!(!told.contains(*value), "{name} is told");
+        }
     }
 }

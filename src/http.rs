@@ -45,11 +45,17 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use admission::Budget;
 pub use client::{ClientAddress, Peer, Proxies, ProxyHeader, Scheme};
+#[doc(hidden)]
+pub use conditional::{fuzz_range, fuzz_tags};
+#[doc(hidden)]
+pub use extract::{decode_key, fuzz_key};
 pub use gate::{Guarded, Row, Surface};
 pub use plain::speak_https;
 pub use problem::{Code, Problem};
 pub use rate::{RateLimits, Rates};
 pub use shed::Shedder;
+#[doc(hidden)]
+pub use signing::fuzz_token;
 pub use signing::{Grant, MIN_SECRET_BYTES, Pins, SignedMethod, Signer, TokenError};
 pub use state::{
     AppState, BreakerStands, BreakerView, BucketDomain, CorsOrigins, Inner, Member, PoolState,

@@ -33,6 +33,11 @@ mod upload;
 mod witness;
 mod write;
 
+#[doc(hidden)]
+pub use self::journal::fuzz_journal;
+#[doc(hidden)]
+pub use self::record::fuzz_record;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;

@@ -306,20 +306,32 @@ fn decode(bytes: &[u8]) -> Option<Facts> {
         size: u64::from_be_bytes(*size),
         stored_sha256,
     };
-    Some(Facts {
+    let facts = Facts {
         encoding: if flags & FLAG_GZIP != 0 { Encoding::Gzip } else { Encoding::Identity },
         form_size: u64::from_be_bytes(*form_size),
         representation: (flags & FLAG_KNOWN != 0).then_some(known),
-    })
+    };
+    // What is not said is zeros: one way to say each thing.
+    (encode(&facts) == bytes).then_some(facts)
 }
 
 /// Takes any bytes for a header, and what can be read of it for what it says: what a fuzzer calls. A
-/// header that opens must be the one that was made, byte for byte.
+/// header that opens must be the one that was made, byte for byte; what is read without a key is where the
+/// format has it, and no two byte strings are the same facts.
 ///
 /// # Panics
-/// A header opens that was not made by the keyring for this name.
+/// It is not, or they are.
 pub fn fuzz_header(genuine: &[u8], keyring: &Keyring, name: &str, bytes: &[u8]) {
-    drop(key_id(bytes));
+    if let Ok(id) = key_id(bytes) {
+        let length = id.as_str().len();
+        assert_eq!(bytes[..5], [b'P', b'S', b'E', 1, length as u8]);
+        assert_eq!(&bytes[5..5 + length], id.as_str().as_bytes());
+        let rest = SALT_BYTES + COMMITMENT_BYTES + WRAPPED_BYTES + TAG_BYTES;
+        assert_eq!(bytes.len(), 5 + length + rest);
+    }
+    if let Some(facts) = bytes.get(..FACTS_BYTES).and_then(decode) {
+        assert_eq!(encode(&facts), bytes[..FACTS_BYTES]);
+    }
     if unwrap(keyring, name, bytes).is_ok() {
         assert_eq!(bytes, genuine, "a header that nobody made opens");
     }

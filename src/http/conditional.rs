@@ -232,6 +232,64 @@ fn unix_seconds(time: std::time::SystemTime) -> u64 {
     time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Takes any text for a `Range`: what a fuzzer calls. A range lies inside of the proof and is the one that
+/// the RFC's grammar gives, read here in another way.
+///
+/// # Panics
+/// It is not.
+pub fn fuzz_range(text: &str, size: u64) {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    // Saturated, as in what is tried: a position past any end is one.
+    let number = |text: &str| {
+        text.bytes().fold(0_u128, |sum, digit| {
+            (sum.saturating_mul(10)).saturating_add(u128::from(digit - b'0'))
+        })
+    };
+    let whole = u128::from(size);
+    let expected = (|| {
+        let (unit, set) = text.split_once('=')?;
+        let (first, last) = set.trim().split_once('-')?;
+        let fits = unit.trim().eq_ignore_ascii_case("bytes") && digits(first) && digits(last);
+        match (fits, first.is_empty(), last.is_empty()) {
+            (false, ..) | (_, true, true) => None,
+            (_, true, false) => Some((whole.saturating_sub(number(last)), whole)),
+            (_, false, true) => Some((number(first), whole)),
+            (..) if number(first).min(u64::MAX.into()) > number(last).min(u64::MAX.into()) => None,
+            (..) => Some((number(first), number(last).saturating_add(1).min(whole))),
+        }
+    })();
+    match (parse_range(text, size), expected) {
+        (Part::Whole, None) => {}
+        (Part::Unsatisfiable, Some((start, end))) => {
+            assert!(start >= end, "{start}-{end} of {size}");
+        }
+        (Part::Range(range), Some((start, end))) => {
+            assert!(range.start < range.end && range.end <= size, "{range:?} of {size}");
+            assert_eq!((range.start.into(), range.end.into()), (start, end));
+            let printed = format!("bytes={}-{}", range.start, range.end - 1);
+            assert_eq!(parse_range(&printed, size), Part::Range(range));
+        }
+        (part, expected) => panic!("{part:?} where {expected:?} is meant"),
+    }
+}
+
+/// Takes any text for entity tags: what a fuzzer calls. Tags that are read are whole, stand in the text, and
+/// are read the same when they are written down again.
+///
+/// # Panics
+/// They are not.
+pub fn fuzz_tags(text: &str) {
+    let Some(Tags::List(list)) = parse_tags(text) else { return };
+    for Tag { text: tag, .. } in &list {
+        let inner = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+        assert!(inner.is_some_and(|inner| !inner.contains('"')), "{tag}");
+        assert!(text.contains(tag.as_str()));
+    }
+    let written = |tag: &Tag| format!("{}{}", if tag.weak { "W/" } else { "" }, tag.text);
+    let again = list.iter().map(written).collect::<Vec<_>>().join(", ");
+    assert_eq!(parse_tags(&again), Some(Tags::List(list)));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,15 +34,47 @@ pub fn path_key(namespace: &Namespace, uri: &Uri) -> Result<Key, Problem> {
 /// # Errors
 /// `INVALID_KEY` with the rule that is broken.
 pub fn decode_key(namespace: &Namespace, rest: &str) -> Result<Key, Problem> {
-    let stray = rest.match_indices('%').any(|(at, _)| {
-        !matches!(rest.as_bytes().get(at + 1..at + 3), Some(hex) if hex.iter().all(u8::is_ascii_hexdigit))
-    });
-    if stray {
+    if has_stray_percent(rest) {
         let detail = "the key has a '%' that is not followed by two hexadecimal digits: send %25";
         return Err(Problem::new(Code::InvalidKey, detail));
     }
     let name = percent_decode_str(rest).decode_utf8().map_err(|_| KeyError::NotUtf8)?;
     Ok(namespace.key(&name)?)
+}
+
+/// Whether a `%` stands where no byte is encoded.
+pub fn has_stray_percent(text: &str) -> bool {
+    text.match_indices('%').any(|(at, _)| {
+        !matches!(text.as_bytes().get(at + 1..at + 3), Some(hex) if hex.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+/// Takes any text for the rest of a path, and any way to read it: what a fuzzer calls. A key is what the path
+/// says after decoding it once, to the byte, and the same when it is written and read again.
+///
+/// # Panics
+/// It is not.
+pub fn fuzz_key(namespace: &Namespace, rest: &str, read: impl Fn(&Namespace, &str) -> Option<Key>) {
+    let Some(key) = read(namespace, rest) else { return };
+    let mut decoded = Vec::new();
+    let mut bytes = rest.bytes();
+    while let Some(byte) = bytes.next() {
+        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+        decoded.push(match byte {
+            b'%' => match (digit(bytes.next()), digit(bytes.next())) {
+                (Some(high), Some(low)) => (high * 16 + low) as u8,
+                _ => panic!("'{rest}' is a key"),
+            },
+            byte => byte,
+        });
+    }
+    assert_eq!(key.as_str().as_bytes(), decoded);
+    assert_eq!(key.object().as_str(), format!("{}{}", namespace.prefix(), key.as_str()));
+    assert!(!key.as_str().split('/').any(|segment| ["", ".", ".."].contains(&segment)));
+    assert!(!key.as_str().chars().any(char::is_control));
+    assert_eq!(namespace.key_of(key.object()).as_ref(), Some(&key));
+    let written: String = key.as_str().bytes().map(|byte| format!("%{byte:02x}")).collect();
+    assert_eq!(read(namespace, &written), Some(key));
 }
 
 /// A query string with known names only.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use percent_encoding::percent_decode_str;
 
+use super::extract::has_stray_percent;
 use super::problem::{Code, Problem};
 use crate::model::{Attributes, Digest, Encoding, Encryption, Key};
 use crate::vault::{Compression, UploadOptions, is_c2pa};
@@ -225,6 +227,11 @@ fn metadata(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Problem> {
 
 fn tags(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Problem> {
     let Some(value) = text(headers, &TAGS)? else { return Ok(BTreeMap::new()) };
+    // The decoder below would keep a stray `%`, and put replacement characters where the bytes are no text.
+    if has_stray_percent(value) || percent_decode_str(value).decode_utf8().is_err() {
+        let detail = "Proof-Tags: not UTF-8 in percent-encoding; '%' itself is sent as %25";
+        return Err(Problem::invalid(detail));
+    }
     let mut tags = BTreeMap::new();
     for (name, value) in form_urlencoded::parse(value.as_bytes()) {
         let (name_length, value_length) = (name.chars().count(), value.chars().count());
@@ -327,6 +334,10 @@ mod tests {
             ("proof-encryption", "aes256"),
             ("proof-tags", "=x"),
             ("proof-tags", "a=1&a=2"),
+            ("proof-tags", "a=%ff"),
+            ("proof-tags", "a=%c3&%a9=b"),
+            ("proof-tags", "a=100%"),
+            ("proof-tags", "a=%zz"),
             ("proof-tags", "a&b&c&d&e&f&g&h&i&j&k"),
             ("proof-storage-class", "a b"),
             ("proof-storage-class", "GLACIER"),

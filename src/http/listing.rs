@@ -11,7 +11,7 @@ use super::gate::{Call, Demand, Granted, Need, Who};
 use super::problem::Problem;
 use super::render;
 use crate::audit::Action;
-use crate::model::{ListRequest, MAX_KEY_BYTES, Scope};
+use crate::model::{ListRequest, Namespace, Scope};
 
 const MAX_LIMIT: usize = 1000;
 const MAX_DELIMITER_BYTES: usize = 16;
@@ -35,7 +35,7 @@ impl Demand for List {
     const ACTION: Option<Action> = None;
 
     async fn read(call: Call<'_>) -> Result<Self, Problem> {
-        strict_query::<ListQuery>(&call.head.uri)?.into_request().map(Self)
+        strict_query::<ListQuery>(&call.head.uri)?.into_request(call.namespace).map(Self)
     }
 
     fn needs(&self) -> Vec<Need<'_>> {
@@ -68,7 +68,7 @@ struct Listing {
 }
 
 impl ListQuery {
-    fn into_request(self) -> Result<ListRequest, Problem> {
+    fn into_request(self, namespace: &Namespace) -> Result<ListRequest, Problem> {
         let limit = match self.limit.as_deref() {
             None => MAX_LIMIT,
             Some(text) => match text.parse() {
@@ -81,9 +81,9 @@ impl ListQuery {
             },
         };
         let prefix = self.prefix.unwrap_or_default();
-        if prefix.len() > MAX_KEY_BYTES {
-            return Err(Problem::invalid(format!("prefix: more than {MAX_KEY_BYTES} bytes")));
-        }
+        namespace
+            .beginning(&prefix)
+            .map_err(|error| Problem::invalid(format!("prefix: no key begins so, {error}")))?;
         let delimiter = self.delimiter.filter(|delimiter| !delimiter.is_empty());
         if delimiter.as_ref().is_some_and(|delimiter| delimiter.len() > MAX_DELIMITER_BYTES) {
             let detail = format!("delimiter: more than {MAX_DELIMITER_BYTES} bytes");
@@ -131,15 +131,19 @@ mod tests {
         ListQuery { prefix: Some(prefix.to_owned()), cursor, ..ListQuery::default() }
     }
 
+    fn proofs() -> Namespace {
+        Namespace::new("proofs/").unwrap()
+    }
+
     #[test]
     fn cursor_belongs_to_its_listing() {
-        let request = query("a/", None).into_request().unwrap();
+        let request = query("a/", None).into_request(&proofs()).unwrap();
         let cursor = encode_cursor(&request, "a/é");
-        let next = query("a/", Some(cursor.clone())).into_request().unwrap();
+        let next = query("a/", Some(cursor.clone())).into_request(&proofs()).unwrap();
         assert_eq!(next.after.as_deref(), Some("a/é"));
-        assert!(query("b/", Some(cursor.clone())).into_request().is_err());
-        assert!(query("a/", Some(format!("{cursor}A"))).into_request().is_err());
-        assert!(query("a/", Some("x".to_owned())).into_request().is_err());
+        assert!(query("b/", Some(cursor.clone())).into_request(&proofs()).is_err());
+        assert!(query("a/", Some(format!("{cursor}A"))).into_request(&proofs()).is_err());
+        assert!(query("a/", Some("x".to_owned())).into_request(&proofs()).is_err());
     }
 
     #[test]
@@ -155,7 +159,7 @@ mod tests {
             ("", false),
         ] {
             let query = ListQuery { limit: Some(limit.to_owned()), ..ListQuery::default() };
-            assert_eq!(query.into_request().is_ok(), valid, "{limit}");
+            assert_eq!(query.into_request(&proofs()).is_ok(), valid, "{limit}");
         }
     }
 }

@@ -160,6 +160,19 @@ impl Namespace {
         Ok(Key { object: ObjectKey::new(object), prefix_bytes: self.prefix.len() })
     }
 
+    /// Whether a key can begin so. A listing of anything else would be empty for ever.
+    ///
+    /// # Errors
+    /// The rule that every key with this beginning breaks.
+    pub fn beginning(&self, beginning: &str) -> Result<(), KeyError> {
+        match self.key(beginning) {
+            Ok(_) => Ok(()),
+            Err(error @ KeyError::TooLong(_)) => Err(error),
+            // ``, `a/`, `a/..` and the reserved name are no keys, but with a letter more they are.
+            Err(_) => self.key(&format!("{beginning}x")).map(drop),
+        }
+    }
+
     /// The key of an object that a backend listed; `None` where the object is not a caller's.
     pub fn key_of(&self, object: &ObjectKey) -> Option<Key> {
         let name = object.as_str().strip_prefix(&*self.prefix)?;
@@ -237,6 +250,35 @@ mod tests {
     fn length_counts_the_prefix() {
         assert!(parse(&"k".repeat(1024 - 7)).is_ok());
         assert_eq!(parse(&"k".repeat(1024 - 6)).unwrap_err(), KeyError::TooLong(1025));
+    }
+
+    #[test]
+    fn every_beginning_of_a_key_is_one_and_nothing_else() {
+        let namespace = Namespace::new("proofs/").unwrap();
+        for name in ["a/b.json", ".../..a/.b", ".proof-storage2/x", "é", &"k".repeat(1024 - 7)] {
+            let ends = (0..=name.len()).filter(|end| name.is_char_boundary(*end));
+            for beginning in ends.map(|end| &name[..end]) {
+                assert_eq!(namespace.beginning(beginning), Ok(()), "{beginning:?}");
+            }
+        }
+        for (beginning, expected) in [
+            ("/", KeyError::OuterSlash),
+            ("/a", KeyError::OuterSlash),
+            ("a//", KeyError::BadSegment),
+            ("a//b", KeyError::BadSegment),
+            ("../", KeyError::BadSegment),
+            ("a/./b", KeyError::BadSegment),
+            ("a/../b", KeyError::BadSegment),
+            ("\0", KeyError::Control(0)),
+            (".proof-storage/", KeyError::Reserved),
+            (&"k".repeat(1024 - 6), KeyError::TooLong(1025)),
+            (&format!("{}/", "k".repeat(1024 - 8)), KeyError::TooLong(1025)),
+        ] {
+            assert_eq!(namespace.beginning(beginning), Err(expected), "{beginning:?}");
+        }
+        assert_eq!(Namespace::new(".proof-").unwrap().beginning("storage"), Ok(()));
+        let meeting = Namespace::new(".proof-").unwrap().beginning("storage/");
+        assert_eq!(meeting, Err(KeyError::Reserved));
     }
 
     #[test]

@@ -48,7 +48,7 @@ class Connection:
     def answer(self, *, to_head: bool = False) -> Answer | None:
         """The next response; `None` where the peer closes instead."""
         while b"\r\n\r\n" not in self.received:
-            if not self._receive():
+            if not self.receive():
                 return None
         head, self.received = self.received.split(b"\r\n\r\n", 1)
         status_line, *lines = head.decode("latin-1").split("\r\n")
@@ -57,25 +57,26 @@ class Connection:
         bodiless = to_head or status < 200 or status in (204, 304)
         length = 0 if bodiless else int(headers["content-length"])
         while len(self.received) < length:
-            if not self._receive():
+            if not self.receive():
                 raise ConnectionError("the body was cut off")
         body, self.received = self.received[:length], self.received[length:]
         return Answer(status, headers, body)
 
     def rest(self) -> bytes:
         """All that still comes until the peer closes."""
-        while self._receive():
+        while self.receive():
             pass
         return self.received
 
     def until(self, mark: bytes) -> bool:
         """Whether these bytes come before the peer closes."""
         while mark not in self.received:
-            if not self._receive():
+            if not self.receive():
                 return False
         return True
 
-    def _receive(self) -> bool:
+    def receive(self) -> bool:
+        """Waits for more, and says whether there was any before the peer closed."""
         try:
             data = self.socket.recv(65536)
         except ConnectionResetError:

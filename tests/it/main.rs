@@ -6,6 +6,7 @@ mod authorisation;
 mod certificates;
 mod config;
 mod conformance;
+mod fuzzing;
 mod histories;
 mod http;
 mod layers;

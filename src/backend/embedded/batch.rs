@@ -61,7 +61,7 @@ pub(super) struct Trailer {
 
 impl Trailer {
     /// The row. `salt` is a secret of the store: a body that imitates a batch cannot know it.
-    fn encode(&self, salt: u64) -> Vec<u8> {
+    pub(super) fn encode(&self, salt: u64) -> Vec<u8> {
         let mut row = postcard::to_allocvec(self).expect("integers always serialize");
         row.extend_from_slice(&xxh3_64_with_seed(&row, salt).to_le_bytes());
         row

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::SeekFrom;
 
 use self::frame::Frame;
+pub use self::frame::fuzz_journal;
 use super::directory::write_durably;
 
 /// What the walk over all journals found.

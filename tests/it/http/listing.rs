@@ -42,6 +42,18 @@ async fn prefix_and_delimiter() {
 }
 
 #[tokio::test]
+async fn a_prefix_may_end_anywhere_in_a_key() {
+    let client = Client::new().await;
+    for key in [".../x", "a/..b", ".proof-storage2"] {
+        client.put(&format!("/v1/proofs/{key}"), "x").await;
+        for end in 0..=key.len() {
+            let page = client.get(&format!("/v1/proofs?prefix={}", &key[..end])).await.json();
+            assert!(keys(&page).contains(&key), "{key} {end}: {page}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_folder_that_begins_like_the_reserved_one_is_shown() {
     let client = Client::new().await;
     client.put("/v1/proofs/.proof-storage-not/x", "x").await;
@@ -88,6 +100,11 @@ async fn what_is_out_of_range_is_named() {
         ("limit=ten", "limit"),
         ("limit=%2B5", "limit"),
         ("prefix=%FF", "UTF-8"),
+        ("prefix=a//b", "prefix: no key begins so, the key has an empty"),
+        ("prefix=..%2F", "prefix: no key begins so, the key has an empty, '.' or '..'"),
+        ("prefix=%2Fa", "prefix: no key begins so, the key starts or ends with '/': remove it"),
+        ("prefix=%00", "prefix: no key begins so, the key has a control character"),
+        ("prefix=.proof-storage/", "prefix: no key begins so, keys below '.proof-storage'"),
         ("cursor=%20", "cursor"),
         ("cursor=AAAA", "cursor"),
         (foreign.as_str(), "cursor"),

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::backend::embedded::batch::{Space, TRAILER_KEY, Trailer, check};
+use crate::backend::embedded::batch::{Counters, Space, TRAILER_KEY, Trailer, check};
 
 const START: u8 = 1;
 const ITEM: u8 = 2;
@@ -155,4 +155,47 @@ pub(super) fn encode(out: &mut Vec<u8>, seqno: u64, items: &[Item<'_>]) {
     out.push(END);
     out.extend_from_slice(&checksum.to_le_bytes());
     out.extend_from_slice(&END_MAGIC);
+}
+
+/// Takes any bytes for a journal, as they are and as rows of a batch that is then damaged: what a fuzzer
+/// calls. A batch that is read has the checksum of its rows, and is the same when it is written again.
+///
+/// # Panics
+/// It has not, or is not.
+pub fn fuzz_journal(bytes: &[u8]) {
+    const SALT: u64 = 7;
+    let same = |journal: &[u8]| {
+        let start = next_whole(journal, 0, SALT)?;
+        let frame = whole(journal, start, SALT)?;
+        let mut again = Vec::new();
+        encode(&mut again, frame.seqno, &frame.items);
+        // The count in the head is not covered by any checksum.
+        assert_eq!(again[5..], journal[frame.start + 5..frame.end]);
+        Some(frame.items.len())
+    };
+    same(bytes);
+    let Some(((count, flips), mut rest)) = bytes.split_first().and_then(|(count, rest)| {
+        rest.split_first_chunk::<3>().map(|(flips, rest)| ((*count, *flips), rest))
+    }) else {
+        return;
+    };
+    let mut items = Vec::new();
+    for _ in 0..count % 8 {
+        let Some(([space, key, value], data)) = rest.split_first_chunk::<3>() else { break };
+        let Some((key, data)) = data.split_at_checked(usize::from(*key).max(1)) else { break };
+        let Some((body, data)) = data.split_at_checked(usize::from(value / 2)) else { break };
+        let space = Space::ALL[usize::from(space % 4)];
+        items.push(Item { space, key, value: (value % 2 == 0).then_some(body) });
+        rest = data;
+    }
+    let checks = items.iter().map(Item::check).collect();
+    let trailer = Trailer { counters: Counters::default(), floor: 1, checks }.encode(SALT);
+    items.push(Item { space: Space::System, key: TRAILER_KEY, value: Some(&trailer) });
+    let mut journal = Vec::new();
+    encode(&mut journal, 1, &items);
+    assert_eq!(same(&journal), Some(items.len()));
+    let [place @ .., bit] = flips;
+    let at = START_BYTES + usize::from(u16::from_le_bytes(place)) % (journal.len() - START_BYTES);
+    journal[at] ^= 1 << (bit % 8);
+    assert_eq!(same(&journal), None, "a damaged batch is read");
 }
