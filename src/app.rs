@@ -36,7 +36,7 @@ use crate::http::{
 };
 use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server, Tls};
 use crate::telemetry::Metrics;
-use crate::vault::{Policy, Sealing, Vault};
+use crate::vault::{Holding, Holds, Policy, Sealing, Vault};
 
 const SIGNING_KEY_FILE: &str = "signing.key";
 const SPOOL_FOLDER: &str = "spool";
@@ -157,12 +157,15 @@ impl App {
         if let Some(certificate) = certificate {
             background.push(tokio::spawn(async move { certificate.watch(LOOK).await }));
         }
-        let kept = Kept { backend: store.backend(), members, pool: store.pool_view() };
+        let holds = store.seen_by(holds(config));
+        background.push(tokio::spawn(holds.clone().settle(store.backend())));
+        let kept = Kept { backend: store.backend(), members, pool: store.pool_view(), holds };
         audit::start(&audit);
         let rights = Rights { authority, signer, audit: audit.clone() };
         if config.storage.rekey_at_start {
             // Its own: the other one is behind the gate.
-            let vault = Vault::new(store.backend(), policy(config, spool_folder.clone()));
+            let policy = policy(config, spool_folder.clone(), kept.holds.clone());
+            let vault = Vault::new(store.backend(), policy);
             background.push(tokio::spawn(rekey::in_background(Arc::new(vault), audit)));
         }
         let state = assemble(config, kept, metrics.clone(), rights, settings, spool_folder);
@@ -249,6 +252,8 @@ pub struct Kept {
     pub members: Vec<Member>,
     /// How they work together, where there are several.
     pub pool: Option<PoolView>,
+    /// Whether proofs may be held in it.
+    pub holds: Holds,
 }
 
 /// The state of a service over any backend.
@@ -261,7 +266,7 @@ pub fn assemble(
     spool_folder: std::path::PathBuf,
 ) -> AppState {
     AppState::new(Inner {
-        vault: Guarded::new(Vault::new(kept.backend, policy(config, spool_folder))),
+        vault: Guarded::new(Vault::new(kept.backend, policy(config, spool_folder, kept.holds))),
         authority: rights.authority,
         members: kept.members,
         pool: kept.pool,
@@ -281,13 +286,23 @@ fn rates(config: &Config) -> Rates {
     Rates { address, address_writes, token, token_writes }
 }
 
-fn policy(config: &Config, spool_folder: std::path::PathBuf) -> Policy {
+/// What the configuration says of holds; the store may know more.
+fn holds(config: &Config) -> Holds {
+    if config.storage.holds { Holds::on() } else { Holds::unless_marked() }
+}
+
+fn policy(config: &Config, spool_folder: std::path::PathBuf, holds: Holds) -> Policy {
     Policy {
         namespace: config.storage.namespace.clone(),
         write_mode: config.storage.write_mode,
         max_object_bytes: config.limits.max_object_bytes,
         spool_folder,
         sealing: sealing(config),
+        holding: Holding {
+            rules: config.storage.retention.clone().into(),
+            holds,
+            ..Holding::default()
+        },
     }
 }
 

@@ -21,6 +21,7 @@ mod problems;
 mod proxies;
 mod reader;
 mod remote;
+mod retention;
 mod secret;
 mod server;
 mod settings;

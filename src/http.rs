@@ -24,6 +24,7 @@ mod problem;
 mod rate;
 mod redirect;
 mod render;
+mod retention;
 mod shed;
 mod signed;
 mod signing;
@@ -117,6 +118,9 @@ fn proofs(table: Table) -> Table {
     }
     for path in ["/v1/metadata/", "/v1/metadata/{*key}"] {
         table = table.call(Method::GET, path, Route::Metadata, objects::metadata);
+    }
+    for path in ["/v1/retention/", "/v1/retention/{*key}"] {
+        table = table.call(Method::PUT, path, Route::Retention, retention::put);
     }
     table
         .call(Method::POST, "/v1/copy", Route::Copy, transfer::copy)

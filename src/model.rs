@@ -15,6 +15,7 @@ mod outward;
 mod payload;
 mod pool;
 mod rate;
+mod retention;
 mod right;
 mod version;
 
@@ -35,5 +36,6 @@ pub use outward::Reach;
 pub use payload::{Payload, Spool, SpoolWriter, Veil};
 pub use pool::{PoolMode, Role};
 pub use rate::Rate;
+pub use retention::{HOLDS_MARK, NoRetention, Retention, RetentionRule};
 pub use right::{KeyPrefix, Rights, Scope, Scopes};
 pub use version::{NoVersion, Stamp, Version};

@@ -112,6 +112,12 @@ impl Pool {
         self.parts.reconcile(how).await
     }
 
+    /// Whether all that is written down is known here, so that no member that is silent now can have
+    /// something newer than the others say. Asks no member.
+    pub fn has_read_all(&self) -> bool {
+        self.parts.view.is_all_loaded()
+    }
+
     /// How the pool fares; asks no member.
     pub fn status(&self) -> PoolStatus {
         self.parts.status()

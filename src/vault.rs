@@ -12,8 +12,12 @@ mod error;
 mod etag;
 mod fetch;
 mod form;
+mod hold;
+mod holds;
 mod labour;
 mod monitor;
+mod retained;
+mod retention;
 mod sealed;
 mod spooling;
 mod store;
@@ -27,7 +31,11 @@ pub use error::VaultError;
 pub use etag::{etag_of, names};
 pub use fetch::{Opened, RANGE_VERIFY_BYTES, VERIFY_BYTES};
 pub use form::is_c2pa;
+pub use hold::MAX_RETENTION;
+pub use holds::Holds;
 pub use monitor::{Health, Monitor, Status};
+pub use retained::{Change, Retained};
+pub use retention::{Clock, Holding, Source, Standing, Strength, Unchecked};
 pub use sealed::{Rewrapped, Rewrapping, Sealed, Sealing};
 pub use spooling::Spooling;
 pub use store::{Condition, Outcome};
@@ -53,6 +61,8 @@ pub struct Policy {
     pub spool_folder: PathBuf,
     /// Keys, and what is sealed with them.
     pub sealing: Sealing,
+    /// What has to stay.
+    pub holding: Holding,
 }
 
 /// What a presigned URL is for.
@@ -72,7 +82,7 @@ pub enum PresignAction {
 /// The service's view of its store.
 #[derive(Debug)]
 pub struct Vault {
-    backend: Arc<Sealed>,
+    backend: Retained,
     policy: Policy,
 }
 
@@ -80,13 +90,14 @@ impl Vault {
     /// A vault over a backend, a layer or a pool.
     pub fn new(backend: Arc<dyn Backend>, policy: Policy) -> Self {
         let folder = policy.spool_folder.clone();
-        let backend = Arc::new(Sealed::new(backend, policy.sealing.clone(), folder));
+        let sealed = Sealed::new(backend, policy.sealing.clone(), folder);
+        let backend = Retained::new(sealed, policy.holding.clone(), policy.namespace.clone());
         Self { backend, policy }
     }
 
-    /// What is behind it, sealed proofs opened.
+    /// What is behind it, sealed proofs opened and held ones safe.
     pub fn backend(&self) -> &dyn Backend {
-        &*self.backend
+        &self.backend
     }
 
     /// How it keeps proofs.
@@ -109,7 +120,7 @@ impl Vault {
 
     /// Whether a body with these attributes is sealed.
     fn seals(&self, attributes: &Attributes) -> bool {
-        self.backend.encryption_for(attributes.encryption) == Encryption::Envelope
+        self.backend.sealed().encryption_for(attributes.encryption) == Encryption::Envelope
     }
 
     /// Refuses what the backend cannot keep, before a byte of the body is read.
@@ -118,9 +129,9 @@ impl Vault {
     /// `Unsupported`, naming the backend and the capability; `Unavailable` while it is not known.
     pub fn check_supported(&self, attributes: &Attributes) -> Result<(), VaultError> {
         let capabilities = self.backend.capabilities();
-        let encryption = self.backend.encryption_for(attributes.encryption);
+        let encryption = self.backend.sealed().encryption_for(attributes.encryption);
         if encryption == Encryption::Envelope {
-            self.backend.keyring()?;
+            self.backend.sealed().keyring()?;
         }
         let aes256 = match capabilities.encryption_aes256 {
             // Here the service could do it, as an envelope.
@@ -312,12 +323,14 @@ impl Vault {
     /// `Unsupported`, saying what is missing.
     pub fn check_presign(&self, writes: bool) -> Result<(), VaultError> {
         let capabilities = self.backend.capabilities();
-        let create_only = writes && self.policy.write_mode == WriteMode::WriteOnce;
+        let may_overwrite = self.policy.write_mode == WriteMode::Overwrite;
         let missing = if !capabilities.presign.is_available() {
             "has no URLs of its own"
         } else if writes && !capabilities.presign_put.is_available() {
             "cannot place what is stored past it"
-        } else if create_only && capabilities.create_only != Support::Native {
+        } else if writes && may_overwrite && self.backend.may_hold() {
+            "would overwrite by a URL of its own also what has to stay"
+        } else if writes && capabilities.create_only != Support::Native {
             // A turn among our own writers says nothing to somebody who writes past us.
             "cannot refuse by itself to overwrite, so a URL of its own would not be write-once"
         } else {

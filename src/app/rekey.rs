@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::store::Store;
-use super::{SPOOL_FOLDER, StartError, create_folder, policy};
+use super::{SPOOL_FOLDER, StartError, create_folder, holds, policy};
 use crate::audit::{Action, Audit, Entry};
 use crate::config::Config;
 use crate::telemetry::Metrics;
@@ -13,6 +13,9 @@ use crate::vault::{Rewrapped, Vault, VaultError};
 /// Until the service tries again where the store did not answer; doubles up to the second.
 const FIRST_AGAIN: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(300);
+
+/// Until the store has said whether it has held proofs; else it is taken to have.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// What to do.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +63,9 @@ pub async fn rekey(
     }
     store.learn_now().await;
     let alone = how.alone || store.is_embedded();
-    let vault = Vault::new(store.backend(), policy(config, spool_folder));
+    let holds = holds(config);
+    drop(tokio::time::timeout(LOOK, holds.clone().settle(store.backend())).await);
+    let vault = Vault::new(store.backend(), policy(config, spool_folder, holds));
     let mut so_far = Rewrapped::default();
     let work = vault.rekey(how.after, how.dry_run, alone, |found| so_far = found.clone());
     let ended = tokio::select! {

@@ -20,7 +20,7 @@ use crate::layer::{BreakerStatus, Inventory, InventoryPolicy};
 use crate::model::StoreError;
 use crate::pool::{MemberSetup, Pool, PoolPolicy, Reconcile, ReconcileReport};
 use crate::telemetry::{MemberFigures, Metrics, PoolFigures};
-use crate::vault::Monitor;
+use crate::vault::{Holds, Monitor};
 
 /// All members, and what makes one backend of them.
 pub(super) struct Store {
@@ -115,6 +115,13 @@ impl Store {
     /// How the pool stands, where there is one.
     pub(super) fn pool_view(&self) -> Option<PoolView> {
         self.pool.as_ref().map(|counted| pool_view(Arc::clone(&counted.pool)))
+    }
+
+    /// Has holds wait where a pool may not know of the newest one.
+    pub(super) fn seen_by(&self, holds: Holds) -> Holds {
+        let Some(Counted { pool, .. }) = &self.pool else { return holds };
+        let pool = Arc::clone(pool);
+        holds.seeing(move || pool.has_read_all())
     }
 
     /// Compares the members; nothing where there is only one.

@@ -22,6 +22,8 @@ pub enum Action {
     Delete,
     /// Many were: their own lines come before this one.
     BatchDelete,
+    /// What holds one was changed.
+    Retain,
     /// A URL was signed.
     Sign,
     /// Somebody was not let in.

@@ -110,6 +110,10 @@ pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
     word(&[("true", true), ("false", false)])(text)
 }
 
+pub(super) fn on_or_off(text: &str) -> Result<bool, String> {
+    word(&[("on", true), ("off", false)])(text)
+}
+
 /// Encryption at rest, whoever does it.
 pub(super) fn encryption(text: &str) -> Result<Encryption, String> {
     const CHOICES: &[(&str, Encryption)] = &[

@@ -194,6 +194,12 @@ settings! {
         "URL of a CDN in front, used for `url` in the result of a store";
     REDIRECT_DOWNLOADS = "STORAGE_REDIRECT_DOWNLOADS", Some("storage.redirect_downloads"), None, List,
         "keys whose downloads are sent on to the backend: prefixes with commas between, or `*`";
+    HOLDS = "STORAGE_HOLDS", Some("storage.holds"), Some("off"), Text,
+        "`on`: proofs can be held, and every delete looks first; also on where a prefix is held";
+    RETENTION = "STORAGE_RETENTION", Some("storage.retention"), None, List,
+        "prefixes and for how long after it was stored a proof stays there: `legal/=10y, audit=90d`";
+    LEGAL_HOLD = "STORAGE_LEGAL_HOLD", Some("storage.legal_hold"), None, List,
+        "prefixes whose proofs stay for as long as this says so, with commas between";
     MAX_RETRIES = "STORAGE_MAX_RETRIES", Some("storage.max_retries"), Some("3"), Text,
         "tries after the first against a remote backend; no effect on the embedded store";
     TIMEOUT = "STORAGE_TIMEOUT", Some("storage.timeout"), Some("30000"), Text,

@@ -12,7 +12,7 @@ use super::remote::Manners;
 use super::settings as name;
 use super::url::BaseUrl;
 use super::{DAY_MS, HOUR_MS, TIB};
-use crate::model::{Keyring, Namespace, Reach, WriteMode};
+use crate::model::{Keyring, Namespace, Reach, RetentionRule, WriteMode};
 
 /// How proofs are kept, whatever keeps them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub struct StorageConfig {
     pub keyring: Option<Keyring>,
     /// `STORAGE_ENCRYPTION=envelope`: whether what asks for no encryption is sealed. Default no.
     pub seals: bool,
+    /// `STORAGE_RETENTION` and `STORAGE_LEGAL_HOLD`: prefixes whose proofs have to stay. Default: none.
+    pub retention: Vec<RetentionRule>,
+    /// `STORAGE_HOLDS`, or that there are rules in `retention`: whether proofs can be held. Default no.
+    pub holds: bool,
     /// `STORAGE_REKEY_AT_START`: whether what retired keys wrapped is brought under the active one.
     /// Default no.
     pub rekey_at_start: bool,
@@ -45,7 +49,7 @@ impl StorageConfig {
     /// Reads it, and what it says of every backend.
     pub(super) fn read(reader: &mut Reader<'_>, reach: Reach) -> (Self, Common) {
         let modes = &[("write-once", WriteMode::WriteOnce), ("overwrite", WriteMode::Overwrite)];
-        let config = Self {
+        let mut config = Self {
             data_dir: reader.value(&name::DATA_DIR, parse::path),
             namespace: reader.value(&name::KEY_PREFIX, parse::namespace),
             write_mode: reader.value(&name::WRITE_MODE, parse::word(modes)),
@@ -58,8 +62,11 @@ impl StorageConfig {
             keyring: keyring(reader),
             // Said together with the backends.
             seals: false,
+            holds: reader.value(&name::HOLDS, parse::on_or_off),
+            retention: super::retention::rules(reader),
             rekey_at_start: reader.value(&name::REKEY_AT_START, parse::yes_or_no),
         };
+        config.holds |= !config.retention.is_empty();
         let rekeys = config.keyring.as_ref().is_some_and(Keyring::has_retired);
         if config.rekey_at_start && !rekeys {
             reader.warn("STORAGE_REKEY_AT_START has no effect while no key is retired");

@@ -17,7 +17,7 @@ use crate::model::{Key, KeyError, Namespace};
 const MAX_JSON_BYTES: usize = 16 << 20;
 
 /// Routes whose remainder is a key.
-pub const KEY_ROUTES: [&str; 2] = ["/v1/proofs/", "/v1/metadata/"];
+pub const KEY_ROUTES: [&str; 3] = ["/v1/proofs/", "/v1/metadata/", "/v1/retention/"];
 
 /// The proof that the path names, under any of the routes that end in a key.
 ///

@@ -50,6 +50,7 @@ pub struct Pass {
     vault: Arc<Vault>,
     caller: Caller,
     notes: Notes,
+    known: bool,
 }
 
 impl Pass {
@@ -66,6 +67,11 @@ impl Pass {
     /// Adds what only the handler knows to the call's line in the audit log.
     pub fn note(&self, add: impl FnOnce(&mut Facts)) {
         self.notes.add(add);
+    }
+
+    /// Whether whoever calls has shown who they are, or nobody is asked. A signed URL shows who made it.
+    pub fn is_known(&self) -> bool {
+        self.known
     }
 }
 
@@ -256,8 +262,10 @@ async fn admit<D: Demand>(
         Who::Caller if state.authority.asks() && what.gives_out().is_some() => Exposure::Caller,
         Who::Caller | Who::Anybody => Exposure::Everybody,
     };
+    let known = D::WHO == Who::Caller && caller.is_some();
     let caller = caller.unwrap_or_else(Caller::nobody);
-    Ok((Granted { pass: Pass { state, vault, caller, notes }, what, head, body }, exposure))
+    let pass = Pass { state, vault, caller, notes, known };
+    Ok((Granted { pass, what, head, body }, exposure))
 }
 
 fn denied(state: &AppState, scope: Scope, key: Option<&Key>) -> Problem {

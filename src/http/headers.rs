@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use super::extract::has_stray_percent;
 use super::problem::{Code, Problem};
+use super::retention::{LEGAL_HOLD, RETAIN_UNTIL};
 use crate::model::{Attributes, Digest, Encoding, Encryption, Key};
 use crate::vault::{Compression, UploadOptions, is_c2pa};
 
@@ -29,7 +30,7 @@ const STORAGE_CLASS: HeaderName = HeaderName::from_static("proof-storage-class")
 const COMPRESSION: HeaderName = HeaderName::from_static("proof-compression");
 const ENCRYPTION: HeaderName = HeaderName::from_static("proof-encryption");
 
-/// Reads everything that a store's headers say of the body.
+/// Reads everything that a store's headers say of the body, but for how long it stays (`retention`).
 ///
 /// `extension` is that of the key, or of nothing where the key is still to be made.
 ///
@@ -80,7 +81,7 @@ pub fn upload_options(
 }
 
 fn refuse_unknown(headers: &HeaderMap) -> Result<(), Problem> {
-    let known = [&TAGS, &STORAGE_CLASS, &COMPRESSION, &ENCRYPTION];
+    let known = [&TAGS, &STORAGE_CLASS, &COMPRESSION, &ENCRYPTION, &RETAIN_UNTIL, &LEGAL_HOLD];
     let unknown = headers.keys().find(|name| {
         name.as_str().starts_with("proof-")
             && !name.as_str().starts_with(META_PREFIX)
@@ -89,14 +90,18 @@ fn refuse_unknown(headers: &HeaderMap) -> Result<(), Problem> {
     match unknown {
         Some(name) => Err(Problem::invalid(format!(
             "unknown header '{name}': known are Proof-Meta-<name>, Proof-Tags, \
-             Proof-Storage-Class, Proof-Compression and Proof-Encryption"
+             Proof-Storage-Class, Proof-Compression, Proof-Encryption, Proof-Retain-Until and \
+             Proof-Legal-Hold"
         ))),
         None => Ok(()),
     }
 }
 
 /// The one value of a header, as text.
-fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {
+///
+/// # Errors
+/// 400 naming a header that is there more than once, or is no ASCII.
+pub fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -108,7 +113,8 @@ fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>
     Ok(Some(text.trim()))
 }
 
-fn unknown_value(name: &str, value: &str, known: &str) -> Problem {
+/// A 400 that names what is known.
+pub fn unknown_value(name: &str, value: &str, known: &str) -> Problem {
     Problem::invalid(format!("{name}: unknown value '{value}'; known are {known}"))
 }
 

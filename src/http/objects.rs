@@ -13,7 +13,7 @@ use super::headers::{self, extension_of};
 use super::outgoing::outgoing;
 use super::problem::{Code, Problem};
 use super::signing::Pins;
-use super::{redirect, render};
+use super::{redirect, render, retention};
 use crate::audit::Action;
 use crate::model::{ByteRange, Encoding, Key, ObjectMeta, Scope};
 use crate::vault::{Outcome, Prepared, Upload, VERIFY_BYTES};
@@ -202,7 +202,10 @@ async fn receive(
     let policy = pass.vault().policy();
     let pinned = [pins.max_bytes, pins.length].into_iter().flatten();
     let max_bytes = pinned.fold(policy.max_object_bytes, u64::min);
-    let options = headers::upload_options(headers, Some(key), max_bytes)?;
+    let mut options = headers::upload_options(headers, Some(key), max_bytes)?;
+    let retention = retention::of_store(headers, pass.vault())?;
+    retention::note(pass, retention.until, retention.legal_hold.then_some(true));
+    options.attributes.retention = retention;
     if pins.content_type.as_ref().is_some_and(|pinned| *pinned != options.attributes.content_type) {
         return Err(Problem::invalid("Content-Type is not the one that this URL was signed for"));
     }
@@ -291,7 +294,7 @@ fn memory_for(meta: &ObjectMeta) -> u64 {
 
 fn whole(pass: &Pass, meta: &ObjectMeta, form: Encoding, body: HttpBody) -> Response<HttpBody> {
     let mut response = Response::new(body);
-    *response.headers_mut() = render::retrieve_headers(&pass.settings, meta, form);
+    *response.headers_mut() = render::retrieve_headers(pass, meta, form);
     let length = if form == Encoding::Gzip { meta.stored_size } else { meta.size() };
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     response
@@ -337,7 +340,7 @@ fn without_body(
     }
     let mut response = Response::new(HttpBody::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
-    let mut headers = render::retrieve_headers(&pass.settings, meta, form);
+    let mut headers = render::retrieve_headers(pass, meta, form);
     // A 304 carries what a cache needs to refresh its copy, not what describes a body.
     headers.remove(header::CONTENT_TYPE);
     headers.remove(header::CONTENT_ENCODING);

@@ -23,6 +23,7 @@ pub enum Code {
     QuotaExceeded,
     AlreadyExists,
     Contended,
+    Retained,
     PreconditionFailed,
     InvalidKey,
     InvalidRequest,
@@ -52,6 +53,7 @@ impl Code {
         Self::QuotaExceeded,
         Self::AlreadyExists,
         Self::Contended,
+        Self::Retained,
         Self::PreconditionFailed,
         Self::InvalidKey,
         Self::InvalidRequest,
@@ -85,6 +87,7 @@ impl Code {
             }
             Self::AlreadyExists => ("ALREADY_EXISTS", StatusCode::CONFLICT, "Already exists"),
             Self::Contended => ("CONTENDED", StatusCode::CONFLICT, "Another write is under way"),
+            Self::Retained => ("RETAINED", StatusCode::CONFLICT, "Retained"),
             Self::PreconditionFailed => {
                 ("PRECONDITION_FAILED", StatusCode::PRECONDITION_FAILED, "Precondition failed")
             }
@@ -256,6 +259,7 @@ impl From<StoreError> for Problem {
             ErrorKind::NotFound => Code::NotFound,
             ErrorKind::AlreadyExists => Code::AlreadyExists,
             ErrorKind::Contended => Code::Contended,
+            ErrorKind::Retained => Code::Retained,
             ErrorKind::PreconditionFailed => Code::PreconditionFailed,
             ErrorKind::AccessDenied => Code::AccessDenied,
             ErrorKind::QuotaExceeded => Code::QuotaExceeded,

@@ -7,7 +7,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use super::state::{AppState, Settings};
+use super::gate::Pass;
+use super::retention;
+use super::state::AppState;
 use crate::model::{Digest, Encoding, Encryption, Key, ListItem, ObjectMeta, Provider};
 use crate::vault::{etag_of, is_c2pa};
 
@@ -33,6 +35,8 @@ pub struct StoreResult {
     content_type: String,
     encoding: Encoding,
     encryption: Encryption,
+    /// Absent where nothing ever held the proof, and for who has not said who they are.
+    retention: Option<retention::Shown>,
     timestamp: String,
     provider: Provider,
 }
@@ -64,11 +68,11 @@ pub struct Item {
 }
 
 /// Describes a proof as the result of a store.
-pub fn store_result(state: &AppState, key: &Key, meta: &ObjectMeta) -> StoreResult {
+pub fn store_result(pass: &Pass, key: &Key, meta: &ObjectMeta) -> StoreResult {
     let attributes = &meta.attributes;
     StoreResult {
         key: key.as_str().to_owned(),
-        url: proof_url(state, key, meta),
+        url: proof_url(pass, key, meta),
         // The identity's tag, whatever form is at rest.
         etag: etag_of(meta, Encoding::Identity),
         version_id: meta.version_id.clone(),
@@ -78,20 +82,21 @@ pub fn store_result(state: &AppState, key: &Key, meta: &ObjectMeta) -> StoreResu
         content_type: attributes.content_type.clone(),
         encoding: attributes.encoding,
         encryption: attributes.encryption,
+        retention: retention::shown(pass, meta),
         timestamp: timestamp(meta.last_modified),
         provider: meta.provider,
     }
 }
 
 /// Describes a proof in full.
-pub fn metadata(state: &AppState, key: &Key, meta: &ObjectMeta) -> Metadata {
+pub fn metadata(pass: &Pass, key: &Key, meta: &ObjectMeta) -> Metadata {
     let attributes = &meta.attributes;
     Metadata {
-        result: store_result(state, key, meta),
+        result: store_result(pass, key, meta),
         cache_control: attributes
             .cache_control
             .clone()
-            .or_else(|| state.settings.default_cache_control.clone()),
+            .or_else(|| pass.settings.default_cache_control.clone()),
         metadata: attributes.metadata.clone(),
         tags: attributes.tags.clone(),
         storage_class: attributes.storage_class.clone(),
@@ -154,7 +159,7 @@ fn proof_url(state: &AppState, key: &Key, meta: &ObjectMeta) -> String {
 }
 
 /// The headers that every retrieval of a proof carries, also without its body.
-pub fn retrieve_headers(settings: &Settings, meta: &ObjectMeta, form: Encoding) -> HeaderMap {
+pub fn retrieve_headers(pass: &Pass, meta: &ObjectMeta, form: Encoding) -> HeaderMap {
     let attributes = &meta.attributes;
     let mut headers = HeaderMap::with_capacity(16);
     let mut set = |name: HeaderName, value: &str| {
@@ -170,7 +175,7 @@ pub fn retrieve_headers(settings: &Settings, meta: &ObjectMeta, form: Encoding) 
         set(REPR_DIGEST, &format!("sha-256=:{}:", representation.sha256.to_base64()));
     }
     let cache_control =
-        attributes.cache_control.as_ref().or(settings.default_cache_control.as_ref());
+        attributes.cache_control.as_ref().or(pass.settings.default_cache_control.as_ref());
     if let Some(cache_control) = cache_control {
         set(header::CACHE_CONTROL, cache_control);
     }
@@ -179,6 +184,7 @@ pub fn retrieve_headers(settings: &Settings, meta: &ObjectMeta, form: Encoding) 
             set(name, value);
         }
     }
+    retention::add_headers(pass, meta, &mut headers);
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
     if attributes.encoding == Encoding::Gzip {

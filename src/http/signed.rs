@@ -14,7 +14,7 @@ use super::headers::content_type_of;
 use super::problem::{Code, Problem};
 use super::signing::{Grant, MAX_EXPIRY, Pins, SignedMethod};
 use super::state::AppState;
-use super::{objects, render, transfer};
+use super::{objects, render, retention, transfer};
 use crate::access::Caller;
 use crate::audit::Action;
 use crate::model::{Digest, Key, Scope};
@@ -281,6 +281,7 @@ impl Demand for UseSigned {
 pub async fn serve(granted: Granted<UseSigned>) -> Result<Response<HttpBody>, Problem> {
     let Granted { pass, what: UseSigned { key, grant, .. }, head, body } = granted;
     if head.method == Method::PUT {
+        retention::refuse_with_url(&head.headers)?;
         objects::store(&pass, &key, &head.headers, body, &grant.pins).await
     } else {
         objects::retrieve(&pass, &key, &head.method, &head.headers).await

@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Contended,
     /// The version is not the one asked for.
     PreconditionFailed,
+    /// The object is held, and stays: the detail says until when.
+    Retained,
     /// The backend refused this object to us.
     AccessDenied,
     /// The backend refuses our credentials, bucket or clock: an operator must act.
@@ -138,6 +140,7 @@ impl StoreError {
             | ErrorKind::AlreadyExists
             | ErrorKind::Contended
             | ErrorKind::PreconditionFailed
+            | ErrorKind::Retained
             | ErrorKind::AccessDenied
             | ErrorKind::QuotaExceeded
             | ErrorKind::Invalid

@@ -13,6 +13,7 @@ use super::envelope::sealed_size;
 use super::error::StoreError;
 use super::key::ObjectKey;
 use super::options::ETag;
+use super::retention::Retention;
 use super::version::Stamp;
 
 /// Kind of backend, as in `STORAGE_PROVIDER` and in answers.
@@ -137,6 +138,9 @@ pub struct Attributes {
     /// backends as it is, and never shown above the vault.
     #[serde(skip)]
     pub envelope: Option<Bytes>,
+    /// What keeps it from being deleted or replaced. Not inherited by copies that callers make.
+    #[serde(skip)]
+    pub retention: Retention,
     /// Set by a pool on what it writes, and never shown above it.
     #[serde(skip)]
     pub stamp: Option<Stamp>,
@@ -155,6 +159,7 @@ impl Attributes {
             encryption: Encryption::None,
             representation: None,
             envelope: None,
+            retention: Retention::default(),
             stamp: None,
         }
     }

@@ -16,7 +16,9 @@ use super::parts::Parts;
 use super::scribe::put_record;
 use super::settle::Settled;
 use super::state::{Sight, version_of};
-use crate::model::{Digest, ListItem, ListRequest, ObjectKey, PoolMode, RESERVED, StoreError};
+use crate::model::{
+    Digest, HOLDS_MARK, ListItem, ListRequest, ObjectKey, PoolMode, RESERVED, StoreError,
+};
 
 /// Names in one page of a listing.
 const PAGE: usize = 1000;
@@ -119,11 +121,20 @@ impl Parts {
                 report.add(finding);
             }
         }
+        self.compare_mark(how, &mut report).await;
         let is_whole = report.unreachable.is_empty() && report.failed == 0 && report.postponed == 0;
         if is_whole && !how.dry_run {
             self.mark_complete().await;
         }
         Ok(report)
+    }
+
+    /// The mark of held proofs, which is in no listing of proofs: without it a service could forget them.
+    async fn compare_mark(&self, how: Reconcile, report: &mut ReconcileReport) {
+        let mark = ObjectKey::new(HOLDS_MARK);
+        if self.look(&mark).await.winner().is_some() {
+            report.add(self.compare(&mark, BTreeMap::new(), how).await);
+        }
     }
 
     /// The next names, each with what every member's listing says of it.

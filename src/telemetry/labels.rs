@@ -43,6 +43,8 @@ label! {
         Objects = "objects",
         /// `/v1/metadata/{key}`.
         Metadata = "metadata",
+        /// `/v1/retention/{key}`.
+        Retention = "retention",
         /// `/v1/copy`.
         Copy = "copy",
         /// `/v1/move`.
@@ -212,7 +214,7 @@ impl From<ErrorKind> for Outcome {
     fn from(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::NotFound => Self::NotFound,
-            ErrorKind::AlreadyExists => Self::Conflict,
+            ErrorKind::AlreadyExists | ErrorKind::Retained => Self::Conflict,
             ErrorKind::Contended => Self::Contended,
             ErrorKind::PreconditionFailed => Self::Precondition,
             ErrorKind::AccessDenied => Self::Denied,

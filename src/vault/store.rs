@@ -2,7 +2,7 @@
 
 use super::error::VaultError;
 use super::upload::Prepared;
-use super::{Vault, etag};
+use super::{Change, Vault, etag};
 use crate::backend::Backend as _;
 use crate::model::{ErrorKind, Key, ObjectMeta, PutMode, Stored, WriteMode};
 
@@ -72,15 +72,44 @@ impl Vault {
 
     async fn put(&self, key: &Key, body: Prepared, mode: PutMode) -> Result<Stored, VaultError> {
         let Prepared { payload, mut attributes } = body;
-        attributes.encryption = self.backend.encryption_for(attributes.encryption);
+        attributes.encryption = self.backend.sealed().encryption_for(attributes.encryption);
         Ok(self.backend.put(key.object(), payload, attributes, mode).await?)
     }
 
+    /// Held bytes stay; the same ones again are no attempt to replace them.
     async fn overwrite(&self, key: &Key, body: Prepared) -> Result<(Stored, Outcome), VaultError> {
-        let stored = self.put(key, body, PutMode::Overwrite).await?;
-        let outcome =
-            if stored.replaced == Some(true) { Outcome::Replaced } else { Outcome::Created };
-        Ok((stored, outcome))
+        let held = match self.put(key, body.clone(), PutMode::Overwrite).await {
+            Err(error) if error.store_kind() == Some(ErrorKind::Retained) => error,
+            stored => {
+                let stored = stored?;
+                let replaced = stored.replaced == Some(true);
+                return Ok((stored, if replaced { Outcome::Replaced } else { Outcome::Created }));
+            }
+        };
+        match self.head(key).await {
+            Ok(meta) if same_bytes(&meta, &body) => self.confirm(key, meta, &body).await,
+            _ => Err(held),
+        }
+    }
+
+    /// The same bytes are there. What this store asks for beyond what holds them is granted: a success
+    /// that drops it would be a lie.
+    async fn confirm(
+        &self,
+        key: &Key,
+        mut meta: ObjectMeta,
+        body: &Prepared,
+    ) -> Result<(Stored, Outcome), VaultError> {
+        let said = meta.attributes.retention;
+        let wanted = said.raised(body.attributes.retention);
+        if wanted != said {
+            let change =
+                Change { until: wanted.until, legal_hold: wanted.legal_hold.then_some(true) };
+            let version = Some(meta.etag.clone());
+            self.backend.retain(key.object(), change, version).await?;
+            meta = self.head(key).await?;
+        }
+        Ok((Stored { meta, replaced: Some(false) }, Outcome::Unchanged))
     }
 
     /// Write-once: a key that is taken by the same bytes is a success, so that a caller whose
@@ -100,7 +129,15 @@ impl Vault {
             };
             match self.head(key).await {
                 Ok(meta) if same_bytes(&meta, &body) => {
-                    return Ok((Stored { meta, replaced: Some(false) }, Outcome::Unchanged));
+                    match self.confirm(key, meta, &body).await {
+                        // Written by others since the look.
+                        Err(changed)
+                            if matches!(
+                                changed.store_kind(),
+                                Some(ErrorKind::NotFound | ErrorKind::PreconditionFailed)
+                            ) => {}
+                        confirmed => return confirmed,
+                    }
                 }
                 Ok(_) => {
                     return Err(VaultError::already_exists(self.backend.provider(), EXISTS));

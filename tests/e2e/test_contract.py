@@ -36,6 +36,8 @@ ROUTES = {
     "GET /metrics",
     "GET /openapi.yaml",
     "GET /docs",
+    # Holds came later.
+    "PUT /v1/retention/{key}",
     # Not of the contract: a browser that asks for nothing gets the page.
     "GET /",
 }

@@ -61,7 +61,7 @@ def test_runner_sees_what_differs(tmp_path: Path, right: str, wrong: str) -> Non
 
 
 def test_readme_examples_do_what_they_show(start: Callable[..., Service], tmp_path: Path) -> None:
-    service = start()
+    service = start(STORAGE_HOLDS="on")
     shell = tmp_path / "shell"
     shell.mkdir()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ mod openapi;
 mod planted;
 mod pool;
 mod races;
+mod retention;
 mod s3;
 mod sealed;
 mod sequences;

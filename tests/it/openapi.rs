@@ -13,7 +13,7 @@ use crate::http::client::Client;
 use crate::http::pool::members;
 
 /// Routes that exist only to refuse the empty key by its own name, not as an unknown path.
-const NOT_CALLS: [&str; 2] = ["/v1/proofs/", "/v1/metadata/"];
+const NOT_CALLS: [&str; 3] = ["/v1/proofs/", "/v1/metadata/", "/v1/retention/"];
 
 fn spec() -> Value {
     serde_norway::from_str(include_str!("../../openapi.yaml")).unwrap()

@@ -3,7 +3,7 @@
 mod contract;
 mod late;
 mod mixed;
-mod ring;
+pub mod ring;
 mod scenarios;
 mod scenarios_doubts;
 mod scenarios_restored;

@@ -1,7 +1,7 @@
 //! What `meta` keeps for each key: where the body is, and everything said of the object.
 //!
 //! A row is a fixed-order [`Header`], then the attributes and, of what a pool wrote, its stamp, all in
-//! postcard (of what is sealed, a stamp that is none, and then stamp and envelope), and eight bytes of xxh3 over key and row. The checksum covers the key so that a row that turns up under another
+//! postcard (of what is sealed or held, a stamp that is none, and then stamp, envelope and retention), and eight bytes of xxh3 over key and row. The checksum covers the key so that a row that turns up under another
 //! name is noticed too. The header comes first so that the committer, which only needs sizes and
 //! versions, never decodes attributes. A test pins the bytes: a change of any type in here is a
 //! change of the format version in `directory`.
@@ -13,8 +13,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::errors;
 use crate::model::{
-    Attributes, ETag, Encryption, NoVersion, ObjectKey, ObjectMeta, Provider, Stamp, StoreError,
-    Version,
+    Attributes, ETag, Encryption, NoRetention, NoVersion, ObjectKey, ObjectMeta, Provider,
+    Retention, Stamp, StoreError, Version,
 };
 
 const CHECKSUM_BYTES: usize = 8;
@@ -50,6 +50,48 @@ const SEALED: StampRow = StampRow { millis: 0, counter: 0, writer: 0, flags: 0xf
 struct SealedRow {
     stamp: Option<StampRow>,
     envelope: Bytes,
+}
+
+/// Stands in the same place before what is said of an object that is held, sealed or not.
+const HELD: StampRow = StampRow { flags: 0xfc, ..SEALED };
+
+/// Behind [`HELD`].
+#[derive(serde::Serialize, serde::Deserialize)]
+struct HeldRow {
+    stamp: Option<StampRow>,
+    envelope: Option<Bytes>,
+    /// Seconds since 1970.
+    until: Option<u64>,
+    legal_hold: bool,
+    /// Milliseconds since 1970.
+    stored_ms: Option<u64>,
+}
+
+impl HeldRow {
+    fn new(stamp: Option<StampRow>, attributes: &Attributes) -> Self {
+        let Retention { until, legal_hold, stored } = attributes.retention;
+        Self {
+            stamp,
+            envelope: attributes.envelope.clone(),
+            until: until.map(|until| millis(until) / 1000),
+            legal_hold,
+            stored_ms: stored.map(millis),
+        }
+    }
+
+    /// Absent where the times are none.
+    fn retention(&self) -> Option<Retention> {
+        let time = |since| SystemTime::UNIX_EPOCH.checked_add(since);
+        let until = match self.until {
+            Some(seconds) => Some(time(Duration::from_secs(seconds))?),
+            None => None,
+        };
+        let stored = match self.stored_ms {
+            Some(ms) => Some(time(Duration::from_millis(ms))?),
+            None => None,
+        };
+        Some(Retention { until, legal_hold: self.legal_hold, stored })
+    }
 }
 
 /// In the order of their numbers, which are on disks.
@@ -112,6 +154,9 @@ impl Record {
         let row = postcard::to_extend(&self.header, Vec::with_capacity(256))
             .and_then(|row| postcard::to_extend(&self.attributes, row))
             .and_then(|row| match (&self.attributes.envelope, stamp) {
+                (_, stamp) if !self.attributes.retention.is_empty() => {
+                    postcard::to_extend(&(HELD, HeldRow::new(stamp, &self.attributes)), row)
+                }
                 (Some(envelope), stamp) => {
                     let sealed = SealedRow { stamp, envelope: envelope.clone() };
                     postcard::to_extend(&(SEALED, sealed), row)
@@ -138,6 +183,11 @@ impl Record {
                 postcard::from_bytes(rest).map_err(|error| damaged(key, error))?;
             attributes.envelope = Some(sealed.envelope);
             sealed.stamp
+        } else if stamp == HELD {
+            let held: HeldRow = postcard::from_bytes(rest).map_err(|error| damaged(key, error))?;
+            attributes.retention = held.retention().ok_or_else(|| damaged(key, NoRetention))?;
+            attributes.envelope = held.envelope;
+            held.stamp
         } else {
             Some(stamp)
         };
@@ -211,7 +261,11 @@ pub(super) fn version_of(etag: &ETag) -> Option<u64> {
 
 /// Now, in the unit of [`Header::modified_ms`].
 pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    millis(SystemTime::now())
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -284,6 +338,16 @@ mod tests {
             let row = sealed.encode(&key).unwrap();
             assert_eq!(Record::decode(&key, &row).unwrap(), sealed);
             assert_eq!(SEALED.read(), None, "an older version finds no stamp in it");
+        }
+        let until = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000));
+        for envelope in [None, Some(Bytes::from_static(b"header"))] {
+            for mut held in [record(), self::stamped()] {
+                held.attributes.envelope = envelope.clone();
+                held.attributes.retention = Retention { until, legal_hold: true, stored: until };
+                let row = held.encode(&key).unwrap();
+                assert_eq!(Record::decode(&key, &row).unwrap(), held);
+                assert_eq!(HELD.read(), None, "an older version finds no stamp in it");
+            }
         }
         let row = record().encode(&key).unwrap();
         assert_eq!(Record::decode(&key, &row).unwrap(), record());

@@ -8,6 +8,7 @@
 //! x-amz-meta-proof-storage-tags             tags; beside the backend's own, where it has those
 //! x-amz-meta-proof-storage-version          the pool's stamp, of what a pool wrote
 //! x-amz-meta-proof-storage-envelope         header of sealed bytes, in base64; sha256 is then of these
+//! x-amz-meta-proof-storage-retention        until when it stays, whether it is held, when it was stored
 //! ```
 //! A value that is no plain ASCII is written as RFC 8187 has it. (RFC 2047, which S3 gives back for
 //! such values, is decoded on the way by some servers, and what it protected is lost.) So any S3
@@ -31,6 +32,7 @@ const STORED_SHA256: &str = "proof-storage-stored-sha256";
 const TAGS: &str = "proof-storage-tags";
 const STAMP: &str = "proof-storage-version";
 const ENVELOPE: &str = "proof-storage-envelope";
+const RETENTION: &str = "proof-storage-retention";
 
 /// `Content-Encoding` of sealed bytes: no client takes them for what their media type says, and a
 /// version of this service that cannot open them refuses to send them.
@@ -63,6 +65,9 @@ pub(super) fn to_metadata(attributes: &Attributes, tags: bool) -> HashMap<String
     if let Some(envelope) = &attributes.envelope {
         metadata.insert(ENVELOPE.to_owned(), STANDARD.encode(envelope));
     }
+    if !attributes.retention.is_empty() {
+        metadata.insert(RETENTION.to_owned(), attributes.retention.to_string());
+    }
     if tags && !attributes.tags.is_empty() {
         metadata.insert(TAGS.to_owned(), tags_to_form(&attributes.tags));
     }
@@ -81,8 +86,8 @@ pub(super) struct Garbled;
 /// Puts what the metadata says into attributes that have the native part already.
 ///
 /// # Errors
-/// There is a digest, a size or an envelope of ours that cannot be read: without it the bytes would be taken for
-/// somebody else's, which nobody compares with anything.
+/// There is a digest, a size, an envelope or a retention of ours that cannot be read: without it the bytes would be
+/// taken for somebody else's, which nobody compares with anything, or for free to be deleted.
 pub(super) fn read_metadata(
     attributes: &mut Attributes,
     metadata: &HashMap<String, String>,
@@ -102,6 +107,8 @@ pub(super) fn read_metadata(
         metadata.get(STAMP).map(|text| text.parse().map_err(|_| Garbled)).transpose()?;
     let envelope = metadata.get(ENVELOPE).map(|text| STANDARD.decode(text).map_err(|_| Garbled));
     attributes.envelope = envelope.transpose()?.map(Into::into);
+    let retention = metadata.get(RETENTION).map(|text| text.parse().map_err(|_| Garbled));
+    attributes.retention = retention.transpose()?.unwrap_or_default();
     Ok(())
 }
 
@@ -187,7 +194,7 @@ fn decode_value(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Stamp, Version};
+    use crate::model::{Retention, Stamp, Version};
 
     fn there_and_back(attributes: &Attributes) -> Attributes {
         let mut found = Attributes::new(attributes.content_type.clone());
@@ -226,11 +233,20 @@ mod tests {
         attributes.envelope = Some(bytes::Bytes::from_static(b"\0header\xff"));
         assert_eq!(there_and_back(&attributes), attributes);
         assert!(says_sealed(content_encoding(&attributes)));
+        let until = Some(std::time::UNIX_EPOCH + std::time::Duration::from_secs(4_000_000_000));
+        attributes.retention = Retention { until, legal_hold: true, stored: until };
+        assert_eq!(there_and_back(&attributes), attributes);
     }
 
     #[test]
     fn an_envelope_that_cannot_be_read_is_not_taken_for_none() {
         let metadata = [(ENVELOPE.to_owned(), "*".to_owned())].into();
+        assert_eq!(read_metadata(&mut Attributes::new("text/plain"), &metadata), Err(Garbled));
+    }
+
+    #[test]
+    fn a_retention_that_cannot_be_read_is_not_taken_for_none() {
+        let metadata = [(RETENTION.to_owned(), "until=soon".to_owned())].into();
         assert_eq!(read_metadata(&mut Attributes::new("text/plain"), &metadata), Err(Garbled));
     }
 

@@ -81,7 +81,7 @@ impl S3 {
         let metadata = head.metadata.unwrap_or_default();
         let garbled = |_: Garbled| {
             let detail = "what the service wrote beside the object's bytes is damaged: its sha-256, \
-                          size or envelope cannot be read";
+                          size, envelope or retention cannot be read";
             self.error(ErrorKind::Corrupt, detail)
         };
         read_metadata(&mut attributes, &metadata).map_err(garbled)?;

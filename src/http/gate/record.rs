@@ -291,10 +291,14 @@ fn outcome(action: Option<Action>, response: &Response) -> (Outcome, Option<&'st
         return (if done { Outcome::Done } else { Outcome::Indeterminate }, None);
     };
     let (code, status, _) = problem.code().spec();
-    // A move that fails may have made its copy, also where source or destination changed meanwhile.
-    let half = action == Some(Action::Move)
-        && (status.is_server_error()
-            || matches!(problem.code(), Code::PreconditionFailed | Code::Contended));
+    let gave_up = matches!(problem.code(), Code::PreconditionFailed | Code::Contended);
+    let half = match action {
+        // One that fails may have made its copy, also where source or destination changed meanwhile.
+        Some(Action::Move) => status.is_server_error() || gave_up,
+        // One that gives up may have been made, and then written over by others.
+        Some(Action::Retain) => gave_up,
+        _ => false,
+    };
     let unknown = problem.is_indeterminate() || problem.code() == Code::Internal || half;
     (if unknown { Outcome::Indeterminate } else { Outcome::Failed }, Some(code))
 }

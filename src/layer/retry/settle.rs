@@ -1,10 +1,11 @@
 //! What a look says about a write whose outcome is unknown. Decisions only, no calls.
 //!
-//! A proof is known by its representation: who finds the bytes that it meant to write takes them
-//! for its own. Another writer of the same bytes is not told apart, and need not be.
+//! A proof is known by its representation, and by what is said to hold it: who finds that it meant to
+//! write takes it for its own. Another writer of the same is not told apart, and need not be.
 
 use crate::model::{
     Attributes, ETag, Encoding, Encryption, ErrorKind, ObjectMeta, PutMode, Representation,
+    Retention,
 };
 
 /// What is to be found where a write took effect.
@@ -15,14 +16,16 @@ pub(super) struct Likeness {
     stored_size: u64,
     /// What was asked for. With `None` a backend encrypts as it likes.
     encryption: Encryption,
+    /// The same bytes without a hold are not what was to be held.
+    retention: Retention,
 }
 
 impl Likeness {
     /// Of bytes with these attributes; absent where nothing identifies them.
     pub(super) fn new(attributes: &Attributes, stored_size: u64) -> Option<Self> {
         let representation = attributes.representation?;
-        let Attributes { encoding, encryption, .. } = *attributes;
-        Some(Self { representation, encoding, stored_size, encryption })
+        let Attributes { encoding, encryption, retention, .. } = *attributes;
+        Some(Self { representation, encoding, stored_size, encryption, retention })
     }
 
     /// Of an object that is there.

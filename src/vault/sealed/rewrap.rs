@@ -60,15 +60,17 @@ enum Done {
 impl Sealed {
     /// Goes through all names and brings their headers under the active key.
     ///
-    /// `report` is told after each page, and last of all.
+    /// `turn` is waited for before a proof is looked at, and held until it is done with. `report` is told
+    /// after each page, and last of all.
     ///
     /// # Errors
     /// There are no keys, a listing fails, or the backend compares versions only within a process and
     /// this is not the one (`alone`): then a delete by another could be undone.
-    pub async fn rewrap_all(
+    pub async fn rewrap_all<T: Send, F: Future<Output = T> + Send>(
         &self,
         what: Rewrapping,
         alone: bool,
+        turn: impl Fn(ObjectKey) -> F + Send + Sync,
         mut report: impl FnMut(&Rewrapped) + Send,
     ) -> Result<Rewrapped, StoreError> {
         self.keyring()?;
@@ -85,6 +87,7 @@ impl Sealed {
             for item in page.items {
                 let name = item.key.as_str();
                 if !what.except.as_ref().is_some_and(|except| name.starts_with(except)) {
+                    let _turn = turn(item.key.clone()).await;
                     self.rewrap_counted(&item.key, what.dry_run, &mut found).await?;
                 }
                 found.last = Some(name.to_owned());
@@ -159,7 +162,9 @@ impl Sealed {
                 return Ok(Done::Current);
             }
             // Also of a dry run: what does not open cannot be rewrapped.
-            let attributes = self.rewrapped(&before, key)?;
+            let mut attributes = self.rewrapped(&before, key)?;
+            // The same proof: it stays held, and its prefix goes on counting from when it was stored.
+            attributes.retention = before.attributes.retention.rewritten(before.last_modified);
             if dry_run {
                 return Ok(Done::Rewrapped);
             }

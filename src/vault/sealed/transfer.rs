@@ -1,4 +1,7 @@
-//! Copies and moves of sealed proofs: the frames as they are, under a header for the new name.
+//! Copies and moves of what cannot be copied as it is: the same bytes at rest, under other attributes.
+//!
+//! What is sealed has a header for its name. What is said to hold a proof is of that proof alone, and
+//! its copy is a new one.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -8,7 +11,7 @@ use super::{Sealed, TURNS};
 use crate::codec::envelope;
 use crate::model::{
     Attributes, Body, Digest, Encryption, ErrorKind, GetOptions, Hasher, ObjectKey, ObjectMeta,
-    Payload, PutMode, Retrieved, SpoolWriter, StoreError, Stored,
+    Payload, PutMode, Retention, Retrieved, SpoolWriter, StoreError, Stored,
 };
 
 /// How often a copy starts again because its source was replaced meanwhile. With proofs, which are
@@ -30,8 +33,8 @@ impl Sealed {
         }
         for _ in 0..COPY_TRIES {
             let before = self.inner.head(source).await?;
-            let copied = if before.attributes.envelope.is_some() {
-                self.copy_sealed(&before, destination, mode.clone()).await
+            let copied = if is_its_own(&before) {
+                self.copy_anew(&before, destination, mode.clone()).await
             } else {
                 let stored = self.inner.copy(source, destination, mode.clone()).await?;
                 self.renamed_header(source, stored).await
@@ -63,8 +66,8 @@ impl Sealed {
             source.as_str().hash(&mut hasher);
             let _turn = this.turns[(hasher.finish() % TURNS as u64) as usize].lock().await;
             let before = this.inner.head(&source).await?;
-            let stored = if before.attributes.envelope.is_some() {
-                this.move_sealed(&before, &destination, mode).await?
+            let stored = if is_its_own(&before) {
+                this.move_anew(&before, &destination, mode).await?
             } else {
                 let stored = this.inner.rename(&source, &destination, mode).await?;
                 this.renamed_header(&source, stored).await?
@@ -78,7 +81,7 @@ impl Sealed {
     }
 
     /// Copies exactly the version in `before`; `Contended` where the source is another by now.
-    async fn copy_sealed(
+    async fn copy_anew(
         &self,
         before: &ObjectMeta,
         destination: &ObjectKey,
@@ -90,14 +93,14 @@ impl Sealed {
     }
 
     /// Copies, reads the copy back, and only then deletes the source, where it still is what was copied.
-    async fn move_sealed(
+    async fn move_anew(
         &self,
         before: &ObjectMeta,
         destination: &ObjectKey,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         let creates = mode == PutMode::Create;
-        let stored = self.copy_sealed(before, destination, mode).await?;
+        let stored = self.copy_anew(before, destination, mode).await?;
         let there = GetOptions { range: None, if_match: Some(stored.meta.etag.clone()) };
         let found = self.inner.get(destination, there).await.map_err(|e| self.behind_copy(e))?;
         let (digest, _) = self.gathered(found, false).await.map_err(|e| self.behind_copy(e))?;
@@ -123,14 +126,14 @@ impl Sealed {
         self.error(ErrorKind::Indeterminate, detail).with_source(cause)
     }
 
-    /// Of what was not sealed when it was looked at, and was when it was copied: it has the header of
-    /// its old name.
+    /// Of what was neither sealed nor held when it was looked at, and was when it was copied: it has the
+    /// header of its old name, and what was said of that one.
     async fn renamed_header(
         &self,
         source: &ObjectKey,
         stored: Stored,
     ) -> Result<Stored, StoreError> {
-        if stored.meta.attributes.envelope.is_none() {
+        if !is_its_own(&stored.meta) {
             return Ok(stored);
         }
         let destination = stored.meta.key.clone();
@@ -142,24 +145,36 @@ impl Sealed {
         Ok(Stored { replaced: stored.replaced, ..again })
     }
 
-    /// The attributes of the same frames under a name, wrapped by the active key.
+    /// The attributes of the same bytes at rest under a name, wrapped by the active key where they are
+    /// sealed, and held by nothing.
     pub(super) fn rewrapped(
         &self,
         before: &ObjectMeta,
         name: &ObjectKey,
     ) -> Result<Attributes, StoreError> {
-        let header = before.attributes.envelope.clone().unwrap_or_default();
-        let opened = self.unwrap(&before.key, &header)?;
+        let attributes = Attributes { retention: Retention::default(), ..self.again(before) };
+        let Some(header) = &attributes.envelope else { return Ok(attributes) };
+        let opened = self.unwrap(&before.key, header)?;
         let header = envelope::wrap(self.keyring()?, name.as_str(), &opened.key, &opened.facts)
             .map_err(|cause| self.crypto_failed(cause))?;
-        let attributes = before.attributes.clone();
-        // What the backend does by itself, it does again.
-        let encryption = Encryption::None;
-        Ok(Attributes { envelope: Some(header), encryption, stamp: None, ..attributes })
+        Ok(Attributes { envelope: Some(header), ..attributes })
     }
 
-    /// The sealed bytes of exactly this version, compared with their digest.
-    pub(super) async fn frames_as_they_are(
+    /// The attributes with which to write the same bytes again.
+    pub(in crate::vault) fn again(&self, before: &ObjectMeta) -> Attributes {
+        let can = self.inner.capabilities();
+        let encryption = match before.attributes.encryption {
+            // What the backend does by itself, it does again.
+            _ if before.attributes.envelope.is_some() => Encryption::None,
+            Encryption::Aes256 if !can.encryption_aes256.is_available() => Encryption::None,
+            Encryption::Kms if !can.encryption_kms.is_available() => Encryption::None,
+            asked => asked,
+        };
+        Attributes { encryption, stamp: None, ..before.attributes.clone() }
+    }
+
+    /// The bytes at rest of exactly this version, compared with their digest.
+    pub(in crate::vault) async fn frames_as_they_are(
         &self,
         meta: &ObjectMeta,
     ) -> Result<Payload, StoreError> {
@@ -174,7 +189,8 @@ impl Sealed {
         let (digest, payload) = self.gathered(found, true).await?;
         let known = meta.attributes.representation.map(|known| known.stored_sha256);
         if known.is_some_and(|known| known != digest) {
-            return Err(self.not_genuine());
+            let detail = "the bytes at rest are not what was stored: the proof is damaged";
+            return Err(self.error(ErrorKind::Corrupt, detail));
         }
         Ok(payload)
     }
@@ -211,6 +227,11 @@ impl Sealed {
         }
         Ok((hasher.finish(), writer.finish()))
     }
+}
+
+/// Whether something of an object must not come to its copy.
+fn is_its_own(before: &ObjectMeta) -> bool {
+    before.attributes.envelope.is_some() || !before.attributes.retention.is_empty()
 }
 
 async fn blocking<T: Send + 'static>(

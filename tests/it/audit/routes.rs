@@ -135,6 +135,33 @@ async fn what_stands_in_the_lines() {
 }
 
 #[tokio::test]
+async fn what_holds_a_proof_is_in_the_lines_of_who_said_so() {
+    const UNTIL: &str = "2099-01-31T00:00:00Z";
+    let (client, paper) = client(Config::default()).await;
+    let headers = [("proof-retain-until", "2099-01-31T01:00:00+01:00"), ("proof-legal-hold", "on")];
+    client.call("PUT", "/v1/proofs/a", &headers, "x").await;
+    let line = one(&paper);
+    assert_eq!((&line["action"], &line["result"]), (&json!("store"), &json!("done")));
+    assert_eq!(line["detail"], json!({"legal_hold": true, "retain_until": UNTIL}));
+    let json_body = [("content-type", "application/json")];
+    let retain = async |body: Value| {
+        client.call("PUT", "/v1/retention/a", &json_body, body.to_string()).await;
+        let line = one(&paper);
+        assert_eq!((&line["action"], &line["key"]), (&json!("retain"), &json!("a")));
+        (line["result"].clone(), line["code"].clone(), line["detail"].clone())
+    };
+    let cleared = (json!("done"), json!(null), json!({"legal_hold": false}));
+    assert_eq!(retain(json!({"legal_hold": false})).await, cleared);
+    let sooner = "2098-01-31T00:00:00Z";
+    let refused = (json!("failed"), json!("RETAINED"), json!({"retain_until": sooner}));
+    assert_eq!(retain(json!({"retain_until": sooner})).await, refused);
+    client.call("DELETE", "/v1/proofs/a", &[], "").await;
+    let line = one(&paper);
+    assert_eq!((&line["action"], &line["code"]), (&json!("delete"), &json!("RETAINED")));
+    assert_eq!(line["result"], "failed");
+}
+
+#[tokio::test]
 async fn what_may_have_happened_and_what_was_given_up_is_indeterminate() {
     let store = Arc::new(Faulty::new(Memory::new(), 1));
     let paper = Paper::default();

@@ -189,6 +189,18 @@ pub async fn play(
         "delete-empty" => ("DELETE", "/v1/proofs/".to_owned(), plain, String::new()),
         "metadata" => ("GET", format!("/v1/metadata/{}", encode(key)), plain, String::new()),
         "metadata-empty" => ("GET", "/v1/metadata/".to_owned(), plain, String::new()),
+        // The gate judges it; then it is refused, so that no cell leaves something held.
+        "retain" | "retain-empty" => {
+            let key = if call.name == "retain" { encode(key) } else { String::new() };
+            let past = json!({ "retain_until": "1999-12-31T00:00:00Z" }).to_string();
+            ("PUT", format!("/v1/retention/{key}"), plain, past)
+        }
+        "retain-clear" => (
+            "PUT",
+            format!("/v1/retention/{}", encode(key)),
+            plain,
+            json!({ "legal_hold": false }).to_string(),
+        ),
         "copy-from" => ("POST", "/v1/copy".to_owned(), plain, transfer(key, "mine/a", false)),
         "copy-to" => ("POST", "/v1/copy".to_owned(), plain, transfer("mine/a", key, false)),
         "copy-over" => ("POST", "/v1/copy".to_owned(), plain, transfer("mine/a", key, true)),

@@ -30,6 +30,7 @@ fn nothing_said_is_the_default() {
     assert_eq!((limits.memory_budget_bytes, limits.max_object_bytes), (64 << 20, 100 << 20));
     assert_eq!(storage.namespace.prefix(), "proofs/");
     assert_eq!((storage.data_dir, storage.write_mode), ("./data".into(), WriteMode::WriteOnce));
+    assert_eq!((storage.retention, storage.holds), (vec![], false));
     let [backend] = &backends[..] else { panic!("one backend") };
     assert_eq!((&*backend.name, backend.provider()), ("local", Provider::Local));
     assert_eq!((backend.role, backend.quota_bytes), (Role::ReadWrite, None));
@@ -115,6 +116,8 @@ fn every_variable_and_every_key_takes_effect() {
         "STORAGE_AUDIT_FAILURE" => "serve",
         "STORAGE_AUDIT_KEY" => CANARY,
         "STORAGE_AUDIT_KEY_FILE" => keys.to_str().unwrap(),
+        "STORAGE_HOLDS" => "on",
+        "STORAGE_RETENTION" => "legal/=10y,audit=90d",
         "STORAGE_POOL_MODE" => "mirror",
         "STORAGE_POOL_MIN_COPIES" => "2",
         "STORAGE_POOL_HEDGE_PERCENT" => "7",

@@ -17,7 +17,7 @@ use proof_storage::layer::{Inventory, InventoryPolicy};
 use proof_storage::model::{PoolMode, Role};
 use proof_storage::pool::{MemberSetup, Pool, PoolPolicy};
 use proof_storage::telemetry::Metrics;
-use proof_storage::vault::Monitor;
+use proof_storage::vault::{Holds, Monitor};
 
 /// A service without a network, and the folder that its large bodies wait in.
 pub struct Client {
@@ -50,7 +50,8 @@ impl Client {
     pub async fn over(backend: Arc<dyn Backend>, config: Config) -> Self {
         let hour = Duration::from_secs(3600);
         let member = member("memory", Arc::clone(&backend), hour).await;
-        Self::of(Kept { backend, members: vec![member], pool: None }, config).await
+        Self::of(Kept { backend, members: vec![member], pool: None, holds: Holds::on() }, config)
+            .await
     }
 
     /// Over a pool, which is counted when the test says so.
@@ -66,7 +67,8 @@ impl Client {
         let view = Some(app::pool_view(Arc::clone(&pool)));
         let policy = InventoryPolicy::new("proofs/", hour).of_pool();
         let inventory = Arc::new(Inventory::new(pool, policy));
-        let kept = Kept { backend: inventory.clone(), members: shown, pool: view };
+        let kept =
+            Kept { backend: inventory.clone(), members: shown, pool: view, holds: Holds::on() };
         (Self::of(kept, Config::default()).await, inventory)
     }
 
@@ -79,14 +81,16 @@ impl Client {
             member("near", Arc::clone(&backend), hour).await,
         ];
         let view: PoolView = Box::new(move || pool.clone());
-        Self::of(Kept { backend, members, pool: Some(view) }, Config::default()).await
+        Self::of(Kept { backend, members, pool: Some(view), holds: Holds::on() }, Config::default())
+            .await
     }
 
     /// Over a store, with an audit log.
     pub async fn audited(backend: Arc<dyn Backend>, config: Config, audit: Audit) -> Self {
         let hour = Duration::from_secs(3600);
         let member = member("memory", Arc::clone(&backend), hour).await;
-        Self::with(Kept { backend, members: vec![member], pool: None }, config, audit).await
+        let kept = Kept { backend, members: vec![member], pool: None, holds: Holds::on() };
+        Self::with(kept, config, audit).await
     }
 
     async fn of(kept: Kept, config: Config) -> Self {

@@ -18,6 +18,7 @@ fn every_kind_of_backend_error_has_its_code() {
         ErrorKind::NotFound,
         ErrorKind::AlreadyExists,
         ErrorKind::Contended,
+        ErrorKind::Retained,
         ErrorKind::PreconditionFailed,
         ErrorKind::AccessDenied,
         ErrorKind::QuotaExceeded,

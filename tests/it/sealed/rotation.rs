@@ -24,6 +24,9 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey::new(name)
 }
 
+/// Nobody else writes.
+async fn no_turn(_: ObjectKey) {}
+
 async fn put(store: &Sealed, name: &str, text: &str) {
     let bytes = bytes::Bytes::copy_from_slice(text.as_bytes());
     let attributes = Attributes::new("text/plain");
@@ -38,7 +41,7 @@ async fn text(store: &Sealed, name: &str) -> Result<String, ErrorKind> {
 
 async fn rekey(store: &Sealed, after: Option<&str>) -> Result<Rewrapped, StoreError> {
     let what = Rewrapping { after: after.map(str::to_owned), ..Rewrapping::default() };
-    store.rewrap_all(what, true, |_| {}).await
+    store.rewrap_all(what, true, no_turn, |_| {}).await
 }
 
 #[tokio::test]
@@ -57,7 +60,7 @@ async fn retired_keys_open_and_are_needed_no_more_once_all_is_rekeyed() {
     let both = over(&inner, "2026 2025", folder.path());
     put(&both, "a/new", "sealed under the new key").await;
     let what = Rewrapping { dry_run: true, ..Rewrapping::default() };
-    let planned = both.rewrap_all(what, false, |_| {}).await.unwrap();
+    let planned = both.rewrap_all(what, false, no_turn, |_| {}).await.unwrap();
     assert_eq!((planned.looked_at, planned.rewrapped, planned.current), (31, 30, 1));
     let new = over(&inner, "2026", folder.path());
     assert_eq!(text(&new, "a/07").await, Err(ErrorKind::KeyMissing), "a dry run changes nothing");
@@ -89,7 +92,7 @@ async fn who_was_stopped_goes_on() {
     faulty.script(Operation::Put, [None, None, None, fail]);
     let mut last = None;
     let what = Rewrapping::default();
-    let stopped = both.rewrap_all(what, true, |found| last = found.last.clone()).await;
+    let stopped = both.rewrap_all(what, true, no_turn, |found| last = found.last.clone()).await;
     assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Failed);
     let lost = Some(Fault::Lose(ErrorKind::Indeterminate));
     faulty.script(Operation::Put, [None, lost]);
@@ -327,7 +330,7 @@ async fn a_backend_that_does_not_compare_is_rekeyed_only_by_who_is_alone() {
     let (inner, folder) = (Arc::new(store) as Arc<dyn Backend>, tempfile::tempdir().unwrap());
     put(&over(&inner, "2025", folder.path()), "a", "x").await;
     let both = over(&inner, "2026 2025", folder.path());
-    let refused = both.rewrap_all(Rewrapping::default(), false, |_| {}).await.unwrap_err();
+    let refused = both.rewrap_all(Rewrapping::default(), false, no_turn, |_| {}).await.unwrap_err();
     assert!(refused.detail().contains("--alone"), "{refused}");
     assert_eq!(rekey(&both, None).await.unwrap().rewrapped, 1);
     assert_eq!(text(&over(&inner, "2026", folder.path()), "a").await, Ok("x".into()));

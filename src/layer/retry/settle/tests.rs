@@ -53,17 +53,18 @@ fn every_look_after_a_write_has_one_finding() {
 fn likeness_is_of_all_that_identifies_bytes() {
     assert_eq!(Likeness::new(&Attributes::new("text/plain"), 4), None);
     let mut objects = vec![object("ours", "9")];
-    objects.extend((0..3).map(|change| {
+    objects.extend((0..4).map(|change| {
         let mut object = object("ours", "9");
         match change {
             0 => object.stored_size += 1,
             1 => object.attributes.encoding = Encoding::Gzip,
+            2 => object.attributes.retention.legal_hold = true,
             _ => object.attributes.representation = None,
         }
         object
     }));
     let same: Vec<_> = objects.iter().map(|object| ours().is_seen(object)).collect();
-    assert_eq!(same, [true, false, false, false]);
+    assert_eq!(same, [true, false, false, false, false]);
 }
 
 #[test]

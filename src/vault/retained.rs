@@ -1,0 +1,394 @@
+//! Holds, enforced: a [`Backend`] through which the vault does everything, and which refuses to destroy
+//! what has to stay. The one place where that is decided, see docs/RETENTION.md.
+//!
+//! ```text
+//! delete, batch, move, overwrite, replace, copy-onto ─▶ turn ─▶ look ─▶ held? ─▶ Sealed ─▶ pool or member
+//! ```
+//! What is below it (sealing, pools and their repair, layers) never asks: it brings about what was decided
+//! here. The look is at the store below the sealing, so that it needs no key. Whoever sets a hold takes the
+//! key's turn alone, and no call gives its turn back before it has ended, also where its caller went away.
+
+mod change;
+mod delete;
+mod turns;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use change::Change;
+
+use self::turns::{Turns, Want};
+use super::retention::{Holding, Source, Standing, Unchecked};
+use super::sealed::{Rewrapped, Rewrapping, Sealed};
+use crate::backend::Backend;
+use crate::model::{
+    Attributes, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, Namespace,
+    ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved,
+    StoreError, Stored, Support, Usage,
+};
+
+/// How often a proof is looked at again that others write meanwhile.
+const TRIES: u32 = 8;
+
+/// Until a caller is asked to come again where nobody can look.
+const COME_AGAIN: Duration = Duration::from_secs(5);
+
+/// See the module. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Retained {
+    sealed: Sealed,
+    holding: Arc<Holding>,
+    namespace: Namespace,
+    turns: Arc<Turns>,
+}
+
+impl Retained {
+    /// Over the opened store of a service whose keys are in this namespace.
+    pub fn new(sealed: Sealed, holding: Holding, namespace: Namespace) -> Self {
+        let left_out = holding.planted == Some(Unchecked::Turns);
+        let (holding, turns) = (Arc::new(holding), Arc::new(Turns::new(left_out)));
+        Self { sealed, holding, namespace, turns }
+    }
+
+    /// Whether a proof may be held.
+    pub fn may_hold(&self) -> bool {
+        !self.is_off()
+    }
+
+    /// For what it knows of keys and sealing. Calls that change anything go through this.
+    pub fn sealed(&self) -> &Sealed {
+        &self.sealed
+    }
+
+    /// What holds a proof, or held it.
+    pub fn standing(&self, meta: &ObjectMeta) -> Option<Standing> {
+        self.holding.standing(self.namespace.key_of(&meta.key).as_ref(), meta)
+    }
+
+    /// See [`Sealed::rewrap_all`]; what is said of each proof stays, and its turn is taken.
+    ///
+    /// # Errors
+    /// As there; and beside others (not `alone`) where their changes of holds would not be noticed.
+    pub async fn rewrap_all(
+        &self,
+        what: Rewrapping,
+        alone: bool,
+        report: impl FnMut(&Rewrapped) + Send,
+    ) -> Result<Rewrapped, StoreError> {
+        let tells_changes = self.capabilities().unique_etags == Support::Native;
+        if self.may_hold() && !alone && !what.dry_run && !tells_changes {
+            let detail = "proofs may be held, and a hold that a running service sets meanwhile could be \
+                          lost, as the backend's versions do not tell it: stop all services and add \
+                          --alone, or let the one service do it (STORAGE_REKEY_AT_START=true)";
+            return Err(self.error(ErrorKind::Unsupported, detail));
+        }
+        let turns = &*self.turns;
+        let turn = |key: ObjectKey| async move { turns.one(&key, Want::Alone).await };
+        self.sealed.rewrap_all(what, alone, turn, report).await
+    }
+
+    fn error(&self, kind: ErrorKind, detail: impl Into<String>) -> StoreError {
+        StoreError::new(kind, self.provider(), detail.into())
+    }
+
+    /// Whether nothing is held here, so that no call has to be looked at.
+    fn is_off(&self) -> bool {
+        !self.holding.holds.may_be()
+    }
+
+    /// Before a hold is stored.
+    async fn settable(&self) -> Result<(), StoreError> {
+        self.check_settable()?;
+        self.holding.holds.mark(&**self.sealed.below()).await
+    }
+
+    /// # Errors
+    /// `Unsupported`: holds are off.
+    pub fn check_settable(&self) -> Result<(), StoreError> {
+        match self.holding.holds.can_be_set() {
+            true => Ok(()),
+            false => Err(self.error(
+                ErrorKind::Unsupported,
+                "holds are off, so a proof cannot be held: start the service with STORAGE_HOLDS=on",
+            )),
+        }
+    }
+
+    fn omits(&self, check: Unchecked) -> bool {
+        self.holding.planted == Some(check)
+    }
+
+    fn has_rule(&self, key: &ObjectKey) -> bool {
+        self.holding.has_rule(self.namespace.key_of(key).as_ref())
+    }
+
+    /// How the turn of a key is taken that is stored anew.
+    fn want(&self, key: &ObjectKey, attributes: Option<&Attributes>) -> Want {
+        let said = attributes.is_some_and(|attributes| !attributes.retention.is_empty());
+        if said || self.has_rule(key) { Want::Alone } else { Want::Shared }
+    }
+
+    /// Looks at what is to be destroyed: it is not held, or nothing is there.
+    async fn free(
+        &self,
+        key: &ObjectKey,
+        check: Unchecked,
+    ) -> Result<Option<ObjectMeta>, StoreError> {
+        let meta = match self.sealed.below().head(key).await {
+            Ok(meta) => meta,
+            Err(error) => return self.unread(key, error),
+        };
+        match self.standing(&meta) {
+            Some(standing) if standing.holds(self.holding.clock.now()) && !self.omits(check) => {
+                Err(self.held(standing))
+            }
+            _ if !self.holding.holds.is_seen() => Err(self.unseen()),
+            _ => Ok(Some(meta)),
+        }
+    }
+
+    /// Of what cannot be read because it is damaged, or because others stored it in a form that is not
+    /// ours, only the rules of its prefix are known: it must be possible to get rid of it.
+    fn unread(&self, key: &ObjectKey, error: StoreError) -> Result<Option<ObjectMeta>, StoreError> {
+        match error.kind() {
+            ErrorKind::NotFound => Ok(None),
+            ErrorKind::Corrupt | ErrorKind::Unsupported if !self.has_rule(key) => Ok(None),
+            _ => Err(error),
+        }
+    }
+
+    fn unseen(&self) -> StoreError {
+        let detail = "a backend of the pool does not answer that may know of a hold, so nothing was \
+                      changed: try again when it does";
+        self.error(ErrorKind::Unavailable, detail).with_retry_after(COME_AGAIN)
+    }
+
+    fn held(&self, standing: Standing) -> StoreError {
+        let by = match standing.source {
+            Source::Object => "",
+            Source::Prefix => " by the rules for its prefix",
+        };
+        let until = standing.until.filter(|until| self.holding.clock.now() < *until);
+        let until = until.map(|until| format!("retained until {}", shown(until)));
+        let hold = standing.legal_hold.then(|| "under a legal hold".to_owned());
+        let held: Vec<_> = until.into_iter().chain(hold).collect();
+        let detail = format!(
+            "the proof is {}{by}, and nothing was changed: it can be deleted or replaced after that",
+            held.join(" and ")
+        );
+        self.error(ErrorKind::Retained, detail)
+    }
+
+    /// Looks, and then writes over what was seen and nothing else: other processes take no turns with
+    /// this one.
+    async fn over_what_is_free<F: Future<Output = Result<Stored, StoreError>> + Send>(
+        &self,
+        key: &ObjectKey,
+        mode: PutMode,
+        check: Unchecked,
+        write: impl Fn(PutMode) -> F + Send + Sync,
+    ) -> Result<Stored, StoreError> {
+        for _ in 0..TRIES {
+            let seen = self.free(key, check).await?;
+            let compares = self.capabilities().replace_if_match.is_available();
+            let Some(seen) = seen.filter(|_| compares && mode == PutMode::Overwrite) else {
+                return write(mode).await;
+            };
+            match write(PutMode::Replace(seen.etag)).await {
+                Err(error) if error.kind() == ErrorKind::PreconditionFailed => {}
+                answer => return answer,
+            }
+        }
+        let detail = "the proof was replaced again and again while it was to be replaced";
+        Err(self.error(ErrorKind::Contended, detail))
+    }
+
+    /// Runs a call to its end with its turn, whether its caller waits or not.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match tokio::spawn(Box::pin(work)).await {
+            Ok(result) => result,
+            Err(_) => Err(self.error(ErrorKind::Indeterminate, "the call was cut off")),
+        }
+    }
+}
+
+/// A time as callers write it.
+fn shown(time: std::time::SystemTime) -> impl std::fmt::Display {
+    humantime::format_rfc3339_seconds(time)
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Backend for Retained {
+    fn provider(&self) -> Provider {
+        self.sealed.provider()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.sealed.capabilities()
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        payload: Payload,
+        attributes: Attributes,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        let says = !attributes.retention.is_empty();
+        if self.is_off() && !says {
+            return self.sealed.put(key, payload, attributes, mode).await;
+        }
+        let want = self.want(key, Some(&attributes));
+        let check = match &mode {
+            // Destroys nothing, and what it stores is not held: in nobody's way.
+            PutMode::Create if want == Want::Shared => {
+                return self.sealed.put(key, payload, attributes, mode).await;
+            }
+            PutMode::Create => None,
+            PutMode::Replace(_) => Some(Unchecked::Replace),
+            PutMode::Overwrite => Some(Unchecked::Overwrite),
+        };
+        let (this, key) = (self.clone(), key.clone());
+        self.to_the_end(async move {
+            let _turn = this.turns.one(&key, want).await;
+            if says {
+                this.check_settable()?;
+            }
+            let put = async |mode| {
+                if says {
+                    this.settable().await?;
+                }
+                this.sealed.put(&key, payload.clone(), attributes.clone(), mode).await
+            };
+            match check {
+                Some(check) => this.over_what_is_free(&key, mode, check, put).await,
+                None => put(mode).await,
+            }
+        })
+        .await
+    }
+
+    async fn get(&self, key: &ObjectKey, options: GetOptions) -> Result<Retrieved, StoreError> {
+        self.sealed.get(key, options).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
+        self.sealed.head(key).await
+    }
+
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        if_match: Option<&ETag>,
+    ) -> Result<Option<bool>, StoreError> {
+        if self.is_off() {
+            return self.sealed.delete(key, if_match).await;
+        }
+        let (this, key, if_match) = (self.clone(), key.clone(), if_match.cloned());
+        self.to_the_end(async move {
+            let _turn = this.turns.one(&key, Want::Shared).await;
+            this.delete_free(&key, if_match.as_ref(), Unchecked::Delete).await
+        })
+        .await
+    }
+
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
+        if self.is_off() {
+            return self.sealed.delete_many(keys).await;
+        }
+        self.delete_pages(keys).await
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        self.sealed.list(request).await
+    }
+
+    async fn copy(
+        &self,
+        source: &ObjectKey,
+        destination: &ObjectKey,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        let want = self.want(destination, None);
+        let destroys = mode != PutMode::Create;
+        if self.is_off() || source == destination || (!destroys && want == Want::Shared) {
+            return self.sealed.copy(source, destination, mode).await;
+        }
+        let (this, source, destination) = (self.clone(), source.clone(), destination.clone());
+        self.to_the_end(async move {
+            let _turn = this.turns.one(&destination, want).await;
+            let copy = |mode| this.sealed.copy(&source, &destination, mode);
+            if !destroys {
+                return copy(mode).await;
+            }
+            // A missing source is told first.
+            this.sealed.below().head(&source).await?;
+            this.over_what_is_free(&destination, mode, Unchecked::CopyOnto, copy).await
+        })
+        .await
+    }
+
+    async fn salvage(&self, source: &ObjectKey, aside: &ObjectKey) -> Result<(), StoreError> {
+        if self.is_off() {
+            return self.sealed.salvage(source, aside).await;
+        }
+        let _turn = self.turns.one(aside, self.want(aside, None)).await;
+        self.free(aside, Unchecked::CopyOnto).await?;
+        self.sealed.salvage(source, aside).await
+    }
+
+    async fn rename(
+        &self,
+        source: &ObjectKey,
+        destination: &ObjectKey,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        if self.is_off() || source == destination {
+            return self.sealed.rename(source, destination, mode).await;
+        }
+        let want = self.want(destination, None);
+        let (this, source, destination) = (self.clone(), source.clone(), destination.clone());
+        self.to_the_end(async move {
+            let both = [(&source, Want::Shared), (&destination, want)];
+            let _turn = this.turns.of(both).await;
+            if this.free(&source, Unchecked::MoveSource).await?.is_none() {
+                // Missing or damaged: told before anything is said of the destination.
+                this.sealed.below().head(&source).await?;
+            }
+            if mode != PutMode::Create {
+                this.free(&destination, Unchecked::MoveOnto).await?;
+            }
+            this.sealed.rename(&source, &destination, mode).await
+        })
+        .await
+    }
+
+    /// Never one that would replace: nobody could look when it is used.
+    async fn presign(
+        &self,
+        key: &ObjectKey,
+        method: &PresignMethod,
+        expires_in: Duration,
+    ) -> Result<Presigned, StoreError> {
+        if !self.is_off() && matches!(method, PresignMethod::Put { create_only: false, .. }) {
+            let detail = "presign: a URL of the backend's own that may overwrite would replace what \
+                          is held; use via: service";
+            return Err(self.error(ErrorKind::Unsupported, detail));
+        }
+        self.sealed.presign(key, method, expires_in).await
+    }
+
+    async fn usage(&self) -> Result<Usage, StoreError> {
+        self.sealed.usage().await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.sealed.probe().await
+    }
+}
