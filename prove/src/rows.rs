@@ -10,6 +10,7 @@ mod memory;
 mod overload;
 mod pool_model;
 mod power;
+mod secrets;
 mod slow_clients;
 
 use std::path::{Path, PathBuf};
@@ -43,10 +44,12 @@ pub(crate) enum Row {
     SlowClients,
     /// SIGTERM with requests in flight.
     Drain,
+    /// What must not be seen, and what must not be unpacked.
+    Secrets,
 }
 
 impl Row {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Power,
         Self::Kill,
         Self::Corruption,
@@ -58,6 +61,7 @@ impl Row {
         Self::Memory,
         Self::SlowClients,
         Self::Drain,
+        Self::Secrets,
     ];
 
     /// Number in the table.
@@ -74,6 +78,7 @@ impl Row {
             Self::Memory => 11,
             Self::SlowClients => 12,
             Self::Drain => 13,
+            Self::Secrets => 14,
         }
     }
 
@@ -118,6 +123,10 @@ impl Row {
                  whatever the size"
             }
             Self::Drain => "50 SIGTERMs with 64 in flight: 0 cut answers",
+            Self::Secrets => {
+                "0 canary secrets in logs, metrics, errors, core dumps; 0 plaintext canaries at rest; a \
+                 10 GiB bomb costs ≤ 32 MiB"
+            }
         }
     }
 
@@ -134,7 +143,7 @@ impl Row {
             .map(|word| {
                 let known = Self::ALL.into_iter().find(|row| row.number().to_string() == *word);
                 known.ok_or_else(|| {
-                    Failure::from(format!("no row `{word}`: 1 2 3 4 5 6 7 10 11 12 13 or all"))
+                    Failure::from(format!("no row `{word}`: 1 2 3 4 5 6 7 10 11 12 13 14 or all"))
                 })
             })
             .collect()
@@ -158,6 +167,7 @@ impl Row {
             Self::Memory => memory::run(context),
             Self::SlowClients => slow_clients::run(context),
             Self::Drain => drain::run(context),
+            Self::Secrets => secrets::run(context),
         };
         interrupt::check()?;
         outcome.map(|outcome| outcome.with_time(start.elapsed()))

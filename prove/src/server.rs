@@ -3,7 +3,7 @@
 //! The process is held by a guard: whatever happens to a row, nothing is left running. The
 //! log goes to a file in the work folder, as evidence.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -74,28 +74,47 @@ impl Launch {
     /// There is no such program, or no free port.
     pub(crate) fn start(&self) -> Result<Server> {
         let address = free_address()?;
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let arguments: Vec<&OsStr> = self.arguments.iter().map(AsRef::as_ref).collect();
+        let child = self
+            .command(&arguments)?
+            .env("STORAGE_LISTEN", address.to_string())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let pid = Pid::from_child(&child);
+        let log = self.log.clone();
+        Ok(Server { child, pid, address, log, started: Instant::now(), ended: None })
+    }
+
+    /// Runs another command with the same settings to its end: whether it succeeded, and all that it
+    /// printed.
+    ///
+    /// # Errors
+    /// There is no such program.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<(bool, Vec<u8>)> {
+        let arguments: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
+        let output = self.command(&arguments)?.output()?;
+        Ok((output.status.success(), [output.stdout, output.stderr].concat()))
+    }
+
+    /// What is to be run, in the environment of the service.
+    fn command(&self, arguments: &[&OsStr]) -> Result<Command> {
         let mut words = self.wrapper.iter().cloned().chain([self.program.clone().into()]);
         let mut command = Command::new(words.next().ok_or("nothing to start")?);
-        command.args(words).args(&self.arguments);
+        command.args(words).args(arguments);
         // A variable of the person who runs the harness must not change what is measured.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("STORAGE_") {
                 command.env_remove(name);
             }
         }
-        let log = File::options().create(true).append(true).open(&self.log)?;
-        let child = command
+        command
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .env("STORAGE_LISTEN", address.to_string())
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
             // Ctrl-C in a terminal is for the harness, which ends the service itself.
-            .process_group(0)
-            .spawn()?;
-        let pid = Pid::from_child(&child);
-        let log = self.log.clone();
-        Ok(Server { child, pid, address, log, started: Instant::now(), ended: None })
+            .process_group(0);
+        Ok(command)
     }
 
     /// Starts it and waits until it is ready; gives the time this took too.
@@ -209,6 +228,11 @@ impl Server {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
         Ok(kilobytes.ok_or("no VmHWM")?.parse::<u64>()? * 1024)
+    }
+
+    /// Its log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.log.clone()
     }
 
     /// The end of its log.

@@ -27,6 +27,11 @@ impl Head {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
 
+    /// All of them, in the order of the message.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The announced number of body bytes.
     pub(crate) fn content_length(&self) -> Option<u64> {
         self.header("content-length")?.parse().ok()

@@ -1,0 +1,179 @@
+//! What must not be found, and the looking for it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use fastrand::Rng;
+use memchr::memmem;
+
+use crate::Result;
+
+/// Where it may be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nowhere.
+    Secret,
+    /// In the answer to whom it belongs, and nowhere else.
+    Sealed,
+}
+
+#[derive(Debug)]
+struct Canary {
+    name: String,
+    kind: Kind,
+    /// As it is, and as it may be written down.
+    forms: Vec<Vec<u8>>,
+}
+
+/// Canaries, and what was found of them.
+#[derive(Debug, Default)]
+pub(super) struct Hunt {
+    canaries: Vec<Canary>,
+    lures: Vec<Vec<u8>>,
+    found: Vec<String>,
+    lured: BTreeSet<String>,
+    places: BTreeSet<String>,
+    bytes: u64,
+}
+
+impl Hunt {
+    /// A new canary of 48 letters.
+    pub(super) fn canary(&mut self, name: &str, kind: Kind, rng: &mut Rng) -> String {
+        let text = letters(rng);
+        self.add(name, kind, text.as_bytes());
+        text
+    }
+
+    /// Bytes that somebody else chose.
+    pub(super) fn add(&mut self, name: &str, kind: Kind, bytes: &[u8]) {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let forms = vec![bytes.to_vec(), hex.into_bytes(), encoded(bytes).into_bytes()];
+        self.canaries.push(Canary { name: name.to_owned(), kind, forms });
+    }
+
+    /// A text that has to be found.
+    pub(super) fn lure(&mut self, rng: &mut Rng) -> String {
+        let text = letters(rng);
+        self.lure_text(&text);
+        text
+    }
+
+    /// The same, chosen by the caller.
+    pub(super) fn lure_text(&mut self, text: &str) {
+        self.lures.push(text.as_bytes().to_vec());
+    }
+
+    /// Looks for everything in some bytes of a place. `sealed`: also for what is stored sealed.
+    pub(super) fn look(&mut self, place: &str, bytes: &[u8], sealed: bool) {
+        self.places.insert(place.to_owned());
+        self.bytes += bytes.len() as u64;
+        for canary in self.canaries.iter().filter(|canary| sealed || canary.kind == Kind::Secret) {
+            if canary.forms.iter().any(|form| memmem::find(bytes, form).is_some()) {
+                let text = format!("{} is in the {place}", canary.name);
+                if !self.found.contains(&text) {
+                    self.found.push(text);
+                }
+            }
+        }
+        if self.lures.iter().any(|lure| memmem::find(bytes, lure).is_some()) {
+            self.lured.insert(place.to_owned());
+        }
+    }
+
+    /// Looks into a file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn file(&mut self, place: &str, path: &Path) -> Result<()> {
+        let bytes = std::fs::read(path)?;
+        self.look(place, &bytes, true);
+        Ok(())
+    }
+
+    /// Looks into all files of a folder, and at their names.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub(super) fn folder(&mut self, place: &str, path: &Path) -> Result<()> {
+        for entry in std::fs::read_dir(path)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            self.look(place, name.as_bytes(), true);
+            if path.is_dir() {
+                self.folder(place, &path)?;
+            } else {
+                self.file(place, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was found where it must not be.
+    pub(super) fn found(&self) -> &[String] {
+        &self.found
+    }
+
+    /// Places in which lures were found.
+    pub(super) fn lured(&self) -> &BTreeSet<String> {
+        &self.lured
+    }
+
+    /// How many canaries there are.
+    pub(super) fn canaries(&self) -> usize {
+        self.canaries.len()
+    }
+
+    /// Kinds of places that were looked into.
+    pub(super) fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Bytes that were looked at.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+fn letters(rng: &mut Rng) -> String {
+    std::iter::repeat_with(|| rng.alphanumeric()).take(48).collect()
+}
+
+/// Base64 with padding (RFC 4648, section 4).
+pub(super) fn encoded(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let bits = (0..3).fold(0, |bits, i| bits << 8 | u32::from(*three.get(i).unwrap_or(&0)));
+        for place in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * place)) as usize & 63];
+            text.push(if place <= three.len() { letter.into() } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_rfc_4648() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(encoded(bytes.as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn a_canary_is_found_in_any_form_and_a_sealed_one_only_where_it_must_not_be() {
+        let mut hunt = Hunt::default();
+        hunt.add("secret", Kind::Secret, b"abc");
+        hunt.add("sealed", Kind::Sealed, b"xyz");
+        hunt.look("log", b"nothing", true);
+        hunt.look("answers", b"its owner gets xyz", false);
+        assert_eq!(hunt.found(), [""; 0]);
+        hunt.look("log", b"in hex: 616263", true);
+        hunt.look("metrics", b"YWJj", true);
+        hunt.look("bucket", b"xyz", true);
+        assert_eq!(hunt.found().len(), 3);
+    }
+}
