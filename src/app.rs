@@ -162,13 +162,12 @@ impl App {
         let kept = Kept { backend: store.backend(), members, pool: store.pool_view(), holds };
         audit::start(&audit);
         let rights = Rights { authority, signer, audit: audit.clone() };
+        let vault = vault(config, &kept, spool_folder);
         if config.storage.rekey_at_start {
-            // Its own: the other one is behind the gate.
-            let policy = policy(config, spool_folder.clone(), kept.holds.clone());
-            let vault = Vault::new(store.backend(), policy);
-            background.push(tokio::spawn(rekey::in_background(Arc::new(vault), audit)));
+            // The one that serves: its turns are what keeps a rekeying and a new hold apart.
+            background.push(tokio::spawn(rekey::in_background(Arc::clone(&vault), audit)));
         }
-        let state = assemble(config, kept, metrics.clone(), rights, settings, spool_folder);
+        let state = assemble(config, kept, vault, metrics.clone(), rights, settings);
         background.push(tokio::spawn(Arc::clone(&state.rates).upkeep()));
         background.push(tokio::spawn(state.shedder.clone().upkeep()));
         let drain =
@@ -256,17 +255,23 @@ pub struct Kept {
     pub holds: Holds,
 }
 
+/// The vault of a service: one for all that it does, as turns of keys hold within it.
+pub fn vault(config: &Config, kept: &Kept, spool_folder: std::path::PathBuf) -> Arc<Vault> {
+    let policy = policy(config, spool_folder, kept.holds.clone());
+    Arc::new(Vault::new(Arc::clone(&kept.backend), policy))
+}
+
 /// The state of a service over any backend.
 pub fn assemble(
     config: &Config,
     kept: Kept,
+    vault: Arc<Vault>,
     metrics: Metrics,
     rights: Rights,
     settings: Settings,
-    spool_folder: std::path::PathBuf,
 ) -> AppState {
     AppState::new(Inner {
-        vault: Guarded::new(Vault::new(kept.backend, policy(config, spool_folder, kept.holds))),
+        vault: Guarded::new(vault),
         authority: rights.authority,
         members: kept.members,
         pool: kept.pool,

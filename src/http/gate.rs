@@ -24,6 +24,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::problem::{Code, Problem};
 use super::rate::Account;
+use super::retention;
 use super::state::AppState;
 use crate::access::Caller;
 use crate::audit::Action;
@@ -39,8 +40,8 @@ pub struct Guarded(Arc<Vault>);
 
 impl Guarded {
     /// Puts it there.
-    pub fn new(vault: Vault) -> Self {
-        Self(Arc::new(vault))
+    pub fn new(vault: Arc<Vault>) -> Self {
+        Self(vault)
     }
 }
 
@@ -257,6 +258,7 @@ async fn admit<D: Demand>(
         account.charge_more(caller.as_ref(), what.costs_more())?;
     }
     let exposure = match D::WHO {
+        _ if public && caller.is_some() => Exposure::EverybodyButHolds,
         _ if public => Exposure::Everybody,
         Who::Bearer => Exposure::Bearer,
         Who::Caller if state.authority.asks() && what.gives_out().is_some() => Exposure::Caller,
@@ -283,6 +285,8 @@ fn denied(state: &AppState, scope: Scope, key: Option<&Key>) -> Problem {
 enum Exposure {
     /// Anybody: as the proof says itself.
     Everybody,
+    /// The same, unless it says what holds the proof: that is for who is known.
+    EverybodyButHolds,
     /// Whoever shows the same right: no cache that others share.
     Caller,
     /// Whoever has the URL, and only until it ends: no cache at all.
@@ -293,10 +297,11 @@ impl Exposure {
     fn mark(self, headers: &mut HeaderMap) {
         let value = match self {
             Self::Everybody => return,
+            Self::EverybodyButHolds if !retention::is_shown(headers) => return,
             Self::Bearer => HeaderValue::from_static("private, no-store"),
             // Without the header no shared cache keeps what came with `Authorization` (RFC 9111
             // §3.5); a stored `public` or `s-maxage` would allow it.
-            Self::Caller => match headers.get(header::CACHE_CONTROL) {
+            Self::Caller | Self::EverybodyButHolds => match headers.get(header::CACHE_CONTROL) {
                 Some(stored) => private(stored),
                 None => return,
             },

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::extract::{no_query, path_key, strict_json};
 use super::gate::{Call, Demand, Granted, Need, Pass, Who};
 use super::headers::{text, unknown_value};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::render;
 use crate::audit::Action;
 use crate::model::{Key, ObjectMeta, Retention, Scope};
@@ -134,6 +134,19 @@ pub fn add_headers(pass: &Pass, meta: &ObjectMeta, headers: &mut HeaderMap) {
     if standing.legal_hold {
         headers.insert(LEGAL_HOLD, HeaderValue::from_static("on"));
     }
+}
+
+/// Whether headers of an answer say what holds a proof.
+pub fn is_shown(headers: &HeaderMap) -> bool {
+    headers.contains_key(RETAIN_UNTIL) || headers.contains_key(LEGAL_HOLD)
+}
+
+/// A refusal as it is told to who is not known: that the proof has to stay, and neither why nor until when.
+pub fn told(pass: &Pass, problem: Problem) -> Problem {
+    if pass.is_known() || problem.code() != Code::Retained {
+        return problem;
+    }
+    Problem::new(Code::Retained, "the proof cannot be replaced now, and nothing was changed")
 }
 
 fn standing(pass: &Pass, meta: &ObjectMeta) -> Option<Standing> {

@@ -282,7 +282,8 @@ pub async fn serve(granted: Granted<UseSigned>) -> Result<Response<HttpBody>, Pr
     let Granted { pass, what: UseSigned { key, grant, .. }, head, body } = granted;
     if head.method == Method::PUT {
         retention::refuse_with_url(&head.headers)?;
-        objects::store(&pass, &key, &head.headers, body, &grant.pins).await
+        let stored = objects::store(&pass, &key, &head.headers, body, &grant.pins).await;
+        stored.map_err(|problem| retention::told(&pass, problem))
     } else {
         objects::retrieve(&pass, &key, &head.method, &head.headers).await
     }

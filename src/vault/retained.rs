@@ -85,7 +85,14 @@ impl Retained {
             return Err(self.error(ErrorKind::Unsupported, detail));
         }
         let turns = &*self.turns;
-        let turn = |key: ObjectKey| async move { turns.one(&key, Want::Alone).await };
+        let turn = |key: ObjectKey| async move {
+            let turn = turns.one(&key, Want::Alone).await;
+            // A newer hold, unseen, would be replaced by what is read here.
+            match self.is_off() || self.holding.holds.is_seen() {
+                true => Ok(turn),
+                false => Err(self.unseen()),
+            }
+        };
         self.sealed.rewrap_all(what, alone, turn, report).await
     }
 
@@ -179,6 +186,18 @@ impl Retained {
             held.join(" and ")
         );
         self.error(ErrorKind::Retained, detail)
+    }
+
+    /// Whether something is said of a proof itself, be it over or not. Of one that is missing nothing is.
+    async fn says_something(&self, key: &ObjectKey) -> Result<bool, StoreError> {
+        match self.sealed.below().head(key).await {
+            Ok(meta) => Ok(!meta.attributes.retention.is_empty()),
+            // A URL of what is not there tells nothing; without the right to list S3 says so.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AccessDenied) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Looks, and then writes over what was seen and nothing else: other processes take no turns with
@@ -315,14 +334,15 @@ impl Backend for Retained {
         destination: &ObjectKey,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        let want = self.want(destination, None);
-        let destroys = mode != PutMode::Create;
-        if self.is_off() || source == destination || (!destroys && want == Want::Shared) {
+        if self.is_off() || source == destination {
             return self.sealed.copy(source, destination, mode).await;
         }
+        let want = self.want(destination, None);
+        let destroys = mode != PutMode::Create;
         let (this, source, destination) = (self.clone(), source.clone(), destination.clone());
         self.to_the_end(async move {
-            let _turn = this.turns.one(&destination, want).await;
+            // The source's too: what is said of it from now on must not come to the copy.
+            let _turn = this.turns.of([(&source, Want::Shared), (&destination, want)]).await;
             let copy = |mode| this.sealed.copy(&source, &destination, mode);
             if !destroys {
                 return copy(mode).await;
@@ -369,7 +389,8 @@ impl Backend for Retained {
         .await
     }
 
-    /// Never one that would replace: nobody could look when it is used.
+    /// Never one that would replace: nobody could look when it is used. Nor one to read what is held, as the
+    /// backend's own answer has what is said of it.
     async fn presign(
         &self,
         key: &ObjectKey,
@@ -379,6 +400,12 @@ impl Backend for Retained {
         if !self.is_off() && matches!(method, PresignMethod::Put { create_only: false, .. }) {
             let detail = "presign: a URL of the backend's own that may overwrite would replace what \
                           is held; use via: service";
+            return Err(self.error(ErrorKind::Unsupported, detail));
+        }
+        let reads = matches!(method, PresignMethod::Get | PresignMethod::Head);
+        if !self.is_off() && reads && self.says_something(key).await? {
+            let detail = "presign: the backend's own answer would tell anybody what holds this proof; use \
+                          via: service";
             return Err(self.error(ErrorKind::Unsupported, detail));
         }
         self.sealed.presign(key, method, expires_in).await

@@ -161,7 +161,8 @@ fn embedded(context: &Context, secrets: &Secrets, hunt: &mut Hunt) -> Result<()>
 }
 
 fn remote(context: &Context, secrets: &Secrets, hunt: &mut Hunt) -> Result<()> {
-    let (data, cores) = (context.work().join("secrets-remote"), context.work().join("cores-remote"));
+    let (data, cores) =
+        (context.work().join("secrets-remote"), context.work().join("cores-remote"));
     std::fs::create_dir_all(&cores)?;
     let store = FakeS3::start(Personality::Aws)?;
     let launch = secrets

@@ -293,6 +293,12 @@ impl S3 {
                     return Err(self.error(ErrorKind::Indeterminate, detail).with_source(error));
                 }
             };
+            if prepared.encryption != found && matches!(mode, PutMode::Replace(_)) {
+                // What was there is gone: without this there would be nothing.
+                let detail =
+                    "the proof was replaced, and the backend did not encrypt it as it was asked to";
+                return Err(self.error(ErrorKind::Indeterminate, detail));
+            }
             if prepared.encryption != found {
                 return Err(self.drop_plaintext(key, &etag).await);
             }

@@ -51,6 +51,10 @@ impl Retained {
         let below = self.sealed.below();
         for _ in 0..TRIES {
             let before = below.head(key).await?;
+            // A newer hold, unseen, would be replaced by this one.
+            if !self.holding.holds.is_seen() {
+                return Err(self.unseen());
+            }
             if version.as_ref().is_some_and(|version| *version != before.etag) {
                 let detail = "another version is there by now";
                 return Err(self.error(ErrorKind::PreconditionFailed, detail));

@@ -8,7 +8,7 @@ use super::{Retained, TRIES, Unchecked, Want};
 use crate::backend::Backend as _;
 use crate::model::{ETag, ErrorKind, ObjectKey, StoreError};
 
-/// Keys of a batch whose turns are held at once.
+/// Keys of a batch that one call may delete.
 const PAGE: usize = 1000;
 
 /// Keys of a batch that are under way at once.
@@ -53,7 +53,6 @@ impl Retained {
     }
 
     async fn delete_page(&self, keys: Vec<ObjectKey>) -> Vec<Deleted> {
-        let _turn = self.turns.of(keys.iter().map(|key| (key, Want::Shared))).await;
         let distinct: BTreeSet<_> = keys.iter().cloned().collect();
         let deleted = match self.capabilities().delete_if_match.is_available() {
             true => self.delete_each(distinct).await,
@@ -66,6 +65,8 @@ impl Retained {
     /// By a call for each, which says what was seen.
     async fn delete_each(&self, keys: BTreeSet<ObjectKey>) -> HashMap<ObjectKey, Deleted> {
         let deletes = keys.into_iter().map(|key| async move {
+            // Its own: a change of one proof must not have all others wait.
+            let _turn = self.turns.one(&key, Want::Shared).await;
             let deleted = self.delete_free(&key, None, Unchecked::DeleteMany).await;
             (key, deleted)
         });
@@ -74,6 +75,7 @@ impl Retained {
 
     /// By one call, where a call for each could say no more.
     async fn delete_together(&self, keys: BTreeSet<ObjectKey>) -> HashMap<ObjectKey, Deleted> {
+        let _turn = self.turns.of(keys.iter().map(|key| (key, Want::Shared))).await;
         let looks = keys.into_iter().map(|key| async move {
             let looked = self.free(&key, Unchecked::DeleteMany).await;
             (key, looked.map(drop))

@@ -64,9 +64,9 @@ impl Sealed {
     /// after each page, and last of all.
     ///
     /// # Errors
-    /// There are no keys, a listing fails, or the backend compares versions only within a process and
-    /// this is not the one (`alone`): then a delete by another could be undone.
-    pub async fn rewrap_all<T: Send, F: Future<Output = T> + Send>(
+    /// There are no keys, a listing fails, a turn is refused, or the backend compares versions only within a
+    /// process and this is not the one (`alone`): then a delete by another could be undone.
+    pub async fn rewrap_all<T: Send, F: Future<Output = Result<T, StoreError>> + Send>(
         &self,
         what: Rewrapping,
         alone: bool,
@@ -87,7 +87,7 @@ impl Sealed {
             for item in page.items {
                 let name = item.key.as_str();
                 if !what.except.as_ref().is_some_and(|except| name.starts_with(except)) {
-                    let _turn = turn(item.key.clone()).await;
+                    let _turn = turn(item.key.clone()).await?;
                     self.rewrap_counted(&item.key, what.dry_run, &mut found).await?;
                 }
                 found.last = Some(name.to_owned());

@@ -105,7 +105,8 @@ impl Client {
         let metrics = Metrics::new();
         let authority = Authority::new(&config.auth, &metrics).await;
         let rights = Rights { authority, signer, audit };
-        let state = app::assemble(&config, kept, metrics, rights, settings, folder);
+        let vault = app::vault(&config, &kept, folder);
+        let state = app::assemble(&config, kept, vault, metrics, rights, settings);
         Self { service: Service::new(state), _spool: spool }
     }
 

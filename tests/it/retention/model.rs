@@ -99,6 +99,9 @@ struct Proof {
 
 struct Game {
     kept: Kept,
+    /// Over the same store, with another of its keys as the active one.
+    rekeyer: Option<Kept>,
+    rewrapped: u64,
     now: u64,
     proofs: BTreeMap<&'static str, Proof>,
 }
@@ -239,8 +242,13 @@ impl Game {
                 return (Vec::new(), Vec::new());
             }
             Step::Rekey => {
-                // Refused where there are no keys, and changes nothing of what is said.
-                drop(vault.rekey(None, false, true, |_| {}).await);
+                // Changes nothing of what is said.
+                if let Some(rekeyer) = &self.rekeyer {
+                    let found = rekeyer.vault.rekey(None, false, true, |_| {}).await;
+                    let found = found.expect("rekeys");
+                    assert_eq!((found.failed, found.key_missing), (0, 0));
+                    self.rewrapped += found.rewrapped;
+                }
                 return (Vec::new(), Vec::new());
             }
         };
@@ -273,14 +281,15 @@ fn kind<T>(answer: Result<T, VaultError>) -> Outcome {
     answer.map(drop).map_err(|error| error.store_kind().expect("a store's answer"))
 }
 
-async fn play(kept: Kept, steps: &[Step]) -> Result<(), TestCaseError> {
-    let mut game = Game { kept, now: 0, proofs: BTreeMap::new() };
+/// Gives how many proofs were brought under another key.
+async fn play(kept: Kept, rekeyer: Option<Kept>, steps: &[Step]) -> Result<u64, TestCaseError> {
+    let mut game = Game { kept, rekeyer, rewrapped: 0, now: 0, proofs: BTreeMap::new() };
     for (number, step) in steps.iter().enumerate() {
         let (found, wanted) = game.step(*step).await;
         prop_assert_eq!(found, wanted, "step {}, {:?}", number, step);
         game.compare().await?;
     }
-    Ok(())
+    Ok(game.rewrapped)
 }
 
 /// Plays to a store, each history under a prefix of its own. The shortest that shows a difference.
@@ -291,7 +300,8 @@ fn search(
 ) -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let store = runtime.block_on(store());
-    let number = Cell::new(0);
+    let (number, rewrapped) = (Cell::new(0), Cell::new(0));
+    let has_keys = setup.sealing.keyring.is_some();
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let config =
         Config { max_shrink_iters: if setup.planted.is_some() { 0 } else { 200 }, ..config };
@@ -304,8 +314,16 @@ fn search(
             ..setup.clone()
         };
         let _inside = runtime.enter();
-        runtime.block_on(play(Kept::over(Arc::clone(&store), setup), &steps))
+        let rekeyer = has_keys.then(|| {
+            let setup = Setup { sealing: sealing("2025 2026"), ..setup.clone() };
+            Kept::over(Arc::clone(&store), setup)
+        });
+        let kept = Kept::over(Arc::clone(&store), setup);
+        let played = runtime.block_on(play(kept, rekeyer, &steps))?;
+        rewrapped.set(rewrapped.get() + played);
+        Ok(())
     });
+    assert_eq!(rewrapped.get() > 0, has_keys && outcome.is_ok(), "{} rewrapped", rewrapped.get());
     match outcome {
         Ok(()) => Ok(()),
         Err(TestError::Fail(reason, steps)) => Err(format!("{reason}\n{steps:#?}")),

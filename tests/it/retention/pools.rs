@@ -104,6 +104,12 @@ async fn with_the_member_that_knows_of_a_hold_dark_nothing_is_deleted() {
     // Nor does a replica that starts now, and can read no line of the dark one.
     let other = over(&ring.replica(), Holds::on());
     refused(other.vault.delete(&other.key("a"), None).await, ErrorKind::Unavailable);
+    // And neither puts another hold in the place of one that it cannot see.
+    for replica in [&kept, &other] {
+        let change = Change { until: Some(replica.hour(1)), legal_hold: None };
+        let changed = replica.vault.retain(&replica.key("a"), change).await;
+        refused(changed, ErrorKind::Unavailable);
+    }
     ring.heal(0);
     assert_eq!(kept.read("a").await.as_deref(), Some("a"));
     assert!(kept.retention("a").await.legal_hold);

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fake_s3::{FakeS3, Personality};
+use proof_storage::backend::Backend;
 use proof_storage::backend::faulty::{Chance, Fault, Faulty, Operation};
 use proof_storage::backend::memory::Memory;
-use proof_storage::model::{ErrorKind, Retention, WriteMode};
+use proof_storage::model::{ErrorKind, Provider, Retention, WriteMode};
 use proof_storage::vault::{Change, Condition, Unchecked, VaultError};
 
 use super::{Kept, Setup, hold};
+use crate::s3::examined;
+use crate::sealed::sealing;
 
 #[derive(Clone, Copy, Debug)]
 enum Destroyer {
@@ -48,7 +52,11 @@ impl Destroyer {
 
 /// A store whose calls take one of a few times, so that every order comes up.
 fn slow(seed: u64) -> Faulty<Memory> {
-    let store = Faulty::new(Memory::new(), seed);
+    slowed(Memory::new(), seed)
+}
+
+fn slowed<B: Backend>(store: B, seed: u64) -> Faulty<B> {
+    let store = Faulty::new(store, seed);
     let calls = [
         Operation::Put,
         Operation::Get,
@@ -111,6 +119,55 @@ async fn play(seed: u64, planted: Option<Unchecked>) -> Result<[u32; 2], String>
         }
     }
     Ok(won)
+}
+
+/// A hold that is set while the proof comes under another key, over a store whose versions tell bytes apart
+/// and not what is said of them. What went wrong.
+async fn rekeyed(seed: u64, planted: Option<Unchecked>) -> Result<(), String> {
+    let server = FakeS3::start(Personality::Aws).expect("the server starts");
+    let (store, _) = examined(&server, Provider::S3).await;
+    let store: Arc<dyn Backend> = Arc::new(slowed(store, seed));
+    let over = |ids: &str| {
+        let setup = Setup { planted, sealing: sealing(ids), ..Setup::default() };
+        Kept::over(Arc::clone(&store), setup)
+    };
+    over("2025")
+        .store("a", "a", Retention::default(), Condition::None)
+        .await
+        .map_err(|error| error.to_string())?;
+    let kept = over("2026 2025");
+    let (key, hold) = (kept.key("a"), Change { until: None, legal_hold: Some(true) });
+    let (rekeyed, held) =
+        tokio::join!(kept.vault.rekey(None, false, true, |_| {}), kept.vault.retain(&key, hold));
+    let rekeyed = rekeyed.map_err(|error| error.to_string())?;
+    if held.is_ok() && !kept.retention("a").await.legal_hold {
+        return Err("the hold was acknowledged, and is gone".into());
+    }
+    let opens = over("2026").vault.open(&key).await;
+    match (rekeyed.rewrapped, opens) {
+        (1, Ok(_)) => Ok(()),
+        (rewrapped, opens) => Err(format!("{rewrapped} rekeyed, and then {:?}", opens.err())),
+    }
+}
+
+#[tokio::test]
+async fn a_hold_and_a_rekeying_both_last() {
+    for seed in 0..40 {
+        assert_eq!(rekeyed(seed, None).await, Ok(()), "{seed}");
+    }
+}
+
+/// Negative control.
+#[tokio::test]
+async fn without_turns_a_rekeying_undoes_a_hold() {
+    let mut wrong = Vec::new();
+    for seed in 0..200 {
+        wrong.extend(rekeyed(seed, Some(Unchecked::Turns)).await.err());
+        if !wrong.is_empty() {
+            return;
+        }
+    }
+    panic!("none of 200 races showed it");
 }
 
 #[tokio::test(start_paused = true)]

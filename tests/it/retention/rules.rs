@@ -11,7 +11,7 @@ use proof_storage::model::{ErrorKind, Provider, PutMode, Retention, WriteMode};
 use proof_storage::vault::{Change, Condition, PresignAction};
 
 use super::{Kept, Setup, keep};
-use crate::s3::examined;
+use crate::s3::{examined, paced};
 use crate::sealed::sealing;
 
 const NOTHING: Retention = Retention { until: None, legal_hold: false, stored: None };
@@ -69,6 +69,24 @@ async fn rekeying_keeps_what_holds_a_proof_and_since_when() {
     let change = Change { until: Some(without.hour(20)), legal_hold: None };
     without.vault.retain(&without.key("a"), change).await.unwrap();
     assert_eq!(new.read("a").await.as_deref(), Some("x"), "the same frames");
+}
+
+/// The backend's own answer has what is said of a proof among its metadata, for whoever has the URL.
+#[tokio::test]
+async fn no_url_of_the_backend_reads_what_is_held() {
+    let server = FakeS3::start(Personality::Aws).unwrap();
+    let (store, _) = examined(&server, Provider::S3).await;
+    let kept = Kept::over(paced(&server, store), Setup::default());
+    let said = Retention { legal_hold: true, ..NOTHING };
+    kept.store("held", "x", said, Condition::None).await.unwrap();
+    kept.store("free", "x", NOTHING, Condition::None).await.unwrap();
+    let hour = Duration::from_secs(3600);
+    for action in [|| PresignAction::Get, || PresignAction::Head] {
+        let refused = kept.vault.presign(&kept.key("held"), action(), hour).await.unwrap_err();
+        assert_eq!(refused.store_kind(), Some(ErrorKind::Unsupported));
+        kept.vault.presign(&kept.key("free"), action(), hour).await.unwrap();
+        kept.vault.presign(&kept.key("missing"), action(), hour).await.unwrap();
+    }
 }
 
 #[tokio::test]

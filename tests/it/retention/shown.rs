@@ -27,15 +27,19 @@ async fn only_who_is_known_is_told() {
     .await;
     let bearer = format!("Bearer {}", token.expose());
     let known = ("authorization", bearer.as_str());
-    let held = [known, ("proof-retain-until", UNTIL), ("proof-legal-hold", "on")];
+    let cached = ("cache-control", "public, max-age=60");
+    let held = [known, cached, ("proof-retain-until", UNTIL), ("proof-legal-hold", "on")];
     let path = "/v1/proofs/public/a";
     assert_eq!(client.call("PUT", path, &held, "held").await.status, 201);
     for method in ["GET", "HEAD"] {
         let told = client.call(method, path, &[known], "").await;
         assert_eq!(told.header("proof-retain-until"), Some(UNTIL));
         assert_eq!(told.header("proof-legal-hold"), Some("on"));
+        // No shared cache may give to anybody what is told here.
+        assert_eq!(told.header("cache-control"), Some("private, max-age=60"));
         let anybody = client.call(method, path, &[], "").await;
         assert_eq!(anybody.status, 200);
+        assert_eq!(anybody.header("cache-control"), Some("public, max-age=60"));
         for name in ["proof-retain-until", "proof-legal-hold"] {
             assert_eq!(anybody.header(name), None, "{method}");
         }
@@ -51,7 +55,9 @@ async fn only_who_is_known_is_told() {
     let got = client.get(&url("GET").await).await;
     assert_eq!((got.status.as_u16(), got.header("proof-legal-hold")), (200, None));
     let put = url("PUT").await;
-    client.put(&put, "other").await.is_problem(409, "RETAINED", "2099");
+    let refused = client.put(&put, "other").await;
+    refused.is_problem(409, "RETAINED", "cannot be replaced");
+    assert!(!refused.problem().contains("2099") && !refused.problem().contains("legal"));
     let same = client.put(&put, "held").await;
     assert_eq!((same.status.as_u16(), &same.json()["retention"]), (200, &json!(null)));
     for header in [("proof-retain-until", UNTIL), ("proof-legal-hold", "off")] {

@@ -48,7 +48,8 @@ pub(super) fn run(context: &Context) -> Result<Bomb> {
         costs.push(format!("{:.1} MiB under a limit of {limit}", cost as f64 / f64::from(1 << 20)));
     }
     std::fs::remove_dir_all(&data)?;
-    let control = context.stand_in("buffer", &context.work().join("bomb-control"), "bomb-control")?;
+    let control =
+        context.stand_in("buffer", &context.work().join("bomb-control"), "bomb-control")?;
     let (_, control_cost) = cost(&control, &[], &vec![0; CONTROL_BYTES])?;
     Ok(Bomb {
         amiss,

@@ -1,7 +1,7 @@
 //! Settings that are wrong and secret: the message names the setting, and does not quote it.
 
-use super::canary::{Hunt, Kind};
 use super::super::Context;
+use super::canary::{Hunt, Kind};
 use crate::Result;
 
 /// Shorter than a key has to be.
@@ -45,14 +45,17 @@ pub(super) fn check(context: &Context, hunt: &mut Hunt) -> Result<()> {
     }
     // With the file, in which a mistake may hide the others; and without.
     for with_file in [true, false] {
-        let launch = if with_file { launch.clone() } else { launch.clone().with("STORAGE_CONFIG", "") };
+        let launch =
+            if with_file { launch.clone() } else { launch.clone().with("STORAGE_CONFIG", "") };
         for words in [&["check-config"][..], &["check-config", "--json"], &["serve"]] {
             let (succeeded, printed) = launch.run(words)?;
             hunt.look("printed about mistakes", &printed, true);
             let text = String::from_utf8_lossy(&printed);
             let told = ["STORAGE_SIGNING_KEY", "STORAGE_KEYRING", "STORAGE_ENDPOINT"];
             if succeeded || told.iter().any(|name| !text.contains(name)) {
-                return Err(format!("`{}` does not tell of mistakes: {text}", words.join(" ")).into());
+                return Err(
+                    format!("`{}` does not tell of mistakes: {text}", words.join(" ")).into()
+                );
             }
         }
     }

@@ -25,12 +25,7 @@ pub(super) struct Visitor<'a> {
 }
 
 impl<'a> Visitor<'a> {
-    pub(super) fn new(
-        address: SocketAddr,
-        token: &'a str,
-        sealed: &'a str,
-        lure: &'a str,
-    ) -> Self {
+    pub(super) fn new(address: SocketAddr, token: &'a str, sealed: &'a str, lure: &'a str) -> Self {
         Self { client: RefCell::new(Client::new(address)), token, sealed, lure }
     }
 
@@ -137,7 +132,9 @@ impl<'a> Visitor<'a> {
                 let answer =
                     self.client.borrow_mut().call(method, &path, &[header], b"not stored")?;
                 if answer.status() != 401 {
-                    return Err(format!("{method} with {} answered {}", header.0, answer.label()).into());
+                    return Err(
+                        format!("{method} with {} answered {}", header.0, answer.label()).into()
+                    );
                 }
                 look(hunt, &answer, true);
             }
