@@ -12,6 +12,7 @@ mod pool_model;
 mod power;
 mod secrets;
 mod slow_clients;
+mod suites;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -36,6 +37,10 @@ pub(crate) enum Row {
     BackendFaults,
     /// A remote backend that is cut off and comes back.
     DarkBackend,
+    /// Every call by whoever may and may not.
+    Authorisation,
+    /// Requests that nobody honest sends.
+    Hostile,
     /// Ten times as many requests as can be done.
     Overload,
     /// Large uploads under a memory cap.
@@ -49,7 +54,7 @@ pub(crate) enum Row {
 }
 
 impl Row {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Power,
         Self::Kill,
         Self::Corruption,
@@ -57,6 +62,8 @@ impl Row {
         Self::PoolModel,
         Self::BackendFaults,
         Self::DarkBackend,
+        Self::Authorisation,
+        Self::Hostile,
         Self::Overload,
         Self::Memory,
         Self::SlowClients,
@@ -74,6 +81,8 @@ impl Row {
             Self::PoolModel => 5,
             Self::BackendFaults => 6,
             Self::DarkBackend => 7,
+            Self::Authorisation => 8,
+            Self::Hostile => 9,
             Self::Overload => 10,
             Self::Memory => 11,
             Self::SlowClients => 12,
@@ -111,6 +120,13 @@ impl Row {
                 "primary blackholed: 0 client errors in a pool; breaker opens ≤ 2 s; served again and \
                  repairs drained ≤ 10 s after it heals"
             }
+            Self::Authorisation => {
+                "≥ 2 000 authorisation cells and ≥ 2 000 signed-URL mutations: 0 wrongly allowed"
+            }
+            Self::Hostile => {
+                "≥ 10 000 Schemathesis cases, 300 raw hostile requests, ≥ 1 M fuzz runs: 0 panics, 0 \
+                 stray 5xx"
+            }
             Self::Overload => {
                 "10× overload for 60 s: goodput ≥ 90 % of peak, refusals ≤ 20 ms p99 with Retry-After, \
                  normal again ≤ 2 s"
@@ -142,9 +158,7 @@ impl Row {
             .iter()
             .map(|word| {
                 let known = Self::ALL.into_iter().find(|row| row.number().to_string() == *word);
-                known.ok_or_else(|| {
-                    Failure::from(format!("no row `{word}`: 1 2 3 4 5 6 7 10 11 12 13 14 or all"))
-                })
+                known.ok_or_else(|| Failure::from(format!("no row `{word}`: 1 to 14 or all")))
             })
             .collect()
     }
@@ -163,6 +177,8 @@ impl Row {
             Self::PoolModel => pool_model::run(context),
             Self::BackendFaults => backend_faults::run(context),
             Self::DarkBackend => dark_backend::run(context),
+            Self::Authorisation => suites::authorisation(context),
+            Self::Hostile => suites::hostile(context),
             Self::Overload => overload::run(context),
             Self::Memory => memory::run(context),
             Self::SlowClients => slow_clients::run(context),

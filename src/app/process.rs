@@ -20,10 +20,15 @@ const WORKERS_PER_CORE: usize = 2;
 /// # Errors
 /// The mistakes of the configuration, before anything was started.
 pub fn serve(sources: Sources) -> Result<ExitCode, Problems> {
+    // Before there is a secret in memory.
+    let kept_out = keep_out();
     let Loaded { config, warnings, .. } = Config::load(sources)?;
     let log = telemetry::init_logging(&config.log);
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+    if let Err(error) = kept_out {
+        tracing::warn!(%error, "a crash may leave a core dump, and secrets would be in it");
     }
     // What is kept is nobody else's business, whatever the engine asks for when it makes a file.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -46,6 +51,13 @@ pub fn serve(sources: Sources) -> Result<ExitCode, Problems> {
     };
     drop(log);
     Ok(code)
+}
+
+/// No core dump of this process, and no look into its memory and environment by others of its user.
+fn keep_out() -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(())
 }
 
 async fn run(config: Config, log: &LogGuard) -> ExitCode {

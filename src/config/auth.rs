@@ -74,8 +74,8 @@ pub struct JwtConfig {
     pub reach: Reach,
 }
 
-/// Where a key set is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a key set is. Shown without the query of a URL, which may be a credential.
+#[derive(Clone, PartialEq, Eq)]
 pub enum JwksSource {
     /// In a file.
     File(PathBuf),
@@ -201,8 +201,14 @@ impl std::fmt::Display for JwksSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
-            Self::Url(url) => write!(f, "{url}"),
+            Self::Url(url) => f.write_str(&super::url::without_query(&url.to_string())),
         }
+    }
+}
+
+impl std::fmt::Debug for JwksSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
     }
 }
 

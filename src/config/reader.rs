@@ -8,6 +8,7 @@ use super::file::{BackendTable, FileText, FileValue, FileValues};
 use super::keys::BackendKey;
 use super::problems::Problems;
 use super::settings::{Form, Setting};
+use super::url;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,8 +89,11 @@ impl<'a> Reader<'a> {
         let text = found.text.expose_secret();
         match parse(text) {
             Ok(value) => {
-                let shown = if setting.form == Form::Secret { "(secret)" } else { text };
-                self.note(setting, Some(shown.to_owned()), found.source);
+                let shown = match setting.form {
+                    Form::Secret => "(secret)".into(),
+                    _ => url::without_query(text),
+                };
+                self.note(setting, Some(shown.into_owned()), found.source);
                 Some(value)
             }
             Err(mistake) => {

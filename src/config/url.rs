@@ -1,11 +1,20 @@
 //! Base URLs and origins as configured.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use http::Uri;
 
 use crate::model::Reach;
+
+/// A setting as it may be shown: the query of a URL can be a credential.
+pub(super) fn without_query(text: &str) -> Cow<'_, str> {
+    match text.split_once('?') {
+        Some((before, _)) if before.contains("://") => format!("{before}?(hidden)").into(),
+        _ => text.into(),
+    }
+}
 
 /// Absolute http or https URL that paths are appended to: no query, no trailing slash.
 #[derive(Clone, PartialEq, Eq)]

@@ -69,7 +69,7 @@ def test_control_http2_that_is_served_is_seen(played: Stage) -> None:
     assert sound.faults([503]) == [503]
 
 
-def test_control_what_is_wrong_is_found(played: Stage) -> None:
+def test_control_what_is_wrong_is_found(played: Stage, figures: Callable[[str], None]) -> None:
     """The same harness over requests that it must not be content with."""
     two = get("/health") * 2
     for case, fault in [
@@ -79,7 +79,8 @@ def test_control_what_is_wrong_is_found(played: Stage) -> None:
         (Case("control: a proof", get("/v1/proofs/secret", "Authorization: Bearer {token}"), frozenset({200}), service="closed"), "gave a proof away"),
     ]:
         assert any(fault in found for found in played.play(case)), (case.name, played.play(case))
-        # And nothing where it is as it should be.
+    figures("control: 4 requests that are answered wrongly on purpose are found")
+    # And nothing where it is as it should be.
     sound = Case("control: sound", get("/health"), frozenset({200}))
     assert played.play(sound) == []
     assert played.play(replace(sound, expect=MISSING)) != []

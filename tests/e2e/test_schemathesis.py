@@ -7,61 +7,29 @@ ones, and sequences of them. `schemathesis.toml` says what counts as expected.
 from __future__ import annotations
 
 import copy
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 import contract
+from schemathesis_run import MORE, generated, run
 from service import Service
 
-HERE = Path(__file__).parent
-RUN_SECONDS = 420
-LEAST_CASES = 3000
-EXAMPLES_PER_OPERATION = 200
+LEAST_CASES = 3000 * MORE
+EXAMPLES_PER_OPERATION = 200 * MORE
 
 # One line a request would be the larger part of the log.
 SETTINGS = {"STORAGE_LOG": "warn"}
 
 
-def run(service: Service, document: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """One run; its output is the test's when it fails."""
-    return subprocess.run(
-        [
-            Path(sys.executable).parent / "schemathesis",
-            "--config-file",
-            HERE / "schemathesis.toml",
-            "run",
-            document,
-            "--url",
-            service.url,
-            "--no-color",
-            *options,
-        ],
-        cwd=HERE,
-        env=os.environ
-        | {
-            "PYTHONPATH": str(HERE),
-            "HYPOTHESIS_STORAGE_DIRECTORY": str(service.directory / "hypothesis"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
-
-
-def test_every_answer_is_documented(start: Callable[..., Service]) -> None:
+def test_every_answer_is_documented(start: Callable[..., Service], figures: Callable[[str], None]) -> None:
     service = start(**SETTINGS)
     done = run(service, contract.PATH, "--max-examples", str(EXAMPLES_PER_OPERATION))
-    print(done.stdout[-4000:])
     assert done.returncode == 0, done.stdout + done.stderr
-    generated = re.search(r"(\d+) generated", done.stdout)
-    assert generated and int(generated[1]) >= LEAST_CASES, done.stdout
+    cases = generated(done)
+    figures(f"{cases} requests of Schemathesis, every answer as documented")
+    assert cases >= LEAST_CASES, done.stdout
     assert service.process is not None and service.process.poll() is None
     assert "panic" not in service.log_text()
 

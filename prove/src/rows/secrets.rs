@@ -29,10 +29,19 @@ use crate::Result;
 use crate::server::{Launch, Server, run as run_program};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// Where a lure has to be found.
-const LURED: [&str; 6] = ["answers", "audit log", "bucket", "core dump", "data directory", "log"];
-/// Letters of a lure in a folder's name, which the log tells.
-const LURE_FOLDER: &str = "lure-that-the-log-tells";
+/// Lures, and where each has to be found.
+const LURED: [(&str, &str); 6] = [
+    (KEY, "answers"),
+    (KEY, "audit log"),
+    (BODY, "data directory"),
+    (BODY, "bucket"),
+    (FOLDER, "log"),
+    (BODY, CORE),
+];
+const KEY: &str = "a key";
+const BODY: &str = "a proof that is not sealed";
+const FOLDER: &str = "a folder's name";
+const CORE: &str = "core dump";
 
 /// Runs the row.
 ///
@@ -49,10 +58,9 @@ pub(crate) fn run(context: &Context) -> Result<Outcome> {
 
     let mut amiss = hunt.found().to_vec();
     amiss.extend(bomb.amiss);
-    let missed: Vec<&str> =
-        LURED.into_iter().filter(|place| cores || *place != "core dump").collect();
-    let missed: Vec<&str> =
-        missed.into_iter().filter(|place| !hunt.lured().contains(*place)).collect();
+    let expected: Vec<_> = LURED.into_iter().filter(|(_, place)| cores || *place != CORE).collect();
+    let is_missed = |(name, place): &&(&'static str, &str)| !hunt.lured(name, place);
+    let missed: Vec<_> = expected.iter().filter(is_missed).map(|(_, place)| *place).collect();
     let counts = format!(
         "{} canaries looked for in {} places and {} KiB: {} found{}; {}",
         hunt.canaries(),
@@ -63,7 +71,7 @@ pub(crate) fn run(context: &Context) -> Result<Outcome> {
         bomb.counts
     );
     let told = match missed.is_empty() {
-        true => format!("lures found in {} places; {}", hunt.lured().len(), bomb.control),
+        true => format!("lures found in all of {} places; {}", expected.len(), bomb.control),
         false => format!("lures NOT found: {}; {}", missed.join(", "), bomb.control),
     };
     Ok(Outcome::judged(&amiss, counts, missed.is_empty() && bomb.control_caught, told))
@@ -76,12 +84,15 @@ struct Secrets {
     signing_previous: String,
     audit: String,
     keyring: String,
+    jwks: String,
     token: String,
     tokens_file: PathBuf,
     /// What is stored sealed.
     sealed: String,
-    /// What is stored so that it must be found.
+    /// What is stored so that it must be found, and under which name.
     lure: String,
+    lure_key: String,
+    lure_folder: String,
 }
 
 impl Secrets {
@@ -96,9 +107,11 @@ impl Secrets {
         let keyring = encoded(&key);
         hunt.add("a key of the keyring", Kind::Secret, keyring.as_bytes());
         hunt.add("the bucket's secret key", Kind::Secret, FakeS3::SECRET_KEY.as_bytes());
+        let jwks = hunt.canary("the key in the URL of a JWKS", Kind::Secret, &mut rng);
         let sealed = hunt.canary("a sealed proof", Kind::Sealed, &mut rng);
-        let lure = hunt.lure(&mut rng);
-        hunt.lure_text(LURE_FOLDER);
+        let lure = hunt.lure(BODY, &mut rng);
+        let lure_key = format!("open/{}.c2pa", hunt.lure(KEY, &mut rng));
+        let lure_folder = hunt.lure(FOLDER, &mut rng);
 
         let (folder, tokens_file) = (context.work().join("x"), context.work().join("tokens.toml"));
         let words = ["token", "create", "--name", "prove", "--json", "--scope"];
@@ -111,13 +124,24 @@ impl Secrets {
             return Err(format!("`token create` printed {printed}").into());
         };
         let entry = format!(
-            "[[token]]\nid = {:?}\nname = \"prove\"\nsha256 = \"{digest}\"\nscopes = [\"read\", \
-             \"write\", \"delete\", \"list\", \"sign\", \"admin\"]\n",
-            text("id").unwrap_or_else(|| "prove".into())
+            "[[token]]\nname = \"prove\"\nsha256 = \"{digest}\"\nscopes = [\"read\", \
+             \"write\", \"delete\", \"list\", \"sign\", \"admin\"]\n"
         );
         std::fs::write(&tokens_file, entry)?;
         hunt.add("an API token", Kind::Secret, token.as_bytes());
-        Ok(Self { signing, signing_previous, audit, keyring, token, tokens_file, sealed, lure })
+        Ok(Self {
+            signing,
+            signing_previous,
+            audit,
+            keyring,
+            jwks,
+            token,
+            tokens_file,
+            sealed,
+            lure,
+            lure_key,
+            lure_folder,
+        })
     }
 
     /// A service that has them, with room for a core dump in a folder of its own.
@@ -131,11 +155,15 @@ impl Secrets {
             .with("STORAGE_AUDIT_KEY", &self.audit)
             .with("STORAGE_KEYRING", format!("canary:active:{}", self.keyring))
             .with("STORAGE_TOKENS_FILE", &self.tokens_file)
+            // Where nobody answers.
+            .with("STORAGE_JWT_JWKS", format!("http://127.0.0.1:9/keys?key={}", self.jwks))
+            .with("STORAGE_JWT_ISSUER", "https://idp.example")
+            .with("STORAGE_JWT_AUDIENCE", "proofs")
             .through(with_cores(cores))
     }
 
     fn visitor(&self, server: &Server) -> Visitor<'_> {
-        Visitor::new(server.address(), &self.token, &self.sealed, &self.lure)
+        Visitor::new(server.address(), &self.token, &self.sealed, (&self.lure_key, &self.lure))
     }
 }
 
@@ -146,14 +174,14 @@ fn with_cores(folder: &Path) -> [String; 4] {
 }
 
 fn embedded(context: &Context, secrets: &Secrets, hunt: &mut Hunt) -> Result<()> {
-    let (data, cores) = (context.work().join(LURE_FOLDER), context.work().join("cores"));
+    let (data, cores) = (context.work().join(&secrets.lure_folder), context.work().join("cores"));
     std::fs::create_dir_all(&cores)?;
     let launch = secrets.launch(context, &data, "secrets-embedded", &cores);
     let (mut server, _) = launch.start_ready(START_LIMIT)?;
     secrets.visitor(&server).visit(hunt)?;
     server.signal(Signal::ABORT)?;
     server.wait(START_LIMIT)?.ok_or("does not end of SIGABRT")?;
-    hunt.folder("core dump", &cores)?;
+    hunt.folder(CORE, &cores)?;
     hunt.file("log", &server.log())?;
     hunt.folder("audit log", &data.join("audit"))?;
     hunt.folder("data directory", &data)?;
@@ -219,7 +247,7 @@ fn core_of_the_control(context: &Context, secrets: &Secrets, hunt: &mut Hunt) ->
     let (mut server, _) = stand_in.start_ready(START_LIMIT)?;
     server.signal(Signal::ABORT)?;
     server.wait(START_LIMIT)?.ok_or("does not end of SIGABRT")?;
-    hunt.folder("core dump", &cores)?;
+    hunt.folder(CORE, &cores)?;
     let pattern = run_program("cat", &["/proc/sys/kernel/core_pattern"])?;
     // Others go to a program, or to a folder that is not ours to look into.
     Ok(!pattern.starts_with(['|', '/']))

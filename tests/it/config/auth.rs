@@ -64,6 +64,13 @@ fn what_contradicts_itself_is_refused() {
     let jwt = jwt.jwt.unwrap();
     assert!(matches!(jwt.jwks, JwksSource::Url(_)));
     assert_eq!(jwt.audience, ["a", "b"]);
+    let keyed = [("STORAGE_JWT_JWKS", "https://login.example/jwks?key=secret"), issuer, audience];
+    let keyed = load(&keyed).unwrap();
+    let shown = keyed.effective.iter().find(|shown| shown.variable == "STORAGE_JWT_JWKS");
+    let shown = shown.unwrap().value.as_deref();
+    assert_eq!(shown, Some("https://login.example/jwks?(hidden)"));
+    let source = keyed.config.auth.jwt.unwrap().jwks;
+    assert!(!format!("{source} {source:?}").contains("secret"));
     let plain = [("STORAGE_JWT_JWKS", "http://login.example/jwks"), issuer, audience];
     assert!(load(&plain).unwrap().warnings[0].contains("without TLS"));
     let public = load(&[("STORAGE_PUBLIC_READ", "a")]).unwrap();

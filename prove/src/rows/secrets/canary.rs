@@ -29,9 +29,10 @@ struct Canary {
 #[derive(Debug, Default)]
 pub(super) struct Hunt {
     canaries: Vec<Canary>,
-    lures: Vec<Vec<u8>>,
+    /// By what they are.
+    lures: Vec<(&'static str, Vec<u8>)>,
     found: Vec<String>,
-    lured: BTreeSet<String>,
+    lured: BTreeSet<(&'static str, String)>,
     places: BTreeSet<String>,
     bytes: u64,
 }
@@ -52,15 +53,10 @@ impl Hunt {
     }
 
     /// A text that has to be found.
-    pub(super) fn lure(&mut self, rng: &mut Rng) -> String {
+    pub(super) fn lure(&mut self, name: &'static str, rng: &mut Rng) -> String {
         let text = letters(rng);
-        self.lure_text(&text);
+        self.lures.push((name, text.as_bytes().to_vec()));
         text
-    }
-
-    /// The same, chosen by the caller.
-    pub(super) fn lure_text(&mut self, text: &str) {
-        self.lures.push(text.as_bytes().to_vec());
     }
 
     /// Looks for everything in some bytes of a place. `sealed`: also for what is stored sealed.
@@ -75,8 +71,10 @@ impl Hunt {
                 }
             }
         }
-        if self.lures.iter().any(|lure| memmem::find(bytes, lure).is_some()) {
-            self.lured.insert(place.to_owned());
+        for (name, lure) in &self.lures {
+            if memmem::find(bytes, lure).is_some() {
+                self.lured.insert((name, place.to_owned()));
+            }
         }
     }
 
@@ -113,9 +111,9 @@ impl Hunt {
         &self.found
     }
 
-    /// Places in which lures were found.
-    pub(super) fn lured(&self) -> &BTreeSet<String> {
-        &self.lured
+    /// Whether a lure was found in a place.
+    pub(super) fn lured(&self, name: &'static str, place: &str) -> bool {
+        self.lured.contains(&(name, place.to_owned()))
     }
 
     /// How many canaries there are.
