@@ -307,10 +307,11 @@ def race(services: list[Service], folder: str, writers: int, keys: int) -> tuple
     return outcomes, winners
 
 
-def test_64_writers_of_1000_keys_have_one_winner_for_each(
+def test_64_writers_of_the_same_keys_have_one_winner_for_each(
     place: Place, folder: str, figures: Callable[[str], None]
 ) -> None:
-    writers, keys = 64, 1000
+    # moto answers one request after the other, in Python: as many would take it longer than all other tests.
+    writers, keys = 64, 100 if place.name == "moto" else 1000
     outcomes, winners = race([place.service], folder, writers, keys)
     assert outcomes == {201: keys, 409: (writers - 1) * keys}
     for number, won in enumerate(winners):
