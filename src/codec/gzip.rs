@@ -12,9 +12,9 @@ use flate2::{Compression, bufread};
 /// How many bytes deflate can make of one.
 const MAX_EXPANSION: u64 = 1032;
 
-/// Input is fed in pieces of this size, so that a piece can make no more than about 4 MiB of
+/// Input is fed in pieces of this size, so that a piece can make no more than about 132 KiB of
 /// output ([`MAX_EXPANSION`]) before the limit is looked at again.
-const FEED_BYTES: usize = 4 * 1024;
+const FEED_BYTES: usize = 128;
 
 /// Below this nothing is gained on the wire or on disk.
 const MIN_BYTES: u64 = 1024;
@@ -148,11 +148,36 @@ impl Inflater {
         mut sink: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), InflateError> {
         for piece in bytes.chunks(FEED_BYTES) {
-            self.fed = true;
-            self.decoder.write_all(piece).map_err(InflateError::Malformed)?;
-            self.drain(&mut sink)?;
+            self.feed_piece(piece, &mut sink)?;
         }
         Ok(())
+    }
+
+    /// Feeds of `bytes`, and takes away from them, until about `enough` has come out or nothing is left.
+    /// What comes out is at most `enough` and what one fed piece can make.
+    ///
+    /// # Errors
+    /// Malformed input, or the limit.
+    pub fn feed_some(&mut self, bytes: &mut Bytes, enough: usize) -> Result<Vec<u8>, InflateError> {
+        let mut output = Vec::new();
+        while output.len() < enough && !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(FEED_BYTES));
+            self.feed_piece(&piece, &mut |made: &[u8]| {
+                output.extend_from_slice(made);
+                Ok(())
+            })?;
+        }
+        Ok(output)
+    }
+
+    fn feed_piece(
+        &mut self,
+        piece: &[u8],
+        sink: &mut impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), InflateError> {
+        self.fed = true;
+        self.decoder.write_all(piece).map_err(InflateError::Malformed)?;
+        self.drain(sink)
     }
 
     /// Checks that the stream ended where it should, and hands over the rest.
@@ -251,6 +276,26 @@ mod tests {
         });
         assert!(matches!(result, Err(InflateError::TooLarge { limit: 1_048_576 })));
         assert!(most <= 1 << 20);
+    }
+
+    #[test]
+    fn a_step_makes_no_more_than_it_may() {
+        let plain = vec![0; 16 << 20];
+        let mut bomb = Bytes::from(compress(&plain));
+        let (mut inflater, mut made) = (Inflater::new(plain.len() as u64), 0);
+        while !bomb.is_empty() {
+            let output = inflater.feed_some(&mut bomb, 64 << 10).unwrap();
+            assert!(output.len() <= 200 << 10, "{}", output.len());
+            made += output.len();
+        }
+        let mut rest = 0;
+        inflater
+            .finish(|piece| {
+                rest += piece.len();
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(made + rest, plain.len());
     }
 
     #[test]

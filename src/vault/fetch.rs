@@ -14,7 +14,7 @@ use futures_util::{Stream, StreamExt};
 
 use super::error::VaultError;
 use super::labour;
-use crate::codec::gzip::{self, Inflater};
+use crate::codec::gzip::{self, InflateError, Inflater};
 use crate::model::{
     Body, BodyStream, ByteRange, Digest, Encoding, ErrorKind, Hasher, ObjectMeta, Provider,
     Retrieved, StoreError,
@@ -29,6 +29,10 @@ pub const RANGE_VERIFY_BYTES: u64 = 8 << 20;
 
 /// Largest proof that is inflated where its request is: that takes a fraction of a millisecond.
 const INLINE_BYTES: u64 = 64 << 10;
+
+/// What a step of inflating makes, and up to three times as much of what nobody would store but to
+/// fill memory ([`Inflater::feed_some`]).
+const STEP_BYTES: usize = 64 << 10;
 
 /// An object whose bytes are not yet verified and so cannot be had.
 #[derive(Debug)]
@@ -79,7 +83,9 @@ impl Opened {
         match self.into_body(Encoding::Identity).await? {
             Body::Bytes(bytes) => {
                 let bounds = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-                Ok(Body::Bytes(bytes.slice(bounds(range.start)..bounds(range.end))))
+                let part = &bytes[bounds(range.start)..bounds(range.end)];
+                // A copy: the whole is not to stay in memory for as long as a part of it is sent.
+                Ok(Body::Bytes(Bytes::copy_from_slice(part)))
             }
             Body::Stream(stream) => Ok(begun(Box::pin(cut(stream, range, verified))).await?),
         }
@@ -188,28 +194,48 @@ impl Stream for Verified {
     }
 }
 
-/// Inflates a stream. `size` bounds the output: more than was stored is damage.
+/// Inflates a stream, a step at a time beside the threads that answer, so that neither what is made of
+/// one stored piece nor the time for it is more than a step's. `size` bounds the output: more than was
+/// stored is damage.
 fn inflated(
     stored: BodyStream,
     size: u64,
     provider: Provider,
 ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
-    let state = Some((stored, Inflater::new(size)));
+    let state = Some((stored, Bytes::new(), Inflater::new(size)));
     futures_util::stream::try_unfold(state, move |state| async move {
-        let Some((mut stored, mut inflater)) = state else { return Ok(None) };
-        let mut output = Vec::new();
-        let mut sink = |piece: &[u8]| -> io::Result<()> {
-            output.extend_from_slice(piece);
-            Ok(())
+        let Some((mut stored, mut piece, inflater)) = state else { return Ok(None) };
+        while piece.is_empty() {
+            match stored.next().await.transpose()? {
+                Some(next) => piece = next,
+                None => {
+                    let last = labour::done(move || finished(inflater)).await;
+                    return Ok(Some((last.map_err(|cause| damaged(provider, cause))?, None)));
+                }
+            }
+        }
+        let step = move || {
+            let (mut piece, mut inflater) = (piece, inflater);
+            let output = inflater.feed_some(&mut piece, STEP_BYTES)?;
+            Ok((Bytes::from(output), piece, inflater))
         };
-        let next = stored.next().await.transpose()?;
-        let Some(piece) = next else {
-            inflater.finish(&mut sink).map_err(|error| corrupt(provider).with_source(error))?;
-            return Ok(Some((Bytes::from(output), None)));
-        };
-        inflater.feed(&piece, &mut sink).map_err(|error| corrupt(provider).with_source(error))?;
-        Ok(Some((Bytes::from(output), Some((stored, inflater)))))
+        let (output, piece, inflater) =
+            labour::done(step).await.map_err(|cause| damaged(provider, cause))?;
+        Ok(Some((output, Some((stored, piece, inflater)))))
     })
+}
+
+fn finished(inflater: Inflater) -> Result<Bytes, InflateError> {
+    let mut output = Vec::new();
+    inflater.finish(|piece: &[u8]| -> io::Result<()> {
+        output.extend_from_slice(piece);
+        Ok(())
+    })?;
+    Ok(output.into())
+}
+
+fn damaged(provider: Provider, cause: InflateError) -> StoreError {
+    corrupt(provider).with_source(cause)
 }
 
 /// The part of a stream that lies in a range, one piece behind. Where the stream verifies itself,
@@ -240,6 +266,8 @@ fn cut(
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::model::{Attributes, ETag, ObjectKey, Representation};
 
@@ -319,6 +347,37 @@ mod tests {
         let pieces = usize::try_from(RANGE_VERIFY_BYTES).unwrap() / PIECE + 1;
         let body = opened(pieces, None, Some(3)).into_range(two).await.expect("it begins");
         assert_eq!(drain(body).await, (PIECE + 5, None));
+    }
+
+    /// Blanks of 100 MiB are 100 KiB of gzip, which a store gives in one piece.
+    #[tokio::test]
+    async fn however_much_a_stored_piece_inflates_to_it_comes_in_small_ones() {
+        let size = 100_usize << 20;
+        let blanks = vec![b' '; 1 << 20];
+        let mut compressor = gzip::Compressor::new(Vec::new());
+        let mut hasher = Hasher::new();
+        for _ in 0..size >> 20 {
+            compressor.write(&blanks).unwrap();
+            hasher.update(&blanks);
+        }
+        let stored = compressor.finish().unwrap();
+        let mut opened = opened(1, None, None);
+        let meta = &mut opened.0.meta;
+        (meta.stored_size, meta.attributes.encoding) = (stored.len() as u64, Encoding::Gzip);
+        let stored_sha256 = Digest::of(&stored);
+        let (sha256, size) = (hasher.finish(), size as u64);
+        meta.attributes.representation = Some(Representation { sha256, size, stored_sha256 });
+        opened.0.body = Body::Bytes(stored.into());
+        let mut opening = Box::pin(opened.into_body(Encoding::Identity));
+        assert!((&mut opening).now_or_never().is_none(), "not where the answer is waited for");
+        let Body::Stream(mut stream) = opening.await.unwrap() else { panic!("it is large") };
+        let mut came = 0;
+        while let Some(piece) = stream.next().await {
+            let piece = piece.unwrap();
+            assert!(piece.len() <= 4 * STEP_BYTES, "{} at once", piece.len());
+            came += piece.len() as u64;
+        }
+        assert_eq!(came, size);
     }
 
     #[tokio::test]

@@ -15,8 +15,15 @@ static PROCESSORS: LazyLock<Semaphore> =
 
 /// Does it in its turn. A panic in it is one here.
 pub(super) async fn done<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    done_among(&PROCESSORS, work).await
+}
+
+async fn done_among<T: Send + 'static>(
+    turns: &'static Semaphore,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     // `Err` is a semaphore that is closed, which this one never is.
-    let turn = PROCESSORS.acquire().await.ok();
+    let turn = turns.acquire().await.ok();
     let working = tokio::task::spawn_blocking(move || {
         let done = work();
         // Not when the request is dropped: the processor is busy until now.
@@ -44,10 +51,12 @@ mod tests {
     #[tokio::test]
     async fn no_more_at_once_than_processors_whoever_goes() {
         let most = available_parallelism().unwrap().get();
+        // Of its own: other tests have work too.
+        let turns = Box::leak(Box::new(Semaphore::new(most)));
         let (at_once, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let all = (0..8 * most).map(|number| {
             let (at_once, peak) = (Arc::clone(&at_once), Arc::clone(&peak));
-            let working = done(move || {
+            let working = done_among(turns, move || {
                 peak.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(5));
                 at_once.fetch_sub(1, Ordering::SeqCst);
