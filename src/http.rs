@@ -45,7 +45,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use admission::Budget;
-pub use client::{ClientAddress, Peer, Proxies, ProxyHeader, Scheme};
+pub use client::{ClientAddress, Peer, Proxies, ProxyHeader, Scheme, network};
 #[doc(hidden)]
 pub use conditional::{fuzz_range, fuzz_tags};
 #[doc(hidden)]

@@ -158,17 +158,6 @@ impl Vault {
         Ok(())
     }
 
-    /// Memory that an upload with these attributes takes while it runs, for admission: its sealed form
-    /// is made beside the others.
-    pub fn memory_for(&self, attributes: &Attributes, length: Option<u64>) -> u64 {
-        match length {
-            Some(length) if self.seals(attributes) && length <= MEMORY_BYTES => {
-                Upload::memory_for(Some(length)) + length
-            }
-            _ => Upload::memory_for(length),
-        }
-    }
-
     /// Brings what is sealed under retired keys under the active one, as long as this is the only
     /// process that writes or the backend compares versions itself.
     ///

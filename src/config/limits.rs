@@ -40,8 +40,8 @@ pub struct LimitsConfig {
     pub min_upload_rate: u64,
     /// `STORAGE_MIN_DOWNLOAD_RATE` (bytes a second): of an answer. Default 1024; 0: none.
     pub min_download_rate: u64,
-    /// `STORAGE_MEMORY_BUDGET` (bytes): of bodies held in memory at once; above it 503. At least
-    /// 8 MiB. Default 64 MiB.
+    /// `STORAGE_MEMORY_BUDGET` (bytes): of bodies held in memory at once, three quarters of them for
+    /// one address; above it 503. At least 8 MiB. Default 64 MiB.
     pub memory_budget_bytes: u64,
     /// `STORAGE_MAX_OBJECT_BYTES` (bytes): largest proof, 1 to 5 GiB. Default 100 MiB.
     pub max_object_bytes: u64,

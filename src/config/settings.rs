@@ -165,7 +165,7 @@ settings! {
         Some("1024"), Text,
         "bytes a second that a client must take, over 10 s or a longest pause; 0: any";
     MEMORY_BUDGET = "STORAGE_MEMORY_BUDGET", Some("limits.memory_budget"), Some("67108864"), Text,
-        "bytes of bodies held in memory at once; above it requests get 503 (64MiB is a form too)";
+        "bytes of bodies held in memory at once, three quarters of them for one address; above it requests get 503 (64MiB is a form too)";
     ALLOW_LINK_LOCAL = "STORAGE_ALLOW_LINK_LOCAL", Some("limits.allow_link_local"),
         Some("false"), Text,
         "`true`: endpoints and JWKS may be at link-local addresses and metadata services";

@@ -131,6 +131,11 @@ impl ClientAddress {
         self.ip
     }
 
+    /// What one client has of addresses, for whoever counts by it. `None` as of [`Self::ip`].
+    pub fn network(&self) -> Option<u128> {
+        self.ip.map(network)
+    }
+
     /// The address of who opened the connection: the client, or the proxy in front.
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
@@ -139,6 +144,15 @@ impl ClientAddress {
     /// How the client itself speaks. `None` where a proxy does not say, or there is no socket.
     pub fn scheme(&self) -> Option<Scheme> {
         self.scheme
+    }
+}
+
+/// What one client has of addresses: one of IPv4, a /64 of IPv6.
+pub fn network(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        // Below the first /64 of IPv6, which is nobody's.
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => (v6.to_bits() >> 64) << 64,
     }
 }
 

@@ -2,12 +2,15 @@
 
 use axum::body::Body;
 use axum::extract::Query;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use bytes::{Bytes, BytesMut};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
+use super::admission::Reservation;
 use super::arrival::Arrival;
+use super::client::ClientAddress;
 use super::gate::Call;
 use super::problem::{Code, Problem};
 use super::state::AppState;
@@ -122,7 +125,8 @@ pub async fn strict_json<T: DeserializeOwned>(call: &mut Call<'_>) -> Result<T, 
         let detail = "send the body with Content-Type: application/json";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    let body = read_json_body(headers, std::mem::take(call.body), call.state).await?;
+    let body = std::mem::take(call.body);
+    let (body, _reservation) = read_json_body(call.head, body, call.state).await?;
     // Serde takes an array for a struct, its fields in order: no name would be checked.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::invalid("JSON body: send an object"));
@@ -142,25 +146,26 @@ pub async fn strict_json<T: DeserializeOwned>(call: &mut Call<'_>) -> Result<T, 
 }
 
 async fn read_json_body(
-    headers: &HeaderMap,
+    head: &Parts,
     body: Body,
     state: &AppState,
-) -> Result<Bytes, Problem> {
-    let length = content_length(headers).unwrap_or(MAX_JSON_BYTES as u64);
-    if length > MAX_JSON_BYTES as u64 {
+) -> Result<(Bytes, Reservation), Problem> {
+    if content_length(&head.headers).is_some_and(|length| length > MAX_JSON_BYTES as u64) {
         return Err(json_too_large());
     }
-    // Parsed keys are held beside the text they came from.
-    let _reservation = state.budget.reserve(2 * length)?;
+    let mut reservation = state.budget.reserve(ClientAddress::of(&head.extensions), 0)?;
     let mut arrival = Arrival::new(body, state);
     let mut read = BytesMut::new();
     while let Some(bytes) = arrival.next().await? {
         if read.len() + bytes.len() > MAX_JSON_BYTES {
             return Err(json_too_large());
         }
+        reservation.grow_to((read.len() + bytes.len()) as u64)?;
         read.extend_from_slice(&bytes);
     }
-    Ok(read.freeze())
+    // Parsed keys are held beside the text they came from.
+    reservation.grow_to(2 * read.len() as u64)?;
+    Ok((read.freeze(), reservation))
 }
 
 fn json_too_large() -> Problem {

@@ -22,6 +22,8 @@ use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 
+use super::admission::Reservation;
+use super::client::ClientAddress;
 use super::problem::{Code, Problem};
 use super::rate::Account;
 use super::retention;
@@ -52,6 +54,7 @@ pub struct Pass {
     caller: Caller,
     notes: Notes,
     known: bool,
+    client: ClientAddress,
 }
 
 impl Pass {
@@ -68,6 +71,14 @@ impl Pass {
     /// Adds what only the handler knows to the call's line in the audit log.
     pub fn note(&self, add: impl FnOnce(&mut Facts)) {
         self.notes.add(add);
+    }
+
+    /// Takes a part of the memory budget for the client.
+    ///
+    /// # Errors
+    /// As [`Budget::reserve`](super::admission::Budget::reserve).
+    pub fn reserve(&self, bytes: u64) -> Result<Reservation, Problem> {
+        self.state.budget.reserve(self.client, bytes)
     }
 
     /// Whether whoever calls has shown who they are, or nobody is asked. A signed URL shows who made it.
@@ -266,7 +277,8 @@ async fn admit<D: Demand>(
     };
     let known = D::WHO == Who::Caller && caller.is_some();
     let caller = caller.unwrap_or_else(Caller::nobody);
-    let pass = Pass { state, vault, caller, notes, known };
+    let client = ClientAddress::of(&head.extensions);
+    let pass = Pass { state, vault, caller, notes, known, client };
     Ok((Granted { pass, what, head, body }, exposure))
 }
 

@@ -21,6 +21,9 @@ use crate::vault::{Outcome, Prepared, Upload, VERIFY_BYTES};
 /// What a streamed answer holds in memory: pieces on their way through.
 const STREAM_BYTES: u64 = 1 << 20;
 
+/// What one holds beyond that which is inflated on its way: what is stored beside what it becomes.
+const INFLATING_BYTES: u64 = 512 << 10;
+
 /// A read of a proof: any query is ignored, as readers may add one.
 pub struct Read(Key);
 
@@ -191,7 +194,7 @@ pub async fn store(
     Ok(response)
 }
 
-/// Reads the body through every check, holding its part of the memory budget.
+/// Reads the body through every check, holding a part of the memory budget for what has come of it.
 async fn receive(
     pass: &Pass,
     key: &Key,
@@ -211,14 +214,20 @@ async fn receive(
     }
     pass.vault().check_supported(&options.attributes)?;
     let length = content_length(headers).or_else(|| body.size_hint().exact());
-    let memory = pass.vault().memory_for(&options.attributes, length);
-    let reservation = pass.budget.reserve(memory)?;
+    let mut reservation = pass.reserve(0)?;
     let spooling = pass.vault().spooling(&options.attributes);
     let mut upload = Upload::begin(options, length, spooling).await?;
     let mut arrival = Arrival::new(body, pass);
     while let Some(bytes) = arrival.next().await? {
-        upload.write(bytes).await?;
+        // Whoever has begun is not sent away for want of memory: a disk has more.
+        if reservation.try_grow_to(upload.held() + bytes.len() as u64) {
+            upload.write(bytes).await?;
+        } else {
+            upload.write_through(bytes).await?;
+        }
+        reservation.shrink_to(upload.held());
     }
+    reservation.grow_to(upload.held_to_finish())?;
     Ok((upload.finish().await?, reservation))
 }
 
@@ -279,17 +288,21 @@ pub async fn retrieve(
         return without_body(pass, opened.meta(), form, verdict);
     }
     let meta = opened.meta().clone();
-    let reservation = pass.budget.reserve(memory_for(&meta))?;
+    let reservation = pass.reserve(memory_for(&meta, form))?;
     let body = opened.into_body(form).await?;
     Ok(whole(pass, &meta, form, outgoing(body, reservation)))
 }
 
-fn memory_for(meta: &ObjectMeta) -> u64 {
+fn memory_for(meta: &ObjectMeta, form: Encoding) -> u64 {
+    let inflates = meta.attributes.encoding != form;
     let largest = meta.size().max(meta.stored_size);
     let sealed = meta.size_at_rest() - meta.stored_size;
     // What is sealed is at hand in both forms while it is opened.
     let opened = if sealed > 0 { meta.size_at_rest() } else { 0 };
-    if largest <= VERIFY_BYTES { meta.size() + meta.stored_size + opened } else { STREAM_BYTES }
+    if largest > VERIFY_BYTES {
+        return STREAM_BYTES + if inflates { INFLATING_BYTES } else { 0 };
+    }
+    meta.stored_size + opened + if inflates { meta.size() } else { 0 }
 }
 
 fn whole(pass: &Pass, meta: &ObjectMeta, form: Encoding, body: HttpBody) -> Response<HttpBody> {
@@ -306,7 +319,7 @@ async fn partial(
     meta: &ObjectMeta,
     range: ByteRange,
 ) -> Result<Response<HttpBody>, Problem> {
-    let reservation = pass.budget.reserve(memory_for(meta))?;
+    let reservation = pass.reserve(memory_for(meta, Encoding::Identity))?;
     let body = pass.vault().read_range(key, meta, range).await?;
     let mut response = whole(pass, meta, Encoding::Identity, outgoing(body, reservation));
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;

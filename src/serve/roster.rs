@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::ConnectionLimits;
 use super::activity::Activity;
+use crate::http::network;
 use crate::telemetry::{Metrics, Refusal};
 
 /// How often it is looked again where nobody can make room.
@@ -142,15 +143,6 @@ impl Drop for Seat {
         }
         drop(seats);
         self.roster.left.notify_waiters();
-    }
-}
-
-/// What one client has of addresses: one of IPv4, a /64 of IPv6.
-fn network(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        // Below the first /64 of IPv6, which is nobody's.
-        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => (v6.to_bits() >> 64) << 64,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::codec::gzip::{self, Compressor, Inflater};
 use crate::model::{Attributes, Digest, Encoding, Hasher, Payload, Representation, SpoolWriter};
 
 /// What conversion keeps in memory before it moves to a temporary file.
-const COLLECT_BYTES: usize = 1 << 20;
+pub(super) const COLLECT_BYTES: u64 = 1 << 20;
 
 /// The checks and conversions after the last byte; may block.
 pub(super) struct Job {
@@ -26,6 +26,25 @@ pub(super) struct Job {
 struct Form {
     payload: Payload,
     sha256: Digest,
+}
+
+impl UploadOptions {
+    /// Whether another form may be made of the body than the one it comes in.
+    pub(super) fn converts(&self) -> bool {
+        match (self.sent, self.compression) {
+            (Encoding::Gzip, _) => self.wants_identity(),
+            (Encoding::Identity, Compression::Identity) => false,
+            (Encoding::Identity, Compression::Gzip) => true,
+            (Encoding::Identity, Compression::Auto) => {
+                gzip::is_compressible(&self.attributes.content_type)
+            }
+        }
+    }
+
+    /// Of a body that came as gzip.
+    fn wants_identity(&self) -> bool {
+        self.compression == Compression::Identity || is_c2pa(&self.attributes.content_type)
+    }
 }
 
 impl Job {
@@ -50,8 +69,7 @@ impl Job {
 
     /// The body came as gzip: what it inflates to is the proof.
     fn keep_gzip(self) -> Result<Prepared, VaultError> {
-        let wants_identity = self.options.compression == Compression::Identity
-            || is_c2pa(&self.options.attributes.content_type);
+        let wants_identity = self.options.wants_identity();
         let identity = inflate(
             &self.payload,
             self.options.max_bytes,
@@ -176,13 +194,13 @@ impl Collector {
         if let Some(spool) = &mut self.spool {
             return spool.append(bytes);
         }
-        self.memory.extend_from_slice(bytes);
-        if self.memory.len() > COLLECT_BYTES {
-            let mut spool = self.spooling.create()?;
-            spool.append(&std::mem::take(&mut self.memory))?;
-            self.spool = Some(spool);
+        if (self.memory.len() + bytes.len()) as u64 <= COLLECT_BYTES {
+            self.memory.extend_from_slice(bytes);
+            return Ok(());
         }
-        Ok(())
+        let spool = self.spool.insert(self.spooling.create()?);
+        spool.append(&std::mem::take(&mut self.memory))?;
+        spool.append(bytes)
     }
 
     fn finish(self) -> Payload {

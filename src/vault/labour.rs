@@ -52,7 +52,7 @@ mod tests {
     async fn no_more_at_once_than_processors_whoever_goes() {
         let most = available_parallelism().unwrap().get();
         // Of its own: other tests have work too.
-        let turns = Box::leak(Box::new(Semaphore::new(most)));
+        let turns: &'static Semaphore = Box::leak(Box::new(Semaphore::new(most)));
         let (at_once, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let all = (0..8 * most).map(|number| {
             let (at_once, peak) = (Arc::clone(&at_once), Arc::clone(&peak));

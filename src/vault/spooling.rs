@@ -21,6 +21,11 @@ impl Spooling {
         Self { folder: folder.to_owned(), veiled }
     }
 
+    /// Whether what waits is to be sealed.
+    pub(super) fn is_veiled(&self) -> bool {
+        self.veiled
+    }
+
     /// A new file. Blocks.
     pub(super) fn create(&self) -> io::Result<SpoolWriter> {
         let writer = SpoolWriter::create_in(&self.folder)?;

@@ -10,16 +10,15 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 
 use super::error::VaultError;
-use super::form::Job;
+use super::form::{COLLECT_BYTES, Job};
 use super::spooling::Spooling;
 use crate::model::{Attributes, Digest, Encoding, Hasher, Payload, Representation, SpoolWriter};
 
-/// Bodies above this go to a temporary file, whatever the memory budget.
-pub const MEMORY_BYTES: u64 = 8 << 20;
+/// Bodies above this go to a temporary file, whatever the memory budget: who sends slowly would hold
+/// more of it for as long as that takes.
+pub const MEMORY_BYTES: u64 = 1 << 20;
 
-/// Memory that one spooled upload takes: a buffer that fills while another is written.
-pub const SPOOL_MEMORY_BYTES: u64 = 2 * SPOOL_BUFFER_BYTES as u64;
-
+/// What of a body that goes to a file is gathered before it is written.
 pub(super) const SPOOL_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Work below this size is done in place: handing it to another thread would cost more.
@@ -99,19 +98,11 @@ impl SpoolState {
 }
 
 impl Upload {
-    /// Memory that an upload of this length takes while it runs, for admission.
-    pub fn memory_for(length: Option<u64>) -> u64 {
-        match length {
-            // The compressed copy is made beside the body.
-            Some(length) if length <= MEMORY_BYTES => 2 * length,
-            _ => SPOOL_MEMORY_BYTES,
-        }
-    }
-
-    /// Begins. Bodies of unknown length are spooled: how large they get is not known either.
+    /// Begins. A body that is announced to be large goes to a temporary file from the start; another
+    /// one, and one of unknown length, when it has become large.
     ///
     /// # Errors
-    /// The announced length is over the limit, or no temporary file can be made.
+    /// The announced length is over the limit.
     pub async fn begin(
         options: UploadOptions,
         length: Option<u64>,
@@ -121,38 +112,86 @@ impl Upload {
             return Err(VaultError::TooLarge { limit: options.max_bytes });
         }
         let sink = match length {
-            Some(length) if length <= MEMORY_BYTES => Sink::Memory {
-                buffer: BytesMut::with_capacity(usize::try_from(length).unwrap_or(0)),
-                hasher: Hasher::new(),
-            },
-            _ => Sink::Spool { buffer: BytesMut::new(), file: None },
+            Some(length) if length > MEMORY_BYTES => {
+                Sink::Spool { buffer: BytesMut::new(), file: None }
+            }
+            _ => Sink::Memory { buffer: BytesMut::new(), hasher: Hasher::new() },
         };
         Ok(Self { options, spooling, received: 0, sink })
+    }
+
+    /// Bytes of the body that are in memory.
+    pub fn held(&self) -> u64 {
+        let (Sink::Memory { buffer, .. } | Sink::Spool { buffer, .. }) = &self.sink;
+        buffer.len() as u64
+    }
+
+    /// Bytes that are in memory at once until it is stored: other forms are made beside the body.
+    pub fn held_to_finish(&self) -> u64 {
+        let converted = if self.options.converts() { self.received.min(COLLECT_BYTES) } else { 0 };
+        // What is in a file is sealed into another one.
+        let in_memory = matches!(self.sink, Sink::Memory { .. });
+        let sealed = if in_memory && self.spooling.is_veiled() { self.received } else { 0 };
+        self.held() + converted + sealed
     }
 
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// More bytes than allowed, or the temporary file cannot be written.
+    /// More bytes than allowed, or the temporary file cannot be made or written.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), VaultError> {
+        self.count(&bytes)?;
+        if self.held() + bytes.len() as u64 > MEMORY_BYTES {
+            self.move_to_file().await?;
+        }
+        self.take(&bytes);
+        match &self.sink {
+            Sink::Spool { buffer, .. } if buffer.len() >= SPOOL_BUFFER_BYTES => self.flush().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the next bytes and keeps none in memory.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_through(&mut self, bytes: Bytes) -> Result<(), VaultError> {
+        self.count(&bytes)?;
+        self.move_to_file().await?;
+        self.take(&bytes);
+        self.flush().await
+    }
+
+    fn count(&mut self, bytes: &[u8]) -> Result<(), VaultError> {
         self.received += bytes.len() as u64;
         if self.received > self.options.max_bytes {
             return Err(VaultError::TooLarge { limit: self.options.max_bytes });
         }
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
         match &mut self.sink {
             Sink::Memory { buffer, hasher } => {
-                hasher.update(&bytes);
-                buffer.extend_from_slice(&bytes);
-                Ok(())
+                hasher.update(bytes);
+                buffer.extend_from_slice(bytes);
             }
-            Sink::Spool { buffer, .. } => {
-                buffer.extend_from_slice(&bytes);
-                if buffer.len() < SPOOL_BUFFER_BYTES {
-                    return Ok(());
-                }
-                self.flush().await
-            }
+            Sink::Spool { buffer, .. } => buffer.extend_from_slice(bytes),
         }
+    }
+
+    /// From now on it is in a file, with what has come of it.
+    async fn move_to_file(&mut self) -> Result<(), VaultError> {
+        let Sink::Memory { buffer, hasher } = &mut self.sink else { return Ok(()) };
+        let (bytes, hasher) = (std::mem::take(buffer), std::mem::take(hasher));
+        let spooling = self.spooling.clone();
+        let file = blocking(move || {
+            let mut writer = spooling.create()?;
+            writer.append(&bytes)?;
+            Ok(Box::new(SpoolState { writer, hasher }))
+        });
+        self.sink = Sink::Spool { buffer: BytesMut::new(), file: Some(file.await?) };
+        Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), VaultError> {
@@ -160,18 +199,15 @@ impl Upload {
         let bytes = std::mem::take(buffer);
         let state = file.take();
         let spooling = self.spooling.clone();
-        let (mut bytes, state) = blocking(move || {
+        let state = blocking(move || {
             let mut state = match state {
                 Some(state) => state,
                 None => Box::new(SpoolState { writer: spooling.create()?, hasher: Hasher::new() }),
             };
             state.append(&bytes)?;
-            Ok((bytes, state))
-        })
-        .await?;
-        bytes.clear();
-        *buffer = bytes;
-        *file = Some(state);
+            Ok(state)
+        });
+        *file = Some(state.await?);
         Ok(())
     }
 

@@ -82,10 +82,10 @@ fn http2_get(to: SocketAddr, path: &str) -> Request<Empty<Bytes>> {
     Request::get(format!("http://{to}{path}")).body(Empty::new()).unwrap()
 }
 
-const PROOFS: usize = 4;
+const PROOFS: usize = 6;
 const PROOF_BYTES: usize = 1 << 20;
 
-/// A service whose budget is as large as the answers of [`PROOFS`] are.
+/// A service of whose budget one client gets as much as the answers of [`PROOFS`] are.
 async fn with_proofs() -> Client {
     let client = Client::configured(|config| config.limits.memory_budget_bytes = 8 << 20).await;
     for number in 0..PROOFS {

@@ -285,3 +285,90 @@ async fn bodies_that_are_waited_for_take_no_place_of_those_that_are_worked_on() 
     drop(body);
     assert_eq!(slow.await.unwrap().status, 201);
 }
+
+/// A store of which a length is announced, and whose body comes piece by piece.
+fn announced(
+    client: &Arc<Client>,
+    path: &str,
+    length: u64,
+) -> (UploadBody, tokio::task::JoinHandle<Answer>) {
+    let (body, pieces) = mpsc::channel::<Bytes>(1);
+    let pieces = stream::unfold(pieces, |mut pieces| async {
+        let piece = pieces.recv().await?;
+        Some((Ok::<_, Infallible>(piece), pieces))
+    });
+    let (method, media) = match path {
+        "/v1/batch-delete" => ("POST", "application/json"),
+        _ => ("PUT", "application/c2pa"),
+    };
+    let request = Request::builder().method(method).uri(path).header("content-type", media);
+    let request = request.header("content-length", length).body(Body::from_stream(pieces)).unwrap();
+    let client = Arc::clone(client);
+    (body, tokio::spawn(async move { client.send(request).await }))
+}
+
+async fn with_budget(bytes: u64) -> Arc<Client> {
+    Arc::new(Client::configured(|config| config.limits.memory_budget_bytes = bytes).await)
+}
+
+#[tokio::test]
+async fn what_is_announced_and_does_not_come_takes_no_memory_from_others() {
+    let client = with_budget(8 << 20).await;
+    let mut slow = Vec::new();
+    for number in 0..64 {
+        slow.push(announced(&client, &format!("/v1/proofs/{number}"), 1 << 20));
+        slow.push(announced(&client, &format!("/v1/proofs/large-{number}"), 16 << 20));
+        slow.push(announced(&client, "/v1/batch-delete", 16 << 20));
+    }
+    for (body, _) in &slow {
+        body.send(Bytes::from_static(b"{")).await.unwrap();
+    }
+    assert_eq!(client.put("/v1/proofs/quick", vec![7; 1 << 20]).await.status, 201);
+    assert_eq!(client.get("/v1/proofs/quick").await.status, 200);
+}
+
+/// Who comes then is refused; who has begun is not.
+#[tokio::test]
+async fn memory_that_is_used_up_by_uploads_is_a_file_for_the_next_bytes() {
+    let client = with_budget(1 << 20).await;
+    let half = Bytes::from(vec![7; 512 << 10]);
+    let begun = [1, 2].map(|number| announced(&client, &format!("/v1/proofs/{number}"), 1 << 20));
+    for (body, _) in &begun {
+        // The third is taken when the first was worked on.
+        for piece in [half.clone(), Bytes::new(), Bytes::new()] {
+            body.send(piece).await.unwrap();
+        }
+    }
+    let refused = client.put("/v1/proofs/more", "x").await;
+    refused.is_problem(503, "UNAVAILABLE", "in memory");
+    for (body, answer) in begun {
+        body.send(half.clone()).await.unwrap();
+        drop(body);
+        assert_eq!(answer.await.unwrap().status, 201);
+    }
+    let stored = client.get("/v1/proofs/1").await;
+    assert_eq!(stored.body, [half.clone(), half].concat());
+    assert_eq!(client.put("/v1/proofs/more", "x").await.status, 201);
+}
+
+#[tokio::test]
+async fn who_takes_no_answer_leaves_memory_to_other_addresses() {
+    let client = with_budget(8 << 20).await;
+    assert_eq!(client.put("/v1/proofs/k", vec![7; 1 << 20]).await.status, 201);
+    let mut held = Vec::new();
+    loop {
+        let mut request = Request::get("/v1/proofs/k").body(Body::empty()).unwrap();
+        let address = "192.0.2.1:1".parse().unwrap();
+        request.extensions_mut().insert(Peer { address, tls: false });
+        let answer = client.service().call(request).await;
+        if answer.status() == 503 {
+            break;
+        }
+        held.push(answer);
+    }
+    assert_eq!(held.len(), 6, "each holds its answer, and no more");
+    assert_eq!(from(&client, "192.0.2.2", "GET", "/v1/proofs/k", "").await.status, 200);
+    assert_eq!(from(&client, "192.0.2.1", "GET", "/v1/proofs/k", "").await.status, 503);
+    drop(held);
+    assert_eq!(from(&client, "192.0.2.1", "GET", "/v1/proofs/k", "").await.status, 200);
+}
