@@ -12,8 +12,10 @@ const METADATA_V4: [Ipv4Addr; 3] = [
     Ipv4Addr::new(192, 0, 0, 192),     // Oracle Cloud, older instances
     Ipv4Addr::new(168, 63, 129, 16),   // Azure, the host
 ];
-const METADATA_V6: [Ipv6Addr; 2] = [
+const METADATA_V6: [Ipv6Addr; 4] = [
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), // AWS
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),  // AWS, EKS Pod Identity
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),   // Scaleway
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),  // Google Cloud
 ];
 
@@ -29,7 +31,7 @@ pub enum Reach {
 
 impl Reach {
     /// Whether an address may be called. An IPv4 address is looked at in whatever form of IPv6 it
-    /// comes: mapped, compatible, 6to4, or behind the well-known prefix of NAT64.
+    /// comes: mapped, compatible, 6to4, or behind a prefix of NAT64, the well-known or a local one.
     pub fn allows(self, address: IpAddr) -> bool {
         self == Self::Anywhere || !is_guarded(address)
     }
@@ -73,6 +75,7 @@ fn is_guarded(address: IpAddr) -> bool {
             v6.is_unicast_link_local()
                 || METADATA_V6.contains(&v6)
                 || inner(v6).is_some_and(|v4| is_guarded(v4.into()))
+                || translated(v6).into_iter().flatten().any(|v4| is_guarded(v4.into()))
         }
     }
 }
@@ -91,6 +94,15 @@ fn inner(v6: Ipv6Addr) -> Option<Ipv4Addr> {
         [0x2002, high, low, ..] => Some(of(high, low)),
         _ => None,
     }
+}
+
+/// The IPv4 addresses that one below the local prefix of NAT64 (RFC 8215) can stand for: how long the
+/// prefix in use is, and so where in it they are (RFC 6052 §2.2), does not show.
+fn translated(v6: Ipv6Addr) -> Option<[Ipv4Addr; 4]> {
+    let [0x64, 0xff9b, 1, ..] = v6.segments() else { return None };
+    let places = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]];
+    let octets = v6.octets();
+    Some(places.map(|place| Ipv4Addr::from(place.map(|at: usize| octets[at]))))
 }
 
 #[cfg(test)]
@@ -115,6 +127,13 @@ mod tests {
             "::ffff:0:169.254.169.254",
             "64:ff9b::169.254.169.254",
             "2002:a9fe:a9fe::1",
+            "fd00:ec2::23",
+            "fd00:42::42",
+            "64:ff9b:1::169.254.169.254",
+            "64:ff9b:1:abcd:ab:cdef:169.254.169.254",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1:aba9:fe:a9fe::",
+            "64:ff9b:1:abcd:a9:fea9:fe00:0",
         ] {
             let address = text.parse().unwrap();
             assert!(!Reach::Guarded.allows(address), "{text}");
@@ -126,9 +145,16 @@ mod tests {
 
     #[test]
     fn what_a_backend_is_usually_at_is_called() {
-        for text in
-            ["127.0.0.1", "10.0.0.7", "192.168.1.1", "100.64.0.1", "::1", "fd00::1", "2001:db8::1"]
-        {
+        for text in [
+            "127.0.0.1",
+            "10.0.0.7",
+            "192.168.1.1",
+            "100.64.0.1",
+            "::1",
+            "fd00::1",
+            "2001:db8::1",
+            "64:ff9b:1::10.0.0.7",
+        ] {
             assert!(Reach::Guarded.allows(text.parse().unwrap()), "{text}");
         }
         for name in ["localhost", "s3.example.org", "169.254.example.org"] {
