@@ -120,7 +120,7 @@ pub(super) fn clients(
             .connect_timeout(CONNECT.min(options.timeout))
             .read_timeout(read);
         let builder = base.clone().timeout_config(limits.build());
-        let builder = builder.endpoint_resolver(OneBucket::default());
+        let builder = builder.endpoint_resolver(OneBucket::new(options.reach));
         match endpoint {
             Some(url) => builder.endpoint_url(url),
             None => builder,
