@@ -4,6 +4,10 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+/// Longest until a burst may come again: nobody waits for that, and time is counted in nanoseconds of 64
+/// bits.
+const MAX_WINDOW: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// A rate, and how much of it may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -59,7 +63,16 @@ impl Rate {
         let count = number(count)?;
         let known = Per::ALL.into_iter().find(|(_, name, _)| *name == unit);
         let (per, ..) = known.ok_or_else(mistake)?;
-        Ok(Self { count, per, burst: burst.map_or(Ok(count), number)? })
+        let rate = Self { count, per, burst: burst.map_or(Ok(count), number)? };
+        if rate.interval().is_zero() {
+            return Err(format!("`{text}` is more than can be counted: at most 1000000000/s"));
+        }
+        if rate.window() > MAX_WINDOW {
+            return Err(format!(
+                "`{text}`: it would take over a year until all of the burst may come again"
+            ));
+        }
+        Ok(rate)
     }
 
     /// Most that may come at once.
@@ -98,6 +111,19 @@ mod tests {
         let rate = Rate::parse("120/min burst 10").unwrap();
         assert_eq!(rate.interval(), Duration::from_millis(500));
         assert_eq!(rate.window(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_refused() {
+        for text in ["1/h burst 6000000", "1/s burst 4294967295", "1/h burst 8785"] {
+            assert!(Rate::parse(text).unwrap_err().contains("over a year"), "{text}");
+        }
+        for text in ["1000000001/s", "4294967295/s"] {
+            assert!(Rate::parse(text).unwrap_err().contains("1000000000/s"), "{text}");
+        }
+        for text in ["1/h burst 8784", "1000000000/s", "4294967295/min", "4294967295/h"] {
+            assert!(Rate::parse(text).is_ok(), "{text}");
+        }
     }
 
     #[test]
