@@ -302,6 +302,7 @@ fn policy(config: &Config, spool_folder: std::path::PathBuf, holds: Holds) -> Po
         write_mode: config.storage.write_mode,
         max_object_bytes: config.limits.max_object_bytes,
         spool_folder,
+        spool_files: descriptors::spool_files(),
         sealing: sealing(config),
         holding: Holding {
             rules: config.storage.retention.clone().into(),

@@ -27,6 +27,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 pub use error::VaultError;
 pub use etag::{etag_of, names};
 pub use fetch::{Opened, RANGE_VERIFY_BYTES, VERIFY_BYTES};
@@ -59,6 +61,8 @@ pub struct Policy {
     pub max_object_bytes: u64,
     /// Folder for temporary files of large bodies.
     pub spool_folder: PathBuf,
+    /// Most of those files at once.
+    pub spool_files: usize,
     /// Keys, and what is sealed with them.
     pub sealing: Sealing,
     /// What has to stay.
@@ -84,6 +88,7 @@ pub enum PresignAction {
 pub struct Vault {
     backend: Retained,
     policy: Policy,
+    spool_files: Arc<Semaphore>,
 }
 
 impl Vault {
@@ -92,7 +97,8 @@ impl Vault {
         let folder = policy.spool_folder.clone();
         let sealed = Sealed::new(backend, policy.sealing.clone(), folder);
         let backend = Retained::new(sealed, policy.holding.clone(), policy.namespace.clone());
-        Self { backend, policy }
+        let spool_files = Arc::new(Semaphore::new(policy.spool_files));
+        Self { backend, policy, spool_files }
     }
 
     /// What is behind it, sealed proofs opened and held ones safe.
@@ -115,7 +121,8 @@ impl Vault {
 
     /// Where large bodies with these attributes wait.
     pub fn spooling(&self, attributes: &Attributes) -> Spooling {
-        Spooling::new(&self.policy.spool_folder, self.seals(attributes))
+        let files = Arc::clone(&self.spool_files);
+        Spooling::new(&self.policy.spool_folder, self.seals(attributes), files)
     }
 
     /// Whether a body with these attributes is sealed.

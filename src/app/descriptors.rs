@@ -10,8 +10,11 @@ use crate::serve::ConnectionLimits;
 
 /// Standard streams, the event loop, listeners, files that are read again.
 const PROCESS: u64 = 32;
-/// Temporary files of large bodies. Where there are no descriptors for more, those get 503.
-const SPOOLED: u64 = 16;
+/// Temporary files of large bodies: so many at least, and more up to so many where there is room for
+/// them. For one more there is 503.
+const SPOOLED: [u64; 2] = [16, 1024];
+/// What they get of all descriptors, between the two.
+const SPOOLED_SHARE: u64 = 16;
 /// Tables that an embedded store keeps open, its journals, and files that it is making.
 const EMBEDDED: u64 = 128;
 
@@ -33,9 +36,23 @@ pub fn limits(config: &Config) -> (ConnectionLimits, ConnectionLimits) {
         min_upload_rate: config.limits.min_upload_rate,
         min_download_rate: config.limits.min_download_rate,
     };
-    // Those who watch are few, and are to be served whatever the others do.
-    let most = (share.connections / 8).clamp(1, ADMIN_CONNECTIONS);
-    (limits, ConnectionLimits { max_connections: most, ..limits })
+    (limits, ConnectionLimits { max_connections: of_admin(share.connections), ..limits })
+}
+
+/// Those who watch are few, and are to be served whatever the others do.
+fn of_admin(connections: usize) -> usize {
+    (connections / 8).clamp(1, ADMIN_CONNECTIONS)
+}
+
+/// Most temporary files of bodies at once.
+pub fn spool_files() -> usize {
+    spooled(getrlimit(Resource::Nofile).maximum) as usize
+}
+
+/// By how many descriptors there can be.
+fn spooled(limit: Option<u64>) -> u64 {
+    let [least, most] = SPOOLED;
+    limit.map_or(most, |limit| (limit / SPOOLED_SHARE).clamp(least, most))
 }
 
 /// What the connections get, and what there is to be said about it.
@@ -50,8 +67,8 @@ struct Share {
 /// Raises the soft limit of descriptors as far as is needed and allowed, and shares them out.
 fn share(config: &Config) -> Share {
     let asked = config.limits.max_connections as u64;
-    let rest = rest(&config.backends);
     let now = getrlimit(Resource::Nofile);
+    let rest = rest(config, spooled(now.maximum));
     let wanted = asked.saturating_add(rest);
     let mut limit = now.current;
     if limit.is_some_and(|limit| limit < wanted) {
@@ -63,13 +80,19 @@ fn share(config: &Config) -> Share {
     shared(asked, rest, limit)
 }
 
-/// What everything but connections may need.
-fn rest(backends: &[BackendConfig]) -> u64 {
+/// What everything but the connections of all may need.
+fn rest(config: &Config, spooled: u64) -> u64 {
     let of = |backend: &BackendConfig| match &backend.kind {
         BackendKind::Local(_) => EMBEDDED,
         BackendKind::Remote(remote) => remote.max_in_flight as u64,
     };
-    PROCESS + SPOOLED + backends.iter().map(of).sum::<u64>()
+    let admin = match config.server.admin_listen {
+        Some(_) => of_admin(config.limits.max_connections) as u64,
+        None => 0,
+    };
+    // What is sealed goes from one file to another.
+    let files = if config.storage.keyring.is_some() { 2 * spooled } else { spooled };
+    PROCESS + files + admin + config.backends.iter().map(of).sum::<u64>()
 }
 
 fn shared(asked: u64, rest: u64, limit: Option<u64>) -> Share {
@@ -90,6 +113,31 @@ fn shared(asked: u64, rest: u64, limit: Option<u64>) -> Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_get_a_share_within_bounds() {
+        for (limit, files) in [
+            (Some(64), 16),
+            (Some(1024), 64),
+            (Some(4096), 256),
+            (Some(1 << 20), 1024),
+            (None, 1024),
+        ] {
+            assert_eq!(spooled(limit), files, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_connection_of_all_is_all_counted() {
+        let mut config = Config::default();
+        config.limits.max_connections = 1000;
+        let before = rest(&config, 64);
+        assert_eq!(rest(&config, 100), before + 36);
+        config.server.admin_listen = Some(([127, 0, 0, 1], 1).into());
+        assert_eq!(rest(&config, 64), before + 64);
+        config.limits.max_connections = 80;
+        assert_eq!(rest(&config, 64), before + 10);
+    }
 
     #[test]
     fn connections_get_what_is_left() {

@@ -294,6 +294,10 @@ impl From<VaultError> for Problem {
             VaultError::Invalid(_) => Code::InvalidRequest,
             VaultError::DigestMismatch { .. } => Code::DigestMismatch,
             VaultError::TooLarge { .. } => Code::TooLarge,
+            VaultError::Spool(ref cause) if cause.kind() == std::io::ErrorKind::ResourceBusy => {
+                let detail = "as many large bodies wait in files as may: try again shortly";
+                return Self::new(Code::Unavailable, detail);
+            }
             VaultError::Spool(ref cause) => {
                 tracing::error!(error = %cause, "cannot buffer a body");
                 if cause.kind() == std::io::ErrorKind::StorageFull {
@@ -304,5 +308,24 @@ impl From<VaultError> for Problem {
             }
         };
         Self::new(code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_file_left_for_a_body_is_for_a_moment_and_no_room_on_the_disk_is_not() {
+        for (kind, code) in [
+            (std::io::ErrorKind::ResourceBusy, Code::Unavailable),
+            (std::io::ErrorKind::StorageFull, Code::QuotaExceeded),
+        ] {
+            let problem = Problem::from(VaultError::Spool(kind.into()));
+            let answer = problem.into_response();
+            assert_eq!(answer.status(), code.spec().1);
+            let later = answer.headers().contains_key(header::RETRY_AFTER);
+            assert_eq!(later, code == Code::Unavailable);
+        }
     }
 }

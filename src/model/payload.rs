@@ -4,6 +4,7 @@
 //! stream: small ones are held in memory, larger ones in a temporary file that has no name and
 //! vanishes with its last user, or with the process.
 
+use std::any::Any;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -104,6 +105,8 @@ pub struct Spool {
     veil: Option<Arc<dyn Veil>>,
     len: u64,
     reads: Arc<AtomicU64>,
+    #[expect(dead_code, reason = "held for its drop")]
+    held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// A temporary file that is being filled.
@@ -112,6 +115,7 @@ pub struct SpoolWriter {
     file: File,
     veil: Option<Arc<dyn Veil>>,
     len: u64,
+    held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl SpoolWriter {
@@ -120,13 +124,19 @@ impl SpoolWriter {
     /// # Errors
     /// The folder does not exist or cannot be written.
     pub fn create_in(folder: &Path) -> io::Result<Self> {
-        Ok(Self { file: tempfile::tempfile_in(folder)?, veil: None, len: 0 })
+        Ok(Self { file: tempfile::tempfile_in(folder)?, veil: None, len: 0, held: None })
     }
 
     /// The same, with every byte veiled; before anything is appended.
     #[must_use]
     pub fn veiled(self, veil: Arc<dyn Veil>) -> Self {
         Self { veil: Some(veil), ..self }
+    }
+
+    /// The same, and what is given back when the file is gone.
+    #[must_use]
+    pub fn holding(self, held: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { held: Some(held), ..self }
     }
 
     /// Appends. Blocks.
@@ -159,8 +169,8 @@ impl SpoolWriter {
     /// Makes it a payload. Not synced: it lives no longer than the request.
     pub fn finish(self) -> Payload {
         let reads = Arc::default();
-        let Self { file, veil, len } = self;
-        Payload::File(Spool { file: Arc::new(file), veil, len, reads })
+        let Self { file, veil, len, held } = self;
+        Payload::File(Spool { file: Arc::new(file), veil, len, reads, held })
     }
 }
 

@@ -62,6 +62,7 @@ impl Kept {
             write_mode: setup.mode,
             max_object_bytes: 1 << 30,
             spool_folder: spool.path().to_owned(),
+            spool_files: 64,
             sealing: setup.sealing,
             holding: Holding {
                 rules: setup.rules.into(),
