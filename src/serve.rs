@@ -35,6 +35,9 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// An empty queue of accepted connections shows in this time.
 const SWEEP_WAIT: Duration = Duration::from_millis(5);
 
+/// Longest that it is swept for.
+const SWEEP_LIMIT: Duration = Duration::from_secs(1);
+
 /// How connections are treated.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
@@ -120,7 +123,8 @@ impl Server {
     ) -> Drained {
         let (drain_signal, draining) = watch::channel(false);
         let connections = TaskTracker::new();
-        let roster = Arc::new(Roster::new(self.limits, self.metrics.clone()));
+        let proxies = service.state().settings.proxies.clone();
+        let roster = Arc::new(Roster::new(self.limits, proxies, self.metrics.clone()));
         let terms = |address, seat| Terms {
             address,
             seat,
@@ -129,17 +133,20 @@ impl Server {
             draining: draining.clone(),
             tls: self.tls.clone(),
         };
+        let serve = |Accepted { stream, address, seat }| {
+            let open = self.metrics.connection_opened();
+            let serving = connection::serve(stream, terms(address, seat));
+            connections.spawn(async move {
+                serving.await;
+                drop(open);
+            });
+        };
         let accepting = async {
             loop {
-                let Some(Accepted { stream, address, seat }) = self.accept(&roster).await else {
-                    continue;
-                };
-                let open = self.metrics.connection_opened();
-                let serving = connection::serve(stream, terms(address, seat));
-                connections.spawn(async move {
-                    serving.await;
-                    drop(open);
-                });
+                roster.room(|| self.somebody_waits()).await;
+                if let Some(accepted) = self.accept(&roster).await {
+                    serve(accepted);
+                }
             }
         };
         let stopping = async {
@@ -152,10 +159,7 @@ impl Server {
             () = accepting => {}
             () = stopping => {}
         }
-        self.sweep(&roster, |Accepted { stream, address, seat }| {
-            connections.spawn(connection::serve(stream, terms(address, seat)));
-        })
-        .await;
+        self.sweep(&roster, serve).await;
         drop(self.listener);
         drain_signal.send_replace(true);
         connections.close();
@@ -166,11 +170,18 @@ impl Server {
     }
 
     /// Takes the connections that the kernel has accepted already: closing the listener would
-    /// reset them, with their requests on the way.
-    async fn sweep(&self, roster: &Arc<Roster>, mut serve: impl FnMut(Accepted)) {
-        while let Ok(Some(accepted)) = tokio::time::timeout(SWEEP_WAIT, self.accept(roster)).await {
-            serve(accepted);
-        }
+    /// reset them, with their requests on the way. Also where there is no room: they are the last.
+    async fn sweep(&self, roster: &Arc<Roster>, serve: impl Fn(Accepted)) {
+        let sweeping = async {
+            while let Ok(accepted) = tokio::time::timeout(SWEEP_WAIT, self.accept(roster)).await {
+                // One that its address may not have is no reason to leave out those behind it.
+                if let Some(accepted) = accepted {
+                    serve(accepted);
+                }
+            }
+        };
+        // Whoever keeps coming does not keep the service from stopping.
+        drop(tokio::time::timeout(SWEEP_LIMIT, sweeping).await);
     }
 
     /// Whether the kernel has a connection for this listener.
@@ -180,7 +191,6 @@ impl Server {
     }
 
     async fn accept(&self, roster: &Arc<Roster>) -> Option<Accepted> {
-        roster.room(|| self.somebody_waits()).await;
         match self.listener.accept().await {
             Ok((stream, address)) => {
                 // An answer goes out at once, not when the next one fills the segment.
@@ -197,5 +207,49 @@ impl Server {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use tokio::net::TcpSocket;
+
+    use super::*;
+    use crate::http::Proxies;
+
+    const LIMITS: ConnectionLimits = ConnectionLimits {
+        max_connections: 2,
+        max_connections_per_address: Some(1),
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
+        write_timeout: Duration::from_secs(30),
+        min_upload_rate: 1024,
+        min_download_rate: 1024,
+    };
+
+    async fn connect(from: [u8; 4], to: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    /// Also behind one that its address may not have, and where all places are taken.
+    #[tokio::test]
+    async fn whoever_the_kernel_has_taken_is_swept_up() {
+        let any = ([127, 0, 0, 1], 0).into();
+        let server = Server::bind(any, LIMITS, None, Metrics::new()).await.unwrap();
+        let to = server.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        for from in [[127, 0, 0, 1], [127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 3]] {
+            waiting.push(connect(from, to).await);
+        }
+        let roster = Arc::new(Roster::new(LIMITS, Proxies::default(), Metrics::new()));
+        let taken = RefCell::new(Vec::new());
+        server.sweep(&roster, |accepted| taken.borrow_mut().push(accepted)).await;
+        let from: Vec<_> = taken.borrow().iter().map(|taken| taken.address.ip()).collect();
+        let expected = [1, 2, 3].map(|last| std::net::IpAddr::from([127, 0, 0, last]));
+        assert_eq!(from, expected);
     }
 }

@@ -38,7 +38,8 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    fn trusts(&self, ip: IpAddr) -> bool {
+    /// Whether the word of whoever is at this address is taken.
+    pub fn trusts(&self, ip: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(&ip))
     }
 }

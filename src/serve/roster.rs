@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::ConnectionLimits;
 use super::activity::Activity;
-use crate::http::network;
+use crate::http::{Proxies, network};
 use crate::telemetry::{Metrics, Refusal};
 
 /// How often it is looked again where nobody can make room.
@@ -23,6 +23,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// All connections of a listener.
 pub(super) struct Roster {
     limits: ConnectionLimits,
+    /// Whose connections are those of many.
+    proxies: Proxies,
     seats: Mutex<Seats>,
     left: Notify,
     metrics: Metrics,
@@ -51,8 +53,8 @@ pub(super) struct Seat {
 }
 
 impl Roster {
-    pub(super) fn new(limits: ConnectionLimits, metrics: Metrics) -> Self {
-        Self { limits, seats: Mutex::default(), left: Notify::new(), metrics }
+    pub(super) fn new(limits: ConnectionLimits, proxies: Proxies, metrics: Metrics) -> Self {
+        Self { limits, proxies, seats: Mutex::default(), left: Notify::new(), metrics }
     }
 
     /// Waits until there is a place. Where there is none, one is made where it can be, once somebody
@@ -90,12 +92,15 @@ impl Roster {
         }
     }
 
-    /// Takes a place for a connection; `None` where its address has as many as it may.
+    /// Takes a place for a connection; `None` where its address has as many as it may. A trusted proxy
+    /// has as many as its clients need.
     pub(super) fn sit(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
         let network = network(address);
         let mut seats = self.seats();
         let of_network = seats.of_network.entry(network).or_default();
-        if self.limits.max_connections_per_address.is_some_and(|most| *of_network >= most) {
+        let most = self.limits.max_connections_per_address;
+        let most = most.filter(|_| !self.proxies.trusts(address.to_canonical()));
+        if most.is_some_and(|most| *of_network >= most) {
             self.metrics.refused(Refusal::AddressConnections);
             return None;
         }
@@ -160,7 +165,9 @@ mod tests {
             min_upload_rate: 1024,
             min_download_rate: 1024,
         };
-        Arc::new(Roster::new(limits, Metrics::new()))
+        let trusted = vec!["10.0.0.0/8".parse().unwrap()];
+        let proxies = Proxies { trusted, ..Proxies::default() };
+        Arc::new(Roster::new(limits, proxies, Metrics::new()))
     }
 
     fn address(text: &str) -> IpAddr {
@@ -178,6 +185,15 @@ mod tests {
         assert!(roster.sit(address("192.0.2.1")).is_none());
         drop(first);
         assert!(roster.sit(address("2001:db8::3")).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trusted_proxy_connects_for_many() {
+        let roster = roster(10, Some(1));
+        let seats: Vec<_> = (0..3).map(|_| roster.sit(address("::ffff:10.0.0.1"))).collect();
+        assert!(seats.iter().all(Option::is_some));
+        let _other = roster.sit(address("192.0.2.1")).unwrap();
+        assert!(roster.sit(address("192.0.2.1")).is_none());
     }
 
     #[tokio::test(start_paused = true)]
