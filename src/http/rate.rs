@@ -249,7 +249,7 @@ impl Account {
     /// # Errors
     /// 429: none is left.
     pub fn charge_address(&self) -> Result<(), Problem> {
-        self.charge(&self.0.limits.address, self.0.address.as_ref(), NonZeroU32::MIN)
+        self.charge(&self.0.limits.address, self.0.address.as_ref(), |_| 1)
     }
 
     /// Takes one request from who makes it.
@@ -258,28 +258,30 @@ impl Account {
     /// 429: none is left.
     pub fn charge_caller(&self, caller: &Caller) -> Result<(), Problem> {
         let subject = Subject::of_caller(caller);
-        self.charge(&self.0.limits.caller, subject.as_ref(), NonZeroU32::MIN)
+        self.charge(&self.0.limits.caller, subject.as_ref(), |_| 1)
     }
 
-    /// Takes what a request costs beyond one, from both.
+    /// Takes what a request costs beyond one, from both; with that one at most the whole burst, as there
+    /// is never more.
     ///
     /// # Errors
     /// 429: less is left.
     pub fn charge_more(&self, caller: Option<&Caller>, more: u32) -> Result<(), Problem> {
-        let Some(more) = NonZeroU32::new(more) else { return Ok(()) };
-        self.charge(&self.0.limits.address, self.0.address.as_ref(), more)?;
+        let cost = |rate: Rate| more.min(rate.burst().get() - 1);
+        self.charge(&self.0.limits.address, self.0.address.as_ref(), cost)?;
         let subject = caller.and_then(Subject::of_caller);
-        self.charge(&self.0.limits.caller, subject.as_ref(), more)
+        self.charge(&self.0.limits.caller, subject.as_ref(), cost)
     }
 
     fn charge(
         &self,
         limits: &[Limit],
         subject: Option<&Subject>,
-        cost: NonZeroU32,
+        cost: impl Fn(Rate) -> u32,
     ) -> Result<(), Problem> {
         let Some(subject) = subject else { return Ok(()) };
         for limit in limits.iter().filter(|limit| self.0.writes || !limit.of_writes) {
+            let Some(cost) = NonZeroU32::new(cost(limit.rate)) else { continue };
             let charged = limit.charge(subject, cost);
             let empty = Standing { name: limit.name, rate: limit.rate, left: 0 };
             self.note(*charged.as_ref().unwrap_or(&empty));

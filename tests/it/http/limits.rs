@@ -83,21 +83,46 @@ async fn writes_have_a_rate_apart_and_count_to_both() {
     assert_eq!(answer.header("ratelimit"), Some("\"address\";r=7;t=1"));
 }
 
+/// Deletes so many keys in one call.
+async fn batch(client: &Client, keys: usize, token: &str) -> Answer {
+    let keys: Vec<_> = (0..keys).map(|number| format!("{number}")).collect();
+    let body = json!({ "keys": keys }).to_string();
+    let mut request = Request::post("/v1/batch-delete").header("content-type", "application/json");
+    if !token.is_empty() {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let mut request = request.body(Body::from(body)).unwrap();
+    let address = "192.0.2.1:1".parse().unwrap();
+    request.extensions_mut().insert(Peer { address, tls: false });
+    client.send(request).await
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_batch_costs_by_its_keys() {
     let client =
         Client::configured(|config| config.limits.rates.address = rate("1/s burst 10")).await;
-    let keys: Vec<_> = (0..500).map(|number| format!("{number}")).collect();
-    let body = json!({ "keys": keys }).to_string();
-    let mut request = Request::post("/v1/batch-delete")
-        .header("content-type", "application/json")
-        .body(Body::from(body))
-        .unwrap();
-    let address = "192.0.2.1:1".parse().unwrap();
-    request.extensions_mut().insert(Peer { address, tls: false });
-    let answer = client.send(request).await;
+    let answer = batch(&client, 500, "").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("ratelimit"), Some("\"address\";r=5;t=5"));
+}
+
+/// Else whoever has many keys would be told for ever to come again.
+#[tokio::test(start_paused = true)]
+async fn a_batch_costs_no_more_than_the_burst() {
+    for burst in [1, 2, 5] {
+        let (client, [token, _]) = with_tokens(|config| {
+            config.limits.rates.address = rate(&format!("1/s burst {burst}"));
+            config.limits.rates.token = rate(&format!("1/s burst {}", burst + 1));
+        })
+        .await;
+        for keys in [100 * burst, 1000, 10_000] {
+            let answer = batch(&client, keys, &token).await;
+            assert_eq!(answer.status, 200, "{keys} keys of a burst of {burst}");
+            let answer = batch(&client, keys, &token).await;
+            answer.is_problem(429, "RATE_LIMITED", "rate");
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+    }
 }
 
 async fn with_tokens(change: impl FnOnce(&mut Config)) -> (Client, [String; 2]) {
