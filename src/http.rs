@@ -175,19 +175,18 @@ impl Service {
     /// Answers one request.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
         let router = self.router.clone();
-        observe::observe(self.state.clone(), request, |request| async move {
-            if head_is_too_large(&request) {
-                return head_too_large().into_response();
-            }
-            self.admit(router, request).await
-        })
-        .await
+        observe::observe(self.state.clone(), request, |request| self.admit(router, request)).await
     }
 
     /// Lets a request in where its address has not asked too often and there is a place for it. All
     /// before anybody is asked who they are: guessing costs, and refusing does not.
     async fn admit(&self, router: Router, mut request: Request<Body>) -> Response<Body> {
-        let open = self.exemption(request.uri().path());
+        let too_large = head_is_too_large(&request);
+        let open = match self.exemption(request.uri().path()) {
+            // Nobody asks so how the service is.
+            Exempt::Entirely if too_large => Exempt::Nowise,
+            open => open,
+        };
         let account = match open {
             Exempt::Entirely => None,
             _ => {
@@ -199,6 +198,9 @@ impl Service {
                 return self.refuse(problem, request, Some(account)).await;
             }
             request.extensions_mut().insert(account.clone());
+        }
+        if too_large {
+            return self.refuse(head_too_large(), request, account.as_ref()).await;
         }
         let place = match open {
             Exempt::Nowise => match self.state.shedder.enter().await {
@@ -216,6 +218,11 @@ impl Service {
             Ok(response) => response,
             Err(never) => match never {},
         };
+        // By token, which the gate knows.
+        let problem = response.extensions().get::<Problem>();
+        if problem.is_some_and(|problem| problem.code() == Code::RateLimited) {
+            response.extensions_mut().insert(observe::Refused);
+        }
         if let Some(account) = account {
             account.tell(response.headers_mut());
         }

@@ -24,6 +24,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::admission::Reservation;
 use super::client::ClientAddress;
+use super::observe::read_on;
 use super::problem::{Code, Problem};
 use super::rate::Account;
 use super::retention;
@@ -200,8 +201,11 @@ async fn admit<D: Demand>(
     let account = head.extensions.get::<Account>().cloned();
     if let Some(caller) = &caller {
         notes.actor(&state, caller, D::WHO);
-        if let Some(account) = &account {
-            account.charge_caller(caller)?;
+        if let Some(account) = &account
+            && let Err(problem) = account.charge_caller(caller)
+        {
+            read_on(Request::from_parts(head, body));
+            return Err(problem);
         }
     }
     let anonymous = D::WHO == Who::Caller && caller.is_none();

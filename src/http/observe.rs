@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -47,7 +47,9 @@ where
     request.extensions_mut().insert(RequestId(request_id.clone()));
     let (method, version) = (request.method().clone(), request.version());
     let bytes_in = Counter::default();
-    if !request.body().is_end_stream() {
+    let has_body = !request.body().is_end_stream();
+    if has_body {
+        request.extensions_mut().insert(bytes_in.clone());
         let counter = bytes_in.clone();
         request = request.map(|body| Body::new(Counted { body, counter }));
     }
@@ -57,9 +59,12 @@ where
         response.extensions().get::<MatchedRoute>().map_or(Route::Other, |matched| matched.0);
     let refused = response.extensions().get::<Refused>().is_some();
     write_problem(&mut response, &method, &request_id);
+    // Over HTTP/1.1 a connection ends with a body that is not read to its end: nothing can come after.
+    let unread = has_body && !bytes_in.is_at_end();
+    let ends = unread || state.is_draining() || response.status() == StatusCode::REQUEST_TIMEOUT;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if state.is_draining() && version < Version::HTTP_2 {
+    if ends && version < Version::HTTP_2 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if let Ok(value) = HeaderValue::from_str(&request_id) {
@@ -108,6 +113,12 @@ pub fn read_on(request: Request<Body>) {
     let small = request.body().size_hint().upper().is_none_or(|size| size <= READ_ON_BYTES as u64);
     if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) || !small {
         return;
+    }
+    if let Some(counter) = request.extensions().get::<Counter>()
+        && request.body().size_hint().upper().is_some()
+    {
+        // It will be, unless the client stops.
+        counter.reach_end();
     }
     let mut body = request.into_body();
     tokio::spawn(tokio::time::timeout(READ_ON, async move {
@@ -184,17 +195,25 @@ fn is_json(value: &HeaderValue) -> bool {
     value.as_bytes().starts_with(b"application/json")
 }
 
-/// Bytes of a request body that were read.
+/// Bytes of a request body that were read, and whether its end was. Part of its extensions.
 #[derive(Clone, Default)]
-struct Counter(Arc<AtomicU64>);
+struct Counter(Arc<(AtomicU64, AtomicBool)>);
 
 impl Counter {
     fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.0.0.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.0.load(Ordering::Relaxed)
+    }
+
+    fn reach_end(&self) {
+        self.0.1.store(true, Ordering::Relaxed);
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.0.1.load(Ordering::Relaxed)
     }
 }
 
@@ -215,6 +234,9 @@ impl HttpBody for Counted {
         if let Some(bytes) = frame.as_ref().and_then(|f| f.as_ref().ok()).and_then(Frame::data_ref)
         {
             self.counter.add(bytes.len());
+        }
+        if frame.is_none() || self.body.is_end_stream() {
+            self.counter.reach_end();
         }
         Poll::Ready(frame)
     }

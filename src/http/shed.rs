@@ -115,7 +115,7 @@ impl Shedder {
             if queue.taken < queue.places {
                 queue.taken += 1;
                 queue.empty_at = Instant::now();
-                return Ok(Place(Arc::clone(&self.0)));
+                return Ok(Place::new(&self.0));
             }
             queue.waiting.retain(|waiting| !waiting.is_closed());
             if queue.waiting.is_empty() {
@@ -134,7 +134,7 @@ impl Shedder {
         match tokio::time::timeout(wait, &mut waiting.given).await {
             Ok(Ok(())) => {
                 waiting.taken = true;
-                Ok(Place(Arc::clone(&self.0)))
+                Ok(Place::new(&self.0))
             }
             Ok(Err(_)) | Err(_) => Err(self.refuse()),
         }
@@ -170,18 +170,49 @@ impl Drop for Waiting<'_> {
 }
 
 /// A place among those that are worked on; given back on drop.
-pub struct Place(Arc<Inner>);
+pub struct Place(Arc<Claim>);
+
+/// A request's claim on its place, shared with its body, which may outlive it where it is read on.
+struct Claim {
+    inner: Arc<Inner>,
+    stands: Mutex<Stands>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Worked,
+    Waits,
+    Over,
+}
+
+impl Claim {
+    fn change(&self, to: Stands) {
+        let mut stands = self.stands.lock().unwrap_or_else(PoisonError::into_inner);
+        match (*stands, to) {
+            (Stands::Over, _) => return,
+            (Stands::Worked, Stands::Waits | Stands::Over) => self.inner.leave(),
+            (Stands::Waits, Stands::Worked) => self.inner.come_back(),
+            _ => {}
+        }
+        *stands = to;
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.change(Stands::Over);
     }
 }
 
 impl Place {
+    fn new(inner: &Arc<Inner>) -> Self {
+        let inner = Arc::clone(inner);
+        Self(Arc::new(Claim { inner, stands: Mutex::new(Stands::Worked) }))
+    }
+
     /// A request whose body does not take the place while it is waited for.
     pub fn lend(&self, body: Body) -> Body {
-        Body::new(Lent { body, inner: Arc::clone(&self.0), waits: false })
+        Body::new(Lent { body, claim: Arc::clone(&self.0) })
     }
 }
 
@@ -220,25 +251,13 @@ impl Inner {
 /// A body that leaves its request's place while it is waited for.
 struct Lent {
     body: Body,
-    inner: Arc<Inner>,
-    waits: bool,
-}
-
-impl Lent {
-    fn wait(&mut self, waits: bool) {
-        match (self.waits, waits) {
-            (false, true) => self.inner.leave(),
-            (true, false) => self.inner.come_back(),
-            _ => {}
-        }
-        self.waits = waits;
-    }
+    claim: Arc<Claim>,
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
         // The request goes on without it.
-        self.wait(false);
+        self.claim.change(Stands::Worked);
     }
 }
 
@@ -251,7 +270,7 @@ impl HttpBody for Lent {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        self.wait(frame.is_pending());
+        self.claim.change(if frame.is_pending() { Stands::Waits } else { Stands::Worked });
         frame
     }
 
@@ -422,5 +441,25 @@ mod tests {
         assert_eq!(taken(&shedder), 1);
         drop(place);
         assert_eq!(taken(&shedder), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_read_on_takes_no_place_after_its_request() {
+        let shedder = shedder();
+        for waits in [false, true] {
+            let place = shedder.enter().await.unwrap();
+            let mut body = place.lend(Body::from_stream(futures_util::stream::pending::<
+                Result<Bytes, std::convert::Infallible>,
+            >()));
+            let second = Duration::from_secs(1);
+            if waits {
+                assert!(tokio::time::timeout(second, body.frame()).await.is_err());
+            }
+            drop(place);
+            assert_eq!(taken(&shedder), 0);
+            assert!(tokio::time::timeout(second, body.frame()).await.is_err());
+            drop(body);
+            assert_eq!(taken(&shedder), 0);
+        }
     }
 }

@@ -10,9 +10,11 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use proof_storage::access::ApiToken;
 use proof_storage::backend::faulty::{Fault, Faulty, Operation};
 use proof_storage::backend::memory::Memory;
-use proof_storage::config::Config;
+use proof_storage::config::{AuthMode, Config, TokenEntry};
+use proof_storage::model::{Rate, Rights};
 use proof_storage::serve::{ConnectionLimits, DrainPolicy, Server};
 use proof_storage::telemetry::Metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -233,5 +235,63 @@ async fn who_is_alone_keeps_its_place() {
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes()[0], b'{');
         sleep(Duration::from_millis(500)).await;
         sender.ready().await.unwrap();
+    }
+}
+
+/// An answer of HTTP/1.1, head and body.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let mut byte = [0];
+    let mut left = None;
+    while left != Some(0) {
+        assert_eq!(stream.read(&mut byte).await.unwrap(), 1, "it ends with {text:?}");
+        text.push(byte[0].into());
+        left = match left {
+            Some(left) => Some(left - 1),
+            None if text.ends_with("\r\n\r\n") => {
+                let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+                Some(length.unwrap().parse::<usize>().unwrap())
+            }
+            None => None,
+        };
+    }
+    text
+}
+
+/// Who has asked too often is told so and keeps its connection, whether its address or its token has: what
+/// it was about to send is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_too_often_can_ask_again_on_its_connection() {
+    let token = ApiToken::make().unwrap();
+    for by_token in [false, true] {
+        let client = Client::configured(|config| {
+            config.auth.mode = AuthMode::Required;
+            config.auth.tokens = vec![TokenEntry {
+                name: "caller".into(),
+                sha256: token.sha256(),
+                rights: Rights::all(),
+                expires: None,
+            }];
+            let rates = &mut config.limits.rates;
+            let rate = if by_token { &mut rates.token } else { &mut rates.address };
+            *rate = Some(Rate::parse("1/h").unwrap());
+        })
+        .await;
+        let (to, _) = serve(&client, LIMITS).await;
+        let mut stream = TcpStream::connect(to).await.unwrap();
+        let bearer = token.expose();
+        let put = format!(
+            "PUT /v1/proofs/a HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {bearer}\r\n\
+             content-length: 5\r\n\r\n"
+        );
+        stream.write_all(format!("{put}proof").as_bytes()).await.unwrap();
+        assert!(answer(&mut stream).await.starts_with("HTTP/1.1 201"));
+        for _ in 0..3 {
+            stream.write_all(put.as_bytes()).await.unwrap();
+            let refused = timeout(PATIENCE, answer(&mut stream)).await.unwrap();
+            assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+            assert!(!refused.contains("connection: close"), "{refused}");
+            stream.write_all(b"proof").await.unwrap();
+        }
     }
 }

@@ -92,3 +92,23 @@ async fn damage_at_rest_is_never_served() {
     let gzip = [("accept-encoding", "gzip")];
     client.call("GET", "/v1/proofs/k.json", &gzip, "").await.is_problem(502, "CORRUPT", "");
 }
+
+/// Over HTTP/1.1 nothing can come behind a body that nobody reads.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_will_be_closed_is_said_to_be() {
+    let client = Client::new().await;
+    let refused = client.put("/v1/proofs/a//b", "body").await;
+    refused.is_problem(400, "INVALID_KEY", "");
+    assert_eq!(refused.header("connection"), Some("close"));
+    let pending = futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+    let request = axum::http::Request::put("/v1/proofs/slow");
+    let slow = client.send(request.body(axum::body::Body::from_stream(pending)).unwrap()).await;
+    slow.is_problem(408, "REQUEST_TIMEOUT", "");
+    assert_eq!(slow.header("connection"), Some("close"));
+    // What was read to its end, had none, or comes over HTTP/2 leaves it open.
+    assert_eq!(client.put("/v1/proofs/a", "body").await.header("connection"), None);
+    assert_eq!(client.get("/v1/proofs/a//b").await.header("connection"), None);
+    let request = axum::http::Request::put("/v1/proofs/a//b").version(axum::http::Version::HTTP_2);
+    let refused = client.send(request.body("body".into()).unwrap()).await;
+    assert_eq!((refused.status.as_u16(), refused.header("connection")), (400, None));
+}

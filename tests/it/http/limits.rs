@@ -397,3 +397,31 @@ async fn who_takes_no_answer_leaves_memory_to_other_addresses() {
     drop(held);
     assert_eq!(from(&client, "192.0.2.1", "GET", "/v1/proofs/k", "").await.status, 200);
 }
+
+/// A request whose head has more fields than one may have.
+async fn large_head(client: &Client, path: &str) -> Answer {
+    let mut request = Request::get(path);
+    for number in 0..200 {
+        request = request.header(format!("x-{number}"), "a");
+    }
+    let mut request = request.body(Body::empty()).unwrap();
+    let address = "192.0.2.1:1".parse().unwrap();
+    request.extensions_mut().insert(Peer { address, tls: false });
+    client.send(request).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_is_too_large_costs_too() {
+    let client = Client::configured(|config| {
+        config.limits.rates.address = rate("1/s burst 2");
+        config.limits.max_requests = 1;
+    })
+    .await;
+    for path in ["/v1/proofs", "/health"] {
+        let answer = large_head(&client, path).await;
+        answer.is_problem(431, "HEADERS_TOO_LARGE", "header fields");
+        assert!(answer.header("ratelimit").is_some());
+    }
+    large_head(&client, "/v1/proofs").await.is_problem(429, "RATE_LIMITED", "rate");
+    assert_eq!(from(&client, "192.0.2.1", "GET", "/health", "").await.status, 200);
+}
