@@ -11,6 +11,8 @@
 //! of those that wait for a processor more only make all late. So while this process keeps all of its
 //! processors busy there are fewer places, a little fewer each time it looks, and more again after.
 
+mod processors;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,14 +79,14 @@ impl Shedder {
 
     /// Looks how busy the processors are, for ever. To be spawned once beside the service.
     pub async fn upkeep(self) {
-        let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
+        let processors = processors::processors();
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut looked, mut worked) = (std::time::Instant::now(), processor_time());
         loop {
             ticks.tick().await;
             let (now, work) = (std::time::Instant::now(), processor_time());
-            let time = (now - looked).as_secs_f64() * processors as f64;
+            let time = (now - looked).as_secs_f64() * processors;
             if time > 0.0 {
                 self.adapt((work - worked).as_secs_f64() / time);
             }
