@@ -22,8 +22,8 @@ const GIB: u64 = 1 << 30;
 pub struct LimitsConfig {
     /// `STORAGE_MAX_CONNECTIONS`: open at once. Default 10 000.
     pub max_connections: usize,
-    /// `STORAGE_MAX_CONNECTIONS_PER_ADDRESS`: of those from one address, or one /64 of IPv6. Default:
-    /// no limit of its own.
+    /// `STORAGE_MAX_CONNECTIONS_PER_ADDRESS`: of those from one address, or one /64 of IPv6, that is
+    /// no trusted proxy. Default: no limit of its own.
     pub max_connections_per_address: Option<usize>,
     /// `STORAGE_MAX_REQUESTS`: worked on at once, those that wait for a backend
     /// among them. Default 4096.
@@ -54,11 +54,11 @@ pub struct LimitsConfig {
 pub struct RateConfig {
     /// `STORAGE_RATE_PER_ADDRESS`: requests from one address, or one /64 of IPv6.
     pub address: Option<Rate>,
-    /// `STORAGE_WRITE_RATE_PER_ADDRESS`: those of them that are neither GET nor HEAD.
+    /// `STORAGE_WRITE_RATE_PER_ADDRESS`: those of them that are not GET, HEAD or OPTIONS.
     pub address_writes: Option<Rate>,
     /// `STORAGE_RATE_PER_TOKEN`: requests with one token.
     pub token: Option<Rate>,
-    /// `STORAGE_WRITE_RATE_PER_TOKEN`: those of them that are neither GET nor HEAD.
+    /// `STORAGE_WRITE_RATE_PER_TOKEN`: those of them that are not GET, HEAD or OPTIONS.
     pub token_writes: Option<Rate>,
 }
 

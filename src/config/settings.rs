@@ -141,7 +141,7 @@ settings! {
         Text, "connections open at once; further ones wait to be accepted";
     MAX_CONNECTIONS_PER_ADDRESS = "STORAGE_MAX_CONNECTIONS_PER_ADDRESS",
         Some("limits.max_connections_per_address"), None, Text,
-        "connections open at once from one address (IPv6: one /64); further ones are closed";
+        "connections open at once from one address (IPv6: one /64) that is no trusted proxy; further ones are closed";
     MAX_REQUESTS = "STORAGE_MAX_REQUESTS", Some("limits.max_requests"), Some("4096"), Text,
         "requests worked on at once; further ones wait for a moment, and then get 503";
     RATE_PER_ADDRESS = "STORAGE_RATE_PER_ADDRESS", Some("limits.rate_per_address"), None, Text,
@@ -150,9 +150,9 @@ settings! {
         "requests with one token, such as `100/s` or `100/s burst 200`";
     WRITE_RATE_PER_ADDRESS = "STORAGE_WRITE_RATE_PER_ADDRESS",
         Some("limits.write_rate_per_address"), None, Text,
-        "the same, of requests that are neither GET nor HEAD; they count to both";
+        "the same, of requests that are not GET, HEAD or OPTIONS; they count to both";
     WRITE_RATE_PER_TOKEN = "STORAGE_WRITE_RATE_PER_TOKEN", Some("limits.write_rate_per_token"),
-        None, Text, "the same, of requests that are neither GET nor HEAD; they count to both";
+        None, Text, "the same, of requests that are not GET, HEAD or OPTIONS; they count to both";
     HEADER_TIMEOUT = "STORAGE_HEADER_TIMEOUT", Some("limits.header_timeout"), Some("10000"), Text,
         "milliseconds in which a request's headers must arrive";
     IDLE_TIMEOUT = "STORAGE_IDLE_TIMEOUT", Some("limits.idle_timeout"), Some("75000"), Text,

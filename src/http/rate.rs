@@ -47,11 +47,11 @@ const SHED_IDLE: Duration = Duration::from_secs(30);
 pub struct Rates {
     /// Requests from one address.
     pub address: Option<Rate>,
-    /// Those of them that are neither GET nor HEAD.
+    /// Those of them that are not GET, HEAD or OPTIONS.
     pub address_writes: Option<Rate>,
     /// Requests of one caller.
     pub token: Option<Rate>,
-    /// Those of them that are neither GET nor HEAD.
+    /// Those of them that are not GET, HEAD or OPTIONS.
     pub token_writes: Option<Rate>,
 }
 
