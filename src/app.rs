@@ -7,10 +7,11 @@ mod member;
 mod process;
 mod reconcile;
 mod rekey;
+mod signing;
 mod store;
 
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,7 +22,6 @@ pub use doctor::{Examined, Found, examine};
 pub use process::serve;
 pub use reconcile::{ReconcileError, reconcile};
 pub use rekey::{Rekey, RekeyError, rekey};
-use secrecy::SecretSlice;
 pub use store::pool_view;
 use tokio::task::JoinHandle;
 
@@ -29,7 +29,7 @@ use crate::access::Authority;
 use crate::audit::{self as audit_log, Audit};
 use crate::backend::Backend;
 use crate::backend::embedded::OpenError;
-use crate::config::{self, Config, SigningKey};
+use crate::config::{self, Config};
 use crate::http::{
     AppState, BucketDomain, Budget, CorsOrigins, Guarded, Inner, Member, PoolView, Proxies,
     ProxyHeader, RateLimits, Rates, Service, Settings, Shedder, Signer,
@@ -38,7 +38,6 @@ use crate::serve::{ConnectionLimits, DrainPolicy, Drained, Server, Tls};
 use crate::telemetry::Metrics;
 use crate::vault::{Holding, Holds, Policy, Sealing, Vault};
 
-const SIGNING_KEY_FILE: &str = "signing.key";
 const SPOOL_FOLDER: &str = "spool";
 
 /// How often the files of the certificate are looked at.
@@ -125,7 +124,7 @@ impl App {
         let store = Store::open(config, &spool_folder, &metrics).await?;
         // After the stores: one refuses a folder that holds something else, and locks it.
         create_folder(&spool_folder)?;
-        let signer = signer(config, data_dir)?;
+        let signer = signing::signer(config, data_dir)?;
         let audit = audit::open(config, &metrics)?;
 
         let (limits, of_admin) = descriptors::limits(config);
@@ -352,52 +351,6 @@ pub fn settings(config: &Config, address: std::net::SocketAddr) -> Settings {
                 config::ProxyHeader::Forwarded => ProxyHeader::Forwarded,
             },
         },
-    }
-}
-
-fn signer(config: &Config, data_dir: &Path) -> Result<Signer, StartError> {
-    let secret = |key: &SigningKey| SecretSlice::from(key.expose().to_vec());
-    let current = match &config.server.signing_key {
-        Some(key) => secret(key),
-        None => kept_signing_key(&data_dir.join(SIGNING_KEY_FILE))?,
-    };
-    Ok(Signer::new(current, config.server.signing_key_previous.as_ref().map(secret)))
-}
-
-/// The key that was made on the first start, or a new one.
-fn kept_signing_key(path: &Path) -> Result<SecretSlice<u8>, StartError> {
-    let failed = |cause| StartError::DataDirectory { path: path.display().to_string(), cause };
-    match std::fs::read(path) {
-        Ok(bytes) if bytes.len() >= config::MIN_SIGNING_KEY_BYTES => return Ok(bytes.into()),
-        Ok(bytes) => {
-            return Err(StartError::SigningKey {
-                path: path.display().to_string(),
-                found: bytes.len(),
-                expected: config::MIN_SIGNING_KEY_BYTES,
-            });
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-    }
-    let mut bytes = vec![0; config::MIN_SIGNING_KEY_BYTES];
-    getrandom::fill(&mut bytes).map_err(|error| failed(io::Error::other(error)))?;
-    write_new_file(path, &bytes).map_err(failed)?;
-    tracing::info!(path = %path.display(), "made a key for signed URLs");
-    Ok(bytes.into())
-}
-
-/// Writes a file that only its owner may read; it appears whole or not at all.
-fn write_new_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let partial = path.with_extension("partial");
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&partial)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&partial, path)?;
-    match path.parent() {
-        Some(folder) => std::fs::File::open(folder)?.sync_all(),
-        None => Ok(()),
     }
 }
 
