@@ -11,7 +11,8 @@ use super::client::ClientAddress;
 use super::problem::{Code, Problem};
 use crate::telemetry::{Metrics, Refusal};
 
-/// Parts are of whole blocks of this many bytes.
+/// Parts are of whole blocks of this many bytes. What is less is not counted: a connection has more than
+/// that for itself, and so nobody who sends or asks for little is refused for what others hold.
 const BLOCK_BYTES: u64 = 1024;
 
 /// The budget. Cheap to clone.
@@ -84,7 +85,7 @@ impl Reservation {
     pub fn try_grow_to(&mut self, bytes: u64) -> bool {
         let Inner { total, of_one, .. } = *self.budget.0;
         let most = if self.network.is_some() { of_one } else { total };
-        let wanted = bytes.div_ceil(BLOCK_BYTES).clamp(1, most);
+        let wanted = (bytes / BLOCK_BYTES).min(most);
         let more = wanted.saturating_sub(self.blocks);
         if more == 0 {
             return true;
@@ -102,9 +103,9 @@ impl Reservation {
         true
     }
 
-    /// Gives back what is beyond this, but for the last block.
+    /// Gives back what is beyond this.
     pub fn shrink_to(&mut self, bytes: u64) {
-        self.keep(bytes.div_ceil(BLOCK_BYTES).max(1));
+        self.keep(bytes / BLOCK_BYTES);
     }
 
     fn keep(&mut self, blocks: u64) {
@@ -160,13 +161,14 @@ mod tests {
         let first = budget.reserve(nobody(), 8 * KIB).unwrap();
         let refused = budget.reserve(nobody(), 4 * KIB).err().unwrap();
         assert_eq!(refused.code(), Code::Unavailable);
-        let small = budget.reserve(nobody(), 1).unwrap();
+        let small = budget.reserve(nobody(), KIB).unwrap();
         drop(first);
         drop(small);
         let giant = budget.reserve(nobody(), u64::MAX).unwrap();
-        assert!(budget.reserve(nobody(), 1).is_err());
+        assert!(budget.reserve(nobody(), KIB).is_err());
+        assert!(budget.reserve(nobody(), KIB - 1).is_ok(), "too little to count");
         drop(giant);
-        assert!(budget.reserve(nobody(), 1).is_ok());
+        assert!(budget.reserve(nobody(), KIB).is_ok());
     }
 
     #[test]
@@ -181,8 +183,8 @@ mod tests {
         assert!(first.try_grow_to(1), "it is larger");
         assert!(budget.reserve(nobody(), 5 * KIB).is_err());
         first.shrink_to(0);
-        let _rest = budget.reserve(nobody(), 9 * KIB).unwrap();
-        assert!(budget.reserve(nobody(), 1).is_err(), "a block is kept");
+        let _rest = budget.reserve(nobody(), 10 * KIB).unwrap();
+        assert!(!first.try_grow_to(KIB));
     }
 
     #[test]

@@ -149,23 +149,24 @@ def test_body_that_does_not_arrive(start: Callable[..., Service]) -> None:
 
 
 def test_memory_that_is_taken(start: Callable[..., Service]) -> None:
-    """While uploads hold what one address may of the budget, another is refused, and taken afterwards."""
+    """While uploads hold what one address may of the budget, an answer is refused, and given afterwards."""
     service = start(STORAGE_MEMORY_BUDGET=str(8 * 2**20))
-    url = f"{service.url}/v1/proofs/more"
+    url = f"{service.url}/v1/proofs/stored"
     size = 2**20
+    assert requests.put(url, data=b"x" * 10_000, timeout=10).status_code == 201
     with contextlib.ExitStack() as stack:
         uploads = [stack.enter_context(Connection(service.port)) for _ in range(6)]
         for number, upload in enumerate(uploads):
             upload.send(f"PUT /v1/proofs/{number} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n")
             upload.send(b"y" * (size - 1))
         # Until all of it has arrived.
-        refused = eventually(lambda: requests.put(url, data=b"x" * 1000, timeout=10), 503)
+        refused = eventually(lambda: requests.get(url, timeout=10), 503)
         headers = {name.lower(): value for name, value in refused.headers.items()}
-        check(documented(KEY, "put", 503), "UNAVAILABLE", headers, refused.json())
+        check(documented(KEY, "get", 503), "UNAVAILABLE", headers, refused.json())
         for upload in uploads:
             upload.send(b"y")
             assert raw(upload.answer()).status == 201
-    assert requests.put(url, data=b"x" * 1000, timeout=10).ok
+    assert requests.get(url, timeout=10).status_code == 200
 
 
 def eventually(call: Callable[[], requests.Response], status: int) -> requests.Response:

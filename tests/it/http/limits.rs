@@ -352,10 +352,12 @@ async fn what_is_announced_and_does_not_come_takes_no_memory_from_others() {
     assert_eq!(client.get("/v1/proofs/quick").await.status, 200);
 }
 
-/// Who comes then is refused; who has begun is not.
+/// Answers are refused then, uploads are not: neither those that have begun nor others.
 #[tokio::test]
 async fn memory_that_is_used_up_by_uploads_is_a_file_for_the_next_bytes() {
     let client = with_budget(1 << 20).await;
+    assert_eq!(client.put("/v1/proofs/k", vec![7; 2000]).await.status, 201);
+    assert_eq!(client.put("/v1/proofs/small", "x").await.status, 201);
     let half = Bytes::from(vec![7; 512 << 10]);
     let begun = [1, 2].map(|number| announced(&client, &format!("/v1/proofs/{number}"), 1 << 20));
     for (body, _) in &begun {
@@ -364,8 +366,9 @@ async fn memory_that_is_used_up_by_uploads_is_a_file_for_the_next_bytes() {
             body.send(piece).await.unwrap();
         }
     }
-    let refused = client.put("/v1/proofs/more", "x").await;
-    refused.is_problem(503, "UNAVAILABLE", "in memory");
+    client.get("/v1/proofs/k").await.is_problem(503, "UNAVAILABLE", "in memory");
+    assert_eq!(client.get("/v1/proofs/small").await.status, 200);
+    assert_eq!(client.put("/v1/proofs/more", vec![7; 100_000]).await.status, 201);
     for (body, answer) in begun {
         body.send(half.clone()).await.unwrap();
         drop(body);
@@ -373,7 +376,7 @@ async fn memory_that_is_used_up_by_uploads_is_a_file_for_the_next_bytes() {
     }
     let stored = client.get("/v1/proofs/1").await;
     assert_eq!(stored.body, [half.clone(), half].concat());
-    assert_eq!(client.put("/v1/proofs/more", "x").await.status, 201);
+    assert_eq!(client.get("/v1/proofs/more").await.body, vec![7; 100_000]);
 }
 
 #[tokio::test]
