@@ -118,7 +118,7 @@ mod tests {
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut head = [0; 1024];
-            stream.read(&mut head).await.unwrap();
+            let _read = stream.read(&mut head).await.unwrap();
             stream.write_all(answer.as_bytes()).await.unwrap();
         });
         address

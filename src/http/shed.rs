@@ -82,10 +82,10 @@ impl Shedder {
         let processors = processors::processors();
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut looked, mut worked) = (std::time::Instant::now(), processor_time());
+        let (mut looked, mut worked) = (Instant::now(), processor_time());
         loop {
             ticks.tick().await;
-            let (now, work) = (std::time::Instant::now(), processor_time());
+            let (now, work) = (Instant::now(), processor_time());
             let time = (now - looked).as_secs_f64() * processors;
             if time > 0.0 {
                 self.adapt((work - worked).as_secs_f64() / time);

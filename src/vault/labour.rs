@@ -4,14 +4,16 @@
 //! Where those threads did it, nobody could even be refused meanwhile; where each piece had a thread of
 //! its own, those that answer would be a few of many that want a processor.
 
+use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::LazyLock;
 use std::thread::available_parallelism;
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 
 static PROCESSORS: LazyLock<Semaphore> =
-    LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, |count| count.get())));
+    LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, NonZero::get)));
 
 /// Does it in its turn. A panic in it is one here.
 pub(super) async fn done<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -30,7 +32,7 @@ async fn done_among<T: Send + 'static>(
         drop(turn);
         done
     });
-    match working.await.map_err(|error| error.try_into_panic()) {
+    match working.await.map_err(JoinError::try_into_panic) {
         Ok(done) => done,
         Err(Ok(panic)) => resume_unwind(panic),
         // Never begun, because the runtime ends, and with it whoever asks.

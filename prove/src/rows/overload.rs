@@ -224,7 +224,7 @@ async fn open_loop(address: SocketAddr, peak: f64, time: Duration) -> Tally {
     while start.elapsed() < time {
         ticks.tick().await;
         let due = (start.elapsed().as_secs_f64() * rate) as u64;
-        for _ in sent..due {
+        while sent < due {
             sent += 1;
             let caller = free.borrow_mut().pop();
             let caller = match caller {

@@ -1,8 +1,9 @@
 //! What `meta` keeps for each key: where the body is, and everything said of the object.
 //!
 //! A row is a fixed-order [`Header`], then the attributes and, of what a pool wrote, its stamp, all in
-//! postcard (of what is sealed or held, a stamp that is none, and then stamp, envelope and retention), and eight bytes of xxh3 over key and row. The checksum covers the key so that a row that turns up under another
-//! name is noticed too. The header comes first so that the committer, which only needs sizes and
+//! postcard (of what is sealed or held, a stamp that is none, and then stamp, envelope and retention), and
+//! eight bytes of xxh3 over key and row. The checksum covers the key so that a row that turns up under
+//! another name is noticed too. The header comes first so that the committer, which only needs sizes and
 //! versions, never decodes attributes. A test pins the bytes: a change of any type in here is a
 //! change of the format version in `directory`.
 
@@ -73,7 +74,8 @@ impl HeldRow {
         Self {
             stamp,
             envelope: attributes.envelope.clone(),
-            until: until.map(|until| millis(until) / 1000),
+            // Not by way of milliseconds: those of the last times do not fit.
+            until: until.map(|until| since_1970(until).as_secs()),
             legal_hold,
             stored_ms: stored.map(millis),
         }
@@ -265,8 +267,11 @@ pub(super) fn now_ms() -> u64 {
 }
 
 fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since_1970(time).as_millis()).unwrap_or(u64::MAX)
+}
+
+fn since_1970(time: SystemTime) -> Duration {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 fn seal(key: &ObjectKey, mut row: Vec<u8>) -> Bytes {

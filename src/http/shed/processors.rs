@@ -2,11 +2,12 @@
 //! control group. Under half a processor it is busy with all of that, and never with half of one.
 
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 /// Processors, or parts of one.
 pub(super) fn processors() -> f64 {
-    let count = std::thread::available_parallelism().map_or(1, |count| count.get()) as f64;
+    let count = std::thread::available_parallelism().map_or(1, NonZero::get) as f64;
     quota(Path::new("/")).map_or(count, |quota| quota.min(count))
 }
 

@@ -17,8 +17,10 @@ async fn client(mode: WriteMode) -> Client {
     .await
 }
 
+type Headers = &'static [(&'static str, &'static str)];
+
 /// Ways to hold a proof: its key, and the headers that store it.
-const WAYS: [(&str, &[(&str, &str)], &str); 4] = [
+const WAYS: [(&str, Headers, &str); 4] = [
     ("a/until", &[("proof-retain-until", UNTIL)], "until 2099-01-31T00:00:00Z"),
     ("a/hold", &[("proof-legal-hold", "on")], "legal hold"),
     ("kept/a", &[], "retained until 20"),

@@ -162,7 +162,7 @@ impl Game {
                 (found, wanted.map(|()| drop(self.proofs.insert(key, proof))))
             }
             Step::Delete { key, version } => {
-                let tags = vec!["*".to_owned()];
+                let tags = ["*".to_owned()];
                 let name = self.kept.key(key);
                 let found = vault.delete(&name, version.then_some(&tags[..])).await;
                 let wanted = match version && !self.proofs.contains_key(key) {

@@ -91,7 +91,7 @@ async fn play(seed: u64, planted: Option<Unchecked>) -> Result<[u32; 2], String>
         let (mut hold, mut destroy) =
             (Box::pin(kept.vault.retain(&key, hold)), Box::pin(destroyer.run(&kept)));
         // Who comes first in line is who is asked first.
-        let (held, destroyed) = if seed % 2 == 0 {
+        let (held, destroyed) = if seed.is_multiple_of(2) {
             tokio::join!(&mut hold, &mut destroy)
         } else {
             let (destroyed, held) = tokio::join!(&mut destroy, &mut hold);

@@ -98,7 +98,7 @@ async fn where_nobody_can_look_nothing_is_deleted() {
     let key = kept.key("a");
     let refused = kept.vault.delete(&key, None).await.unwrap_err();
     assert_eq!(refused.store_kind(), Some(ErrorKind::Unavailable));
-    let refused = kept.vault.delete_many(&[key.clone()]).await.remove(0).unwrap_err();
+    let refused = kept.vault.delete_many(std::slice::from_ref(&key)).await.remove(0).unwrap_err();
     assert_eq!(refused.store_kind(), Some(ErrorKind::Unavailable));
     assert_eq!(kept.read("a").await.as_deref(), Some("x"));
 
