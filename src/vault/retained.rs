@@ -5,11 +5,12 @@
 //! delete, batch, move, overwrite, replace, copy-onto ─▶ turn ─▶ look ─▶ held? ─▶ Sealed ─▶ pool or member
 //! ```
 //! What is below it (sealing, pools and their repair, layers) never asks: it brings about what was decided
-//! here. The look is at the store below the sealing, so that it needs no key. Whoever sets a hold takes the
+//! here. The look (`look`) is at the store below the sealing, so that it needs no key. Whoever sets a hold takes the
 //! key's turn alone, and no call gives its turn back before it has ended, also where its caller went away.
 
 mod change;
 mod delete;
+mod look;
 mod turns;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use async_trait::async_trait;
 pub use change::Change;
 
 use self::turns::{Turns, Want};
-use super::retention::{Holding, Source, Standing, Unchecked};
+use super::retention::{Holding, Standing, Unchecked};
 use super::sealed::{Rewrapped, Rewrapping, Sealed};
 use crate::backend::Backend;
 use crate::model::{
@@ -31,9 +32,6 @@ use crate::model::{
 
 /// How often a proof is looked at again that others write meanwhile.
 const TRIES: u32 = 8;
-
-/// Until a caller is asked to come again where nobody can look.
-const COME_AGAIN: Duration = Duration::from_secs(5);
 
 /// See the module. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -137,93 +135,6 @@ impl Retained {
         if said || self.has_rule(key) { Want::Alone } else { Want::Shared }
     }
 
-    /// Looks at what is to be destroyed: it is not held, or nothing is there.
-    async fn free(
-        &self,
-        key: &ObjectKey,
-        check: Unchecked,
-    ) -> Result<Option<ObjectMeta>, StoreError> {
-        let meta = match self.sealed.below().head(key).await {
-            Ok(meta) => meta,
-            Err(error) => return self.unread(key, error),
-        };
-        match self.standing(&meta) {
-            Some(standing) if standing.holds(self.holding.clock.now()) && !self.omits(check) => {
-                Err(self.held(standing))
-            }
-            _ if !self.holding.holds.is_seen() => Err(self.unseen()),
-            _ => Ok(Some(meta)),
-        }
-    }
-
-    /// Of what cannot be read because it is damaged, or because others stored it in a form that is not
-    /// ours, only the rules of its prefix are known: it must be possible to get rid of it.
-    fn unread(&self, key: &ObjectKey, error: StoreError) -> Result<Option<ObjectMeta>, StoreError> {
-        match error.kind() {
-            ErrorKind::NotFound => Ok(None),
-            ErrorKind::Corrupt | ErrorKind::Unsupported if !self.has_rule(key) => Ok(None),
-            _ => Err(error),
-        }
-    }
-
-    fn unseen(&self) -> StoreError {
-        let detail = "a backend of the pool does not answer that may know of a hold, so nothing was \
-                      changed: try again when it does";
-        self.error(ErrorKind::Unavailable, detail).with_retry_after(COME_AGAIN)
-    }
-
-    fn held(&self, standing: Standing) -> StoreError {
-        let by = match standing.source {
-            Source::Object => "",
-            Source::Prefix => " by the rules for its prefix",
-        };
-        let until = standing.until.filter(|until| self.holding.clock.now() < *until);
-        let until = until.map(|until| format!("retained until {}", shown(until)));
-        let hold = standing.legal_hold.then(|| "under a legal hold".to_owned());
-        let held: Vec<_> = until.into_iter().chain(hold).collect();
-        let detail = format!(
-            "the proof is {}{by}, and nothing was changed: it can be deleted or replaced after that",
-            held.join(" and ")
-        );
-        self.error(ErrorKind::Retained, detail)
-    }
-
-    /// Whether something is said of a proof itself, be it over or not. Of one that is missing nothing is.
-    async fn says_something(&self, key: &ObjectKey) -> Result<bool, StoreError> {
-        match self.sealed.below().head(key).await {
-            Ok(meta) => Ok(!meta.attributes.retention.is_empty()),
-            // A URL of what is not there tells nothing; without the right to list S3 says so.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AccessDenied) => {
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Looks, and then writes over what was seen and nothing else: other processes take no turns with
-    /// this one.
-    async fn over_what_is_free<F: Future<Output = Result<Stored, StoreError>> + Send>(
-        &self,
-        key: &ObjectKey,
-        mode: PutMode,
-        check: Unchecked,
-        write: impl Fn(PutMode) -> F + Send + Sync,
-    ) -> Result<Stored, StoreError> {
-        for _ in 0..TRIES {
-            let seen = self.free(key, check).await?;
-            let compares = self.capabilities().replace_if_match.is_available();
-            let Some(seen) = seen.filter(|_| compares && mode == PutMode::Overwrite) else {
-                return write(mode).await;
-            };
-            match write(PutMode::Replace(seen.etag)).await {
-                Err(error) if error.kind() == ErrorKind::PreconditionFailed => {}
-                answer => return answer,
-            }
-        }
-        let detail = "the proof was replaced again and again while it was to be replaced";
-        Err(self.error(ErrorKind::Contended, detail))
-    }
-
     /// Runs a call to its end with its turn, whether its caller waits or not.
     async fn to_the_end<T: Send + 'static>(
         &self,
@@ -234,11 +145,6 @@ impl Retained {
             Err(_) => Err(self.error(ErrorKind::Indeterminate, "the call was cut off")),
         }
     }
-}
-
-/// A time as callers write it.
-fn shown(time: std::time::SystemTime) -> impl std::fmt::Display {
-    humantime::format_rfc3339_seconds(time)
 }
 
 #[async_trait]

@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use super::{Retained, TRIES, Unchecked, Want, shown};
+use super::look::shown;
+use super::{Retained, TRIES, Unchecked, Want};
 use crate::backend::Backend as _;
 use crate::model::{
     ETag, ErrorKind, ObjectKey, ObjectMeta, PutMode, Retention, StoreError, Support,

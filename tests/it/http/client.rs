@@ -54,6 +54,16 @@ impl Client {
             .await
     }
 
+    /// Over one where nothing is held, as by default.
+    pub async fn without_holds(backend: Arc<dyn Backend>, config: Config) -> Self {
+        let hour = Duration::from_secs(3600);
+        let member = member("memory", Arc::clone(&backend), hour).await;
+        let holds = Holds::unless_marked();
+        holds.clone().settle(Arc::clone(&backend)).await;
+        assert!(!holds.may_be(), "a store that was never marked");
+        Self::of(Kept { backend, members: vec![member], pool: None, holds }, config).await
+    }
+
     /// Over a pool, which is counted when the test says so.
     pub async fn pool(members: Vec<MemberSetup>, mode: PoolMode) -> (Self, Arc<Inventory>) {
         let hour = Duration::from_secs(3600);
