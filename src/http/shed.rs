@@ -3,9 +3,9 @@
 //! A request is *worked on* from its head until its answer's, but for the time in which its body is
 //! waited for: a client that sends slowly takes no place. Who finds none waits in a short queue, in
 //! the way of CoDel (RFC 8289): up to [`BURST_WAIT`] while the queue has been empty lately, [`TARGET`]
-//! once it has not for that long, or while the processors are busy, because then waiting only makes all
-//! late. Who waited too long gets 503 with `Retry-After`, before its body is read or anybody asked who
-//! it is.
+//! once it has not for that long. While the processors are busy nobody waits: it would only make all late,
+//! and to have somebody wait costs as much as to refuse. Who finds no place in time gets 503 with
+//! `Retry-After`, before its body is read or anybody asked who it is.
 //!
 //! How many places are right depends on what requests wait for: a slow backend bears thousands, while
 //! of those that wait for a processor more only make all late. So while this process keeps all of its
@@ -123,13 +123,13 @@ impl Shedder {
             if queue.waiting.is_empty() {
                 queue.empty_at = Instant::now();
             }
-            if queue.waiting.len() >= queue.places {
+            if queue.busy || queue.waiting.len() >= queue.places {
                 drop(queue);
                 return Err(self.refuse());
             }
             let (give, given) = oneshot::channel();
             queue.waiting.push_back(give);
-            let standing = queue.busy || queue.empty_at.elapsed() > BURST_WAIT;
+            let standing = queue.empty_at.elapsed() > BURST_WAIT;
             (given, if standing { TARGET } else { BURST_WAIT })
         };
         let mut waiting = Waiting { given, taken: false, inner: &self.0 };
@@ -387,10 +387,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_long_while_the_processors_are_busy() {
+    async fn nobody_waits_while_the_processors_are_busy() {
         let shedder = shedder();
         let _held = (shedder.enter().await.unwrap(), shedder.enter().await.unwrap());
-        for (busy, wait) in [(1.0, TARGET), (0.5, BURST_WAIT)] {
+        for (busy, wait) in [(1.0, Duration::ZERO), (0.5, BURST_WAIT)] {
             shedder.adapt(busy);
             // The queue was empty just now.
             tokio::time::advance(2 * BURST_WAIT).await;
