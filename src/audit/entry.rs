@@ -97,7 +97,7 @@ pub struct Entry {
     pub action: Action,
     /// What came of it.
     pub result: Outcome,
-    /// `created`, `unchanged` or `replaced`.
+    /// `created`, `unchanged`, `extended` (what holds it) or `replaced`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effect: Option<&'static str>,
     /// HTTP status of the answer.

@@ -172,12 +172,13 @@ pub async fn store(
         facts.effect = Some(match outcome {
             Outcome::Created => "created",
             Outcome::Unchanged => "unchanged",
+            Outcome::Extended => "extended",
             Outcome::Replaced => "replaced",
         });
     });
     let status = match outcome {
         Outcome::Created => StatusCode::CREATED,
-        Outcome::Unchanged | Outcome::Replaced => StatusCode::OK,
+        Outcome::Unchanged | Outcome::Extended | Outcome::Replaced => StatusCode::OK,
     };
     let result = render::store_result(pass, key, &stored.meta);
     let mut response = (status, Json(result)).into_response();

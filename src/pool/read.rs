@@ -252,17 +252,20 @@ impl Parts {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let homes = self.deciding();
         let stamp = found.meta().attributes.stamp;
         stamp.iter().for_each(|stamp| self.clock.observe(stamp.version));
         let is_young = stamp.is_some_and(|stamp| {
             let age = self.clock.now_millis().saturating_sub(stamp.version.millis);
             stamp.create && u128::from(age) < YOUNG.as_millis()
         });
-        let earlier = homes.iter().copied().take_while(|home| *home != place);
-        if self.policy.mode == PoolMode::Fallback || !is_young || !homes.contains(&place) {
+        if self.policy.mode == PoolMode::Fallback || !is_young {
             return Ok((place, found));
         }
+        let homes = self.deciding();
+        if !homes.contains(&place) {
+            return Ok((place, found));
+        }
+        let earlier = homes.iter().copied().take_while(|home| *home != place);
         for home in earlier.filter(|home| !self.members[*home].is_avoided()) {
             if let Sight::Copy(meta) = self.look_at(home, key).await
                 && version_of(&meta) != version_of(found.meta())

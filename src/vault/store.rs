@@ -26,6 +26,8 @@ pub enum Outcome {
     Created,
     /// The same bytes were there already; nothing changed.
     Unchanged,
+    /// The same bytes were there already; what holds them was extended.
+    Extended,
     /// Another version was there.
     Replaced,
 }
@@ -102,14 +104,16 @@ impl Vault {
     ) -> Result<(Stored, Outcome), VaultError> {
         let said = meta.attributes.retention;
         let wanted = said.raised(body.attributes.retention);
-        if wanted != said {
+        let extends = wanted != said;
+        if extends {
             let change =
                 Change { until: wanted.until, legal_hold: wanted.legal_hold.then_some(true) };
             let version = Some(meta.etag.clone());
             self.backend.retain(key.object(), change, version).await?;
             meta = self.head(key).await?;
         }
-        Ok((Stored { meta, replaced: Some(false) }, Outcome::Unchanged))
+        let outcome = if extends { Outcome::Extended } else { Outcome::Unchanged };
+        Ok((Stored { meta, replaced: Some(false) }, outcome))
     }
 
     /// Write-once: a key that is taken by the same bytes is a success, so that a caller whose

@@ -101,6 +101,14 @@ async fn what_stands_in_the_lines() {
 
     client.put("/v1/proofs/a", body).await;
     paper.take();
+    let until = [("proof-retain-until", "2099-01-31T00:00:00Z")];
+    for (more, effect) in [(&until[..], "extended"), (&until[..], "unchanged"), (&[], "unchanged")]
+    {
+        assert_eq!(client.call("PUT", "/v1/proofs/held", &[], body).await.status.as_u16() / 100, 2);
+        paper.take();
+        client.call("PUT", "/v1/proofs/held", more, body).await;
+        assert_eq!(one(&paper)["effect"], effect);
+    }
     client.post_json("/v1/copy", json!({"source": "a", "destination": "b"})).await;
     let line = one(&paper);
     assert_eq!((&line["action"], &line["key"]), (&json!("copy"), &json!("a")));
