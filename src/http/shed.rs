@@ -374,7 +374,12 @@ mod tests {
         shedder.adapt(1.0);
         held.push(shedder.enter().await.unwrap());
         assert!(shedder.enter().await.is_err());
-        // Whoever waits gets the place that is there again.
+        // Whoever waits, as the processors are not busy any more, gets a place that is there again.
+        shedder.adapt(0.5);
+        let places = shedder.0.queue().places;
+        for _ in 256..places {
+            held.push(shedder.enter().await.unwrap());
+        }
         let waits = shedder.clone();
         let waiting = tokio::spawn(async move { waits.enter().await.is_ok() });
         tokio::task::yield_now().await;

@@ -15,8 +15,12 @@ from places import Place
 from service import Service
 
 #: Documented, and no matter of the store, or not to be provoked where it is well, or because one store
-#: lacks what another has; `test_problems.py`, the faults of `cargo test` and `test_servers.py` do that.
-ELSEWHERE = {307, 408, 431, 500, 501, 502, 503, 504, 507}
+#: lacks what another has; `test_problems.py`, `test_limits.py`, the faults of `cargo test` and `test_servers.py` do
+#: that.
+ELSEWHERE = {307, 408, 429, 431, 500, 501, 502, 503, 504, 507}
+
+#: Off by default: `test_retention.py`, over the same stores.
+RETENTION = "/v1/retention/{key}"
 
 
 def unencrypted(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -45,6 +49,8 @@ def test_the_table_has_every_operation_and_every_answer() -> None:
     for operation, status in rows.requests():
         asked.setdefault(operation, set()).add(status)
     for path, method, described in contract.operations(rows.DOCUMENT):
+        if path == RETENTION:
+            continue
         documented = {int(status) for status in described["responses"]} - ELSEWHERE
         answered = asked.get(f"{method.upper()} {path}", set())
         missing = documented - answered
