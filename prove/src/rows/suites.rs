@@ -33,7 +33,7 @@ pub(super) fn hostile(context: &Context) -> Result<Outcome> {
     requests.args(["tests/e2e/test_schemathesis.py", "tests/e2e/test_schemathesis_rights.py"]);
     requests.env("SCHEMATHESIS_TIMES", context.count("4", "1"));
     let mut fuzzing = Command::new(".ci/run");
-    fuzzing.args(["fuzz", context.count("60", "5")]);
+    fuzzing.args(["fuzz", context.count("10", "5")]);
     Ok(Told::by([requests, fuzzing])?.judged(5))
 }
 
