@@ -56,7 +56,7 @@ impl Retained {
         let hold = standing.legal_hold.then(|| "under a legal hold".to_owned());
         let held: Vec<_> = until.into_iter().chain(hold).collect();
         let detail = format!(
-            "the proof is {}{by}, and nothing was changed: it can be deleted or replaced after that",
+            "the proof is {}{by}, and nothing was changed: it can be deleted or replaced once that is over",
             held.join(" and ")
         );
         self.error(ErrorKind::Retained, detail)
