@@ -59,6 +59,20 @@ pub struct ConnectionLimits {
     pub min_download_rate: u64,
 }
 
+#[cfg(test)]
+impl ConnectionLimits {
+    /// Those of the defaults, and one place.
+    const OF_TESTS: Self = Self {
+        max_connections: 1,
+        max_connections_per_address: None,
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
+        write_timeout: Duration::from_secs(30),
+        min_upload_rate: 1024,
+        min_download_rate: 1024,
+    };
+}
+
 /// How the server stops.
 #[derive(Clone, Copy, Debug)]
 pub struct DrainPolicy {
@@ -222,11 +236,7 @@ mod tests {
     const LIMITS: ConnectionLimits = ConnectionLimits {
         max_connections: 2,
         max_connections_per_address: Some(1),
-        header_timeout: Duration::from_secs(10),
-        idle_timeout: Duration::from_secs(75),
-        write_timeout: Duration::from_secs(30),
-        min_upload_rate: 1024,
-        min_download_rate: 1024,
+        ..ConnectionLimits::OF_TESTS
     };
 
     async fn connect(from: [u8; 4], to: SocketAddr) -> TcpStream {

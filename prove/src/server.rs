@@ -231,8 +231,8 @@ impl Server {
     }
 
     /// Its log.
-    pub(crate) fn log(&self) -> PathBuf {
-        self.log.clone()
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
     }
 
     /// The end of its log.

@@ -308,15 +308,7 @@ impl Activity {
 mod tests {
     use super::*;
 
-    const LIMITS: ConnectionLimits = ConnectionLimits {
-        max_connections: 1,
-        max_connections_per_address: None,
-        min_upload_rate: 1024,
-        min_download_rate: 1024,
-        header_timeout: Duration::from_secs(10),
-        idle_timeout: Duration::from_secs(75),
-        write_timeout: Duration::from_secs(30),
-    };
+    const LIMITS: ConnectionLimits = ConnectionLimits::OF_TESTS;
 
     async fn pass(seconds: u64) {
         tokio::time::advance(Duration::from_secs(seconds)).await;

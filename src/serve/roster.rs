@@ -159,11 +159,7 @@ mod tests {
         let limits = ConnectionLimits {
             max_connections: most,
             max_connections_per_address: per_address,
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            write_timeout: Duration::from_secs(30),
-            min_upload_rate: 1024,
-            min_download_rate: 1024,
+            ..ConnectionLimits::OF_TESTS
         };
         let trusted = vec!["10.0.0.0/8".parse().unwrap()];
         let proxies = Proxies { trusted, ..Proxies::default() };

@@ -103,15 +103,7 @@ mod tests {
     use super::super::activity::Way;
     use super::*;
 
-    const LIMITS: ConnectionLimits = ConnectionLimits {
-        max_connections: 1,
-        max_connections_per_address: None,
-        min_upload_rate: 1024,
-        min_download_rate: 1024,
-        header_timeout: Duration::from_secs(10),
-        idle_timeout: Duration::from_secs(75),
-        write_timeout: Duration::from_secs(30),
-    };
+    const LIMITS: ConnectionLimits = ConnectionLimits::OF_TESTS;
 
     #[tokio::test(start_paused = true)]
     async fn each_side_of_the_encryption_reports_its_own() {

@@ -18,11 +18,12 @@ mod visit;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use fake_s3::{Effect, FakeS3, Fault, Personality};
 use fastrand::Rng;
 use rustix::process::Signal;
 
-use self::canary::{Hunt, Kind, encoded};
+use self::canary::{Hunt, Kind};
 use self::visit::Visitor;
 use super::{Context, Outcome};
 use crate::Result;
@@ -104,7 +105,7 @@ impl Secrets {
         let mut key = [0; 32];
         rng.fill(&mut key);
         hunt.add("a key of the keyring, raw", Kind::Secret, &key);
-        let keyring = encoded(&key);
+        let keyring = BASE64_STANDARD.encode(key);
         hunt.add("a key of the keyring", Kind::Secret, keyring.as_bytes());
         hunt.add("the bucket's secret key", Kind::Secret, FakeS3::SECRET_KEY.as_bytes());
         let jwks = hunt.canary("the key in the URL of a JWKS", Kind::Secret, &mut rng);
@@ -182,7 +183,7 @@ fn embedded(context: &Context, secrets: &Secrets, hunt: &mut Hunt) -> Result<()>
     server.signal(Signal::ABORT)?;
     server.wait(START_LIMIT)?.ok_or("does not end of SIGABRT")?;
     hunt.folder(CORE, &cores)?;
-    hunt.file("log", &server.log())?;
+    hunt.file("log", server.log())?;
     hunt.folder("audit log", &data.join("audit"))?;
     hunt.folder("data directory", &data)?;
     printed(&launch, hunt, &["check-config", "--json"])
@@ -213,7 +214,7 @@ fn remote(context: &Context, secrets: &Secrets, hunt: &mut Hunt) -> Result<()> {
     for words in [&["doctor"][..], &["doctor", "--json"], &["check-config"]] {
         printed(&launch, hunt, words)?;
     }
-    hunt.file("log", &server.log())?;
+    hunt.file("log", server.log())?;
     drop(server);
     hunt.folder("data directory", &data)?;
     for (key, object) in store.objects() {

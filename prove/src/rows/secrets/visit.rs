@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::json;
 
 use super::canary::{Hunt, Kind};
@@ -127,7 +128,7 @@ impl<'a> Visitor<'a> {
         hunt.add("a JWT that is nobody's", Kind::Secret, jwt.as_bytes());
         let bearer = |text: &str| format!("Bearer {text}");
         let (wrong_bearer, jwt_bearer) = (bearer(&wrong), bearer(jwt));
-        let basic = format!("Basic {}", super::encoded(self.token.as_bytes()));
+        let basic = format!("Basic {}", BASE64_STANDARD.encode(self.token));
         let cookie = format!("session={}", self.token);
         for header in [
             ("Authorization", wrong_bearer.as_str()),
