@@ -158,6 +158,8 @@ impl App {
         }
         let holds = store.seen_by(holds(config));
         background.push(tokio::spawn(holds.clone().settle(store.backend())));
+        // So that the first delete need not be looked at as if it might be one of what is held.
+        drop(tokio::time::timeout(LOOK, holds.are_known()).await);
         let kept = Kept { backend: store.backend(), members, pool: store.pool_view(), holds };
         audit::start(&audit);
         let rights = Rights { authority, signer, audit: audit.clone() };

@@ -20,7 +20,7 @@ use crate::layer::{BreakerStatus, Inventory, InventoryPolicy};
 use crate::model::StoreError;
 use crate::pool::{MemberSetup, Pool, PoolPolicy, Reconcile, ReconcileReport};
 use crate::telemetry::{MemberFigures, Metrics, PoolFigures};
-use crate::vault::{Holds, Monitor};
+use crate::vault::{Holds, HoldsPlace, Monitor};
 
 /// All members, and what makes one backend of them.
 pub(super) struct Store {
@@ -117,11 +117,16 @@ impl Store {
         self.pool.as_ref().map(|counted| pool_view(Arc::clone(&counted.pool)))
     }
 
-    /// Has holds wait where a pool may not know of the newest one.
+    /// Has holds be noted in each member, and wait where the pool may not know of the newest one.
     pub(super) fn seen_by(&self, holds: Holds) -> Holds {
         let Some(Counted { pool, .. }) = &self.pool else { return holds };
         let pool = Arc::clone(pool);
-        holds.seeing(move || pool.has_read_all())
+        let places = self.members.iter().map(|member| HoldsPlace {
+            name: Arc::clone(&member.config.name),
+            store: Arc::clone(&member.backend),
+            takes_writes: member.config.role.takes_writes(),
+        });
+        holds.seeing(move || pool.has_read_all()).kept_at(places.collect())
     }
 
     /// Compares the members; nothing where there is only one.

@@ -10,6 +10,9 @@ use super::right::KeyPrefix;
 /// the proofs of all prefixes.
 pub const HOLDS_MARK: &str = ".proof-storage/holds";
 
+/// What that object says to who finds it.
+pub const HOLDS_MARK_TEXT: &[u8] = b"proofs of this store may be held\n";
+
 /// Kept with an object, and changed only by a write of the same bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {

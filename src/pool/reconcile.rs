@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::aside::Why;
@@ -17,7 +18,8 @@ use super::scribe::put_record;
 use super::settle::Settled;
 use super::state::{Sight, version_of};
 use crate::model::{
-    Digest, HOLDS_MARK, ListItem, ListRequest, ObjectKey, PoolMode, RESERVED, StoreError,
+    Digest, HOLDS_MARK, HOLDS_MARK_TEXT, ListItem, ListRequest, ObjectKey, PoolMode, RESERVED,
+    StoreError,
 };
 
 /// Names in one page of a listing.
@@ -121,7 +123,9 @@ impl Parts {
                 report.add(finding);
             }
         }
-        self.compare_mark(how, &mut report).await;
+        if !how.dry_run {
+            self.spread_mark().await;
+        }
         let is_whole = report.unreachable.is_empty() && report.failed == 0 && report.postponed == 0;
         if is_whole && !how.dry_run {
             self.mark_complete().await;
@@ -129,11 +133,22 @@ impl Parts {
         Ok(report)
     }
 
-    /// The mark of held proofs, which is in no listing of proofs: without it a service could forget them.
-    async fn compare_mark(&self, how: Reconcile, report: &mut ReconcileReport) {
+    /// The mark of held proofs, which every member has or none: one that is new or was restored gets it.
+    async fn spread_mark(&self) {
         let mark = ObjectKey::new(HOLDS_MARK);
-        if self.look(&mark).await.winner().is_some() {
-            report.add(self.compare(&mark, BTreeMap::new(), how).await);
+        let looks = (0..self.members.len()).map(|place| self.look_at(place, &mark));
+        let sights = join_all(looks).await;
+        if !sights.iter().any(|sight| matches!(sight, Sight::Copy(_) | Sight::Damaged)) {
+            return;
+        }
+        let text = bytes::Bytes::from_static(HOLDS_MARK_TEXT);
+        for (place, sight) in sights.iter().enumerate() {
+            if matches!(sight, Sight::Absent)
+                && self.members[place].role.takes_writes()
+                && let Err(error) = put_record(&self.core, place, &mark, &text).await
+            {
+                tracing::warn!(?error, "a member does not know that proofs may be held");
+            }
         }
     }
 

@@ -5,21 +5,19 @@
 //! whoever starts looks for it. Until it is known to be missing, everything is looked at as if it might be
 //! held.
 
+mod marks;
+
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::OnceCell;
+use futures_util::StreamExt as _;
+use tokio::sync::{OnceCell, watch};
 
+pub use self::marks::Place;
+use self::marks::{Marks, Said};
 use crate::backend::Backend;
-use crate::model::{
-    Attributes, Digest, ErrorKind, HOLDS_MARK, ObjectKey, Payload, PutMode, Representation,
-    StoreError,
-};
-
-/// What the mark says to who finds it.
-const TEXT: &[u8] = b"proofs of this store may be held\n";
+use crate::model::{ErrorKind, StoreError};
 
 /// First and longest pause between two looks for the mark.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -28,7 +26,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 #[derive(Clone)]
 pub struct Holds {
     /// `None` as long as nobody knows.
-    on: Arc<OnceLock<bool>>,
+    on: watch::Sender<Option<bool>>,
+    /// Where the mark is kept; absent: in the store that proofs are kept in, as it is the only one.
+    places: Option<Arc<[Place]>>,
     marked: Arc<OnceCell<()>>,
     /// Whether what a look finds is the newest that was acknowledged.
     sees: Option<Sight>,
@@ -38,21 +38,23 @@ type Sight = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl fmt::Debug for Holds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Holds").field("on", &self.on).finish_non_exhaustive()
+        f.debug_struct("Holds").field("on", &*self.on.borrow()).finish_non_exhaustive()
     }
 }
 
 impl Holds {
     /// They are set and kept.
     pub fn on() -> Self {
-        let holds = Self::unless_marked();
-        holds.say(true);
-        holds
+        Self::known(Some(true))
     }
 
     /// They are neither, where [`Self::settle`] finds that the store has none.
     pub fn unless_marked() -> Self {
-        Self { on: Arc::default(), marked: Arc::default(), sees: None }
+        Self::known(None)
+    }
+
+    fn known(on: Option<bool>) -> Self {
+        Self { on: watch::Sender::new(on), places: None, marked: Arc::default(), sees: None }
     }
 
     /// Over a store that says whether a look finds what was acknowledged last. Where it may not, nothing
@@ -62,6 +64,12 @@ impl Holds {
         Self { sees: Some(Arc::new(sees)), ..self }
     }
 
+    /// Over a pool of these members.
+    #[must_use]
+    pub fn kept_at(self, places: Vec<Place>) -> Self {
+        Self { places: Some(places.into()), ..self }
+    }
+
     /// Whether what a look finds can be believed.
     pub fn is_seen(&self) -> bool {
         self.sees.as_ref().is_none_or(|sees| sees())
@@ -69,26 +77,67 @@ impl Holds {
 
     /// Whether a proof may be held: it is looked at before it is destroyed.
     pub fn may_be(&self) -> bool {
-        self.on.get() != Some(&false)
+        *self.on.borrow() != Some(false)
     }
 
     /// Whether one may be set.
     pub fn can_be_set(&self) -> bool {
-        self.on.get() == Some(&true)
+        *self.on.borrow() == Some(true)
     }
 
-    /// Looks for the mark until the store has answered; then it is known. One that is there is stored
-    /// again, as a member of a pool that is new or was restored may lack it.
+    /// Waits until it is known whether proofs may be held.
+    pub async fn are_known(&self) {
+        // That nobody can tell any more is impossible: this is one of those who can.
+        let _ = self.on.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Looks for the mark in a store, or in each member of a pool, until all have answered; it is known as
+    /// soon as one has that can tell. Where one has the mark, those that lack it get it: they are new or
+    /// were restored.
     pub async fn settle(self, store: Arc<dyn Backend>) {
+        let marks = self.marks(&store);
         let (mut pause, longest) = PAUSES;
         let mut is_told = false;
         loop {
-            match store.head(&mark()).await {
-                Ok(_) => return self.settle_marked(&*store).await,
-                Err(error) if error.kind() == ErrorKind::NotFound => return self.say(false),
+            let (mut unmarked, mut has_mark, mut silent) = (Vec::new(), false, None);
+            let mut noted = 0;
+            let mut asked = std::pin::pin!(marks.ask());
+            while let Some((place, said)) = asked.next().await {
+                match said {
+                    Said::Marked => {
+                        has_mark = true;
+                        self.found();
+                    }
+                    Said::Unmarked { nowhere } => {
+                        unmarked.push(place);
+                        noted += usize::from(nowhere);
+                        if nowhere {
+                            self.none_found();
+                        }
+                    }
+                    Said::Nothing(error) => silent = Some(error),
+                }
+            }
+            match silent {
+                None if has_mark => {
+                    for place in unmarked {
+                        marks.put_at(place).await;
+                    }
+                    if let Err(error) = self.mark(&store).await {
+                        tracing::debug!(%error, "the mark of held proofs is not everywhere");
+                    }
+                    return;
+                }
+                None => {
+                    self.none_found();
+                    if !self.can_be_set() && noted < unmarked.len() {
+                        marks.note_nowhere().await;
+                    }
+                    return;
+                }
                 // Without the right to list, S3 answers a missing object so, and will again.
-                Err(error) if error.kind() == ErrorKind::AccessDenied => {
-                    if self.on.get().is_some() {
+                Some(error) if error.kind() == ErrorKind::AccessDenied => {
+                    if self.on.borrow().is_some() {
                         return;
                     }
                     if !std::mem::replace(&mut is_told, true) {
@@ -99,8 +148,8 @@ impl Holds {
                         );
                     }
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "not known yet whether the store has held proofs");
+                Some(error) => {
+                    tracing::debug!(%error, "not all backends said whether they have held proofs");
                 }
             }
             tokio::time::sleep(pause).await;
@@ -108,38 +157,37 @@ impl Holds {
         }
     }
 
-    async fn settle_marked(&self, store: &dyn Backend) {
-        if self.on.get().is_none() {
+    /// A mark was found: that outweighs what a member said that lacked it.
+    fn found(&self) {
+        if self.on.send_if_modified(|on| on.replace(true) != Some(true)) {
             tracing::warn!(
                 "the store has held proofs: holds are kept as with STORAGE_HOLDS=on, which is off; \
                  set it to on"
             );
-            self.say(true);
         }
-        if let Err(error) = self.mark(store).await {
-            tracing::debug!(%error, "the mark of held proofs is there, and was not stored again");
-        }
+    }
+
+    fn none_found(&self) {
+        self.on.send_if_modified(|on| {
+            let is_new = on.is_none();
+            on.get_or_insert(false);
+            is_new
+        });
     }
 
     /// Marks the store, once: before its first hold.
     ///
     /// # Errors
-    /// The mark cannot be stored, and so the hold must not be.
-    pub async fn mark(&self, store: &dyn Backend) -> Result<(), StoreError> {
-        let marking = || async {
-            let (sha256, size) = (Digest::of(TEXT), TEXT.len() as u64);
-            // So that a pool can tell a damaged one.
-            let representation = Some(Representation { sha256, size, stored_sha256: sha256 });
-            let attributes = Attributes { representation, ..Attributes::new("text/plain") };
-            let payload = Payload::from(Bytes::from_static(TEXT));
-            store.put(&mark(), payload, attributes, PutMode::Overwrite).await.map(drop)
-        };
+    /// The mark cannot be stored, in one member of a pool at least, and so the hold must not be.
+    pub async fn mark(&self, store: &Arc<dyn Backend>) -> Result<(), StoreError> {
+        let marking = || async { self.marks(store).put_everywhere().await };
         self.marked.get_or_try_init(marking).await.copied()
     }
 
-    fn say(&self, on: bool) {
-        // Whoever was first was right as well.
-        let _known = self.on.set(on);
+    fn marks(&self, store: &Arc<dyn Backend>) -> Marks {
+        let alone =
+            || [Place { name: "store".into(), store: Arc::clone(store), takes_writes: true }];
+        Marks::new(self.places.clone().unwrap_or_else(|| alone().into()))
     }
 }
 
@@ -147,8 +195,4 @@ impl Default for Holds {
     fn default() -> Self {
         Self::on()
     }
-}
-
-fn mark() -> ObjectKey {
-    ObjectKey::new(HOLDS_MARK)
 }

@@ -106,7 +106,7 @@ impl Retained {
     /// Before a hold is stored.
     async fn settable(&self) -> Result<(), StoreError> {
         self.check_settable()?;
-        self.holding.holds.mark(&**self.sealed.below()).await
+        self.holding.holds.mark(self.sealed.below()).await
     }
 
     /// # Errors

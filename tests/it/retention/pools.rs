@@ -1,11 +1,12 @@
 //! Holds in pools whose members go dark, come back with an older state, rot, or are new.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proof_storage::backend::Backend as _;
 use proof_storage::model::{ErrorKind, HOLDS_MARK, ObjectKey, PoolMode, Retention, WriteMode};
 use proof_storage::pool::{Pool, Reconcile};
-use proof_storage::vault::{Change, Condition, Holds, VaultError};
+use proof_storage::vault::{Change, Condition, Holds, HoldsPlace, VaultError};
 
 use super::{Kept, Setup};
 use crate::pool::ring::{Ring, settle};
@@ -14,10 +15,21 @@ const NOTHING: Retention = Retention { until: None, legal_hold: false, stored: N
 const HELD: Retention = Retention { legal_hold: true, ..NOTHING };
 const HOLD: Change = Change { until: None, legal_hold: Some(true) };
 
-fn over(pool: &Arc<Pool>, holds: Holds) -> Kept {
+/// A replica on a pool of two.
+fn over(ring: &Ring, pool: &Arc<Pool>, holds: Holds) -> Kept {
     let (mode, seen) = (WriteMode::Overwrite, Arc::clone(pool));
-    let holds = holds.seeing(move || seen.has_read_all());
+    let holds = known(ring, holds).seeing(move || seen.has_read_all());
     Kept::over(Arc::clone(pool) as _, Setup { mode, holds, ..Setup::default() })
+}
+
+/// Holds that are noted in each of two members.
+fn known(ring: &Ring, holds: Holds) -> Holds {
+    let place = |place: usize| HoldsPlace {
+        name: format!("m{place}").into(),
+        store: Arc::clone(&ring.members[place]) as _,
+        takes_writes: true,
+    };
+    holds.kept_at(vec![place(0), place(1)])
 }
 
 fn mark() -> ObjectKey {
@@ -37,7 +49,8 @@ async fn another_replica_that_is_told_an_older_state_destroys_nothing() {
         for away in [0, 1] {
             let ring = Ring::new(PoolMode::Mirror, 2);
             let (one, two) = (ring.replica(), ring.replica());
-            let (one, two) = (over(&one, Holds::on()), over(&two, Holds::on()));
+            let (one, two) = (over(&ring, &one, Holds::on()), over(&ring, &two, Holds::on()));
+            one.store("first", "1", HELD, Condition::None).await.unwrap();
             one.store("a", "a", NOTHING, Condition::None).await.unwrap();
             two.store("b", "b", NOTHING, Condition::None).await.unwrap();
             assert_eq!(two.read("a").await.as_deref(), Some("a"));
@@ -69,7 +82,8 @@ async fn repairs_bring_holds_along() {
     for mode in [PoolMode::Mirror, PoolMode::Fallback] {
         let ring = Ring::new(mode, 2);
         let pool = ring.replica();
-        let kept = over(&pool, Holds::on());
+        let kept = over(&ring, &pool, Holds::on());
+        kept.store("first", "1", HELD, Condition::None).await.unwrap();
         ring.darken(0);
         // To overwrite, it would have to look whether the dark one has something that is held.
         refused(kept.store("a", "a", HELD, Condition::None).await, ErrorKind::Unavailable);
@@ -94,7 +108,8 @@ async fn repairs_bring_holds_along() {
 #[tokio::test(start_paused = true)]
 async fn with_the_member_that_knows_of_a_hold_dark_nothing_is_deleted() {
     let ring = Ring::new(PoolMode::Mirror, 2);
-    let kept = over(&ring.replica(), Holds::on());
+    let kept = over(&ring, &ring.replica(), Holds::on());
+    kept.store("first", "1", HELD, Condition::None).await.unwrap();
     kept.store("a", "a", NOTHING, Condition::None).await.unwrap();
     ring.darken(1);
     kept.vault.retain(&kept.key("a"), HOLD).await.unwrap();
@@ -102,7 +117,7 @@ async fn with_the_member_that_knows_of_a_hold_dark_nothing_is_deleted() {
     ring.darken(0);
     refused(kept.vault.delete(&kept.key("a"), None).await, ErrorKind::Unavailable);
     // Nor does a replica that starts now, and can read no line of the dark one.
-    let other = over(&ring.replica(), Holds::on());
+    let other = over(&ring, &ring.replica(), Holds::on());
     refused(other.vault.delete(&other.key("a"), None).await, ErrorKind::Unavailable);
     // And neither puts another hold in the place of one that it cannot see.
     for replica in [&kept, &other] {
@@ -115,26 +130,107 @@ async fn with_the_member_that_knows_of_a_hold_dark_nothing_is_deleted() {
     assert!(kept.retention("a").await.legal_hold);
 }
 
+/// A replica that was told nothing of holds, and what it finds out while the test goes on.
+fn looking(ring: &Ring) -> (Kept, Holds) {
+    let pool = ring.replica();
+    let holds = known(ring, Holds::unless_marked());
+    tokio::spawn(holds.clone().settle(Arc::clone(&pool) as _));
+    (over(ring, &pool, holds.clone()), holds)
+}
+
+async fn a_while() {
+    tokio::time::sleep(Duration::from_secs(20)).await;
+}
+
 #[tokio::test(start_paused = true)]
-async fn until_the_mark_can_be_looked_for_all_is_looked_at() {
-    for mode in [PoolMode::Mirror, PoolMode::Fallback] {
+async fn any_member_that_answers_knows_that_proofs_may_be_held() {
+    for (mode, dark) in [PoolMode::Mirror, PoolMode::Fallback].into_iter().zip([0, 1]) {
         let ring = Ring::new(mode, 2);
-        over(&ring.replica(), Holds::on()).store("a", "a", HELD, Condition::None).await.unwrap();
-        // Without the setting, while the home is dark.
-        ring.darken(0);
-        let (pool, holds) = (ring.replica(), Holds::unless_marked());
-        let later = over(&pool, holds.clone());
-        let settling = tokio::spawn(holds.clone().settle(Arc::clone(&pool) as _));
-        tokio::time::sleep(std::time::Duration::from_secs(20)).await;
-        assert!(holds.may_be(), "{mode:?}");
-        assert!(later.vault.delete(&later.key("a"), None).await.is_err());
-        ring.heal(0);
-        tokio::time::sleep(std::time::Duration::from_secs(20)).await;
-        settling.await.unwrap();
+        let kept = over(&ring, &ring.replica(), Holds::on());
+        kept.store("a", "a", HELD, Condition::None).await.unwrap();
+        ring.darken(dark);
+        let (later, holds) = looking(&ring);
+        a_while().await;
         assert!(holds.can_be_set(), "{mode:?}");
+        assert!(later.vault.delete(&later.key("a"), None).await.is_err());
+        ring.heal(dark);
+        a_while().await;
         refused(later.vault.delete(&later.key("a"), None).await, ErrorKind::Retained);
         assert_eq!(later.read("a").await.as_deref(), Some("a"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_member_that_answers_knows_that_nothing_is_held() {
+    for (mode, dark) in [PoolMode::Mirror, PoolMode::Fallback].into_iter().zip([1, 0]) {
+        let ring = Ring::new(mode, 2);
+        let (one, _) = looking(&ring);
+        one.store("a", "a", NOTHING, Condition::None).await.unwrap();
+        a_while().await;
+        ring.darken(dark);
+        let (two, holds) = looking(&ring);
+        a_while().await;
+        assert!(!holds.may_be(), "{mode:?}");
+        two.store("b", "b", NOTHING, Condition::None).await.unwrap();
+        for name in ["a", "b"] {
+            two.vault.delete(&two.key(name), None).await.unwrap();
+        }
+        ring.heal(dark);
+        a_while().await;
+        assert!(!holds.may_be(), "{mode:?}");
+    }
+}
+
+/// What a member says that nobody has compared with the others is not believed: it may be new.
+#[tokio::test(start_paused = true)]
+async fn until_a_member_can_tell_all_is_looked_at() {
+    let ring = Ring::new(PoolMode::Fallback, 2);
+    ring.darken(0);
+    let (kept, holds) = looking(&ring);
+    a_while().await;
+    assert!(holds.may_be() && !holds.can_be_set());
+    assert!(kept.vault.delete(&kept.key("a"), None).await.is_err());
+    ring.heal(0);
+    a_while().await;
+    assert!(!holds.may_be());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_hold_waits_until_every_member_says_so() {
+    for dark in [0, 1] {
+        let ring = Ring::new(PoolMode::Mirror, 2);
+        let kept = over(&ring, &ring.replica(), Holds::on());
+        ring.darken(dark);
+        refused(kept.store("a", "a", HELD, Condition::Absent).await, ErrorKind::Unavailable);
+        kept.store("b", "b", NOTHING, Condition::Absent).await.unwrap();
+        ring.heal(dark);
+        kept.store("a", "a", HELD, Condition::Absent).await.unwrap();
+        // And none after it, be it of a replica that has never seen that member.
+        ring.darken(dark);
+        for (replica, name) in [(kept, "c"), (over(&ring, &ring.replica(), Holds::on()), "d")] {
+            replica.store(name, "x", HELD, Condition::Absent).await.unwrap();
+        }
+    }
+}
+
+/// One that was set back to before the first hold says that there is none, until the other one answers.
+#[tokio::test(start_paused = true)]
+async fn a_mark_outweighs_what_is_said_without_one() {
+    let ring = Ring::new(PoolMode::Fallback, 2);
+    drop(looking(&ring));
+    a_while().await;
+    let kept = over(&ring, &ring.replica(), Holds::on());
+    kept.store("a", "a", HELD, Condition::None).await.unwrap();
+    ring.store(1).delete(&mark(), None).await.unwrap();
+    ring.darken(0);
+    let (later, holds) = looking(&ring);
+    a_while().await;
+    assert!(!holds.may_be());
+    ring.heal(0);
+    a_while().await;
+    assert!(holds.can_be_set());
+    refused(later.vault.delete(&later.key("a"), None).await, ErrorKind::Retained);
+    assert!(ring.store(1).head(&mark()).await.is_ok());
 }
 
 /// Members that are replaced one after another take the mark along.
@@ -142,13 +238,15 @@ async fn until_the_mark_can_be_looked_for_all_is_looked_at() {
 async fn a_member_that_lost_the_mark_gets_it_again() {
     let ring = Ring::new(PoolMode::Mirror, 2);
     let pool = ring.replica();
-    over(&pool, Holds::on()).store("a", "a", HELD, Condition::None).await.unwrap();
+    let kept = over(&ring, &pool, Holds::on());
+    kept.store("a", "a", HELD, Condition::None).await.unwrap();
     for by in ["comparing", "a start"] {
         ring.store(0).delete(&mark(), None).await.unwrap();
         match by {
             "comparing" => drop(pool.reconcile(Reconcile::default()).await.unwrap()),
-            _ => Holds::unless_marked().settle(Arc::clone(&pool) as _).await,
+            _ => drop(looking(&ring)),
         }
+        a_while().await;
         assert!(ring.store(0).head(&mark()).await.is_ok(), "{by}");
         assert!(ring.store(1).head(&mark()).await.is_ok(), "{by}");
     }
