@@ -133,36 +133,40 @@ impl Backend for Pool {
     /// What all members can do, so that each may take what another one cannot; of writes those that
     /// are written to.
     fn capabilities(&self) -> Capabilities {
-        let members = &self.parts.members;
-        let of = |member: &Member| member.backend.capabilities();
-        let reads = members.iter().map(of).reduce(|one, other| Capabilities {
-            range: one.range.and(other.range),
-            presign: one.presign.and(other.presign),
-            ..one
-        });
-        let written = members.iter().filter(|member| member.role != Role::ReadOnly).map(of);
-        let writes = written.reduce(|one, other| Capabilities {
-            create_only: one.create_only.and(other.create_only),
-            replace_if_match: one.replace_if_match.and(other.replace_if_match),
-            delete_if_match: one.delete_if_match.and(other.delete_if_match),
-            tags: one.tags.and(other.tags),
-            storage_class: one.storage_class.and(other.storage_class),
-            encryption_aes256: one.encryption_aes256.and(other.encryption_aes256),
-            encryption_kms: one.encryption_kms.and(other.encryption_kms),
-            unique_etags: one.unique_etags.and(other.unique_etags),
-            ..one
-        });
+        let (mut reads, mut writes) = (None, None);
+        for member in &self.parts.members {
+            let can = member.backend.capabilities();
+            reads = Some(reads.map_or(can, |all: Capabilities| Capabilities {
+                range: all.range.and(can.range),
+                presign: all.presign.and(can.presign),
+                ..all
+            }));
+            if member.role == Role::ReadOnly {
+                continue;
+            }
+            writes = Some(writes.map_or(can, |all: Capabilities| Capabilities {
+                create_only: all.create_only.and(can.create_only),
+                replace_if_match: all.replace_if_match.and(can.replace_if_match),
+                delete_if_match: all.delete_if_match.and(can.delete_if_match),
+                tags: all.tags.and(can.tags),
+                storage_class: all.storage_class.and(can.storage_class),
+                encryption_aes256: all.encryption_aes256.and(can.encryption_aes256),
+                encryption_kms: all.encryption_kms.and(can.encryption_kms),
+                unique_etags: all.unique_etags.and(can.unique_etags),
+                ..all
+            }));
+        }
         let reads = reads.unwrap_or_else(|| unreachable!("a pool has members"));
-        let writes = writes.unwrap_or(reads);
-        let all = Capabilities { range: reads.range, presign: reads.presign, ..writes };
         // What is stored past a pool has no version. A move is a copy and a delete; versions have
         // names at one member only, and listings may come from another member than the write went to.
         Capabilities {
+            range: reads.range,
+            presign: reads.presign,
             presign_put: Support::No,
             atomic_move: Support::No,
             versions: Support::No,
             exact_times: Support::No,
-            ..all
+            ..writes.unwrap_or(reads)
         }
     }
 

@@ -222,7 +222,7 @@ impl Backend for Embedded {
         } else {
             Body::Stream(body::stream(Arc::clone(&self.shared), snapshot, header.body, range))
         };
-        Ok(Retrieved { meta: record.into_meta(key.clone()), body })
+        Ok(Retrieved::new(record.into_meta(key.clone()), body))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {

@@ -179,12 +179,12 @@ impl<B: Backend> Backend for Faulty<B> {
             && let Some(older) = self.stale(key).await
         {
             let (meta, bytes) = older?;
-            return Ok(Retrieved { meta, body: Body::Bytes(body::part(bytes, options.range)) });
+            return Ok(Retrieved::new(meta, Body::Bytes(body::part(bytes, options.range))));
         }
         let found = self.call(fault, self.inner.get(key, options)).await?;
         let broken = self.error(ErrorKind::Failed, "injected: the body broke off");
         let Some(fault) = fault else { return Ok(found) };
-        Ok(Retrieved { body: body::damage(found.body, fault, broken).await, ..found })
+        Ok(Retrieved::new(found.meta, body::damage(found.body, fault, broken).await))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {

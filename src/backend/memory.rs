@@ -158,7 +158,7 @@ impl Backend for Memory {
             // Both ends are at most the length of `bytes`, which is a `usize`.
             Some(range) => bytes.slice(range.start as usize..range.end as usize),
         };
-        Ok(Retrieved { meta, body: body(bytes) })
+        Ok(Retrieved::new(meta, body(bytes)))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {

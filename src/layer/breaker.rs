@@ -225,7 +225,7 @@ impl Backend for Breaker {
                 Body::Stream(Box::pin(GuardedBody::new(inner, Arc::clone(&self.way))))
             }
         };
-        Ok(Retrieved { meta: found.meta, body })
+        Ok(Retrieved::new(found.meta, body))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {

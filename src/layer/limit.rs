@@ -127,7 +127,7 @@ impl Backend for Limit {
                 Body::Stream(Box::pin(LimitedBody { inner, place: Some(place) }))
             }
         };
-        Ok(Retrieved { meta: found.meta, body })
+        Ok(Retrieved::new(found.meta, body))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {

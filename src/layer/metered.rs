@@ -103,7 +103,7 @@ impl Backend for Metered {
                 Body::Stream(Box::pin(MeteredBody { inner, remaining, timer }))
             }
         };
-        Ok(Retrieved { meta: found.meta, body })
+        Ok(Retrieved::new(found.meta, body))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {

@@ -139,7 +139,7 @@ impl Backend for Timeout {
                 Body::Stream(Box::pin(TimedBody::new(stream, self.limit, whole, provider)))
             }
         };
-        Ok(Retrieved { meta: found.meta, body })
+        Ok(Retrieved::new(found.meta, body))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {

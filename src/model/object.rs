@@ -245,6 +245,16 @@ pub struct Retrieved {
     pub meta: ObjectMeta,
     /// The range asked for, or everything.
     pub body: Body,
+    /// Whether the body is whole, in memory, and was compared with the digest of what was stored: nobody
+    /// need do it again.
+    pub checked: bool,
+}
+
+impl Retrieved {
+    /// With a body that nobody has compared with its digest.
+    pub fn new(meta: ObjectMeta, body: Body) -> Self {
+        Self { meta, body, checked: false }
+    }
 }
 
 /// Answer to a write.

@@ -15,6 +15,8 @@ const FRESH: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Latencies {
     micros: Vec<u32>,
+    /// Where they are put in order.
+    window: Vec<u32>,
     next: usize,
     since: usize,
     summary: Option<(Duration, Duration)>,
@@ -32,10 +34,10 @@ impl Latencies {
         self.since += 1;
         if self.micros.len() >= ENOUGH && (self.summary.is_none() || self.since >= FRESH) {
             self.since = 0;
-            let mut sorted = self.micros.clone();
-            sorted.sort_unstable();
-            let at = |share: usize| {
-                Duration::from_micros(u64::from(sorted[(sorted.len() - 1) * share / 100]))
+            self.window.clone_from(&self.micros);
+            let mut at = |share: usize| {
+                let nth = (self.window.len() - 1) * share / 100;
+                Duration::from_micros(u64::from(*self.window.select_nth_unstable(nth).1))
             };
             self.summary = Some((at(50), at(95)));
         }

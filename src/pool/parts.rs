@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::core::Core;
 use super::scribe::Scribe;
 use super::state::version_of;
-use crate::model::{Attributes, ETag, ErrorKind, ObjectMeta, StoreError, Stored};
+use crate::model::{ETag, ErrorKind, ObjectMeta, StoreError, Stored};
 
 /// Cheap to clone, so that what was begun can outlive its caller.
 #[derive(Clone, Debug)]
@@ -38,13 +38,13 @@ impl Parts {
     }
 
     /// What a member says of an object, as callers see it.
-    pub(super) fn outward(&self, place: usize, meta: ObjectMeta) -> ObjectMeta {
-        let etag = self.etag_of(place, &meta);
-        // The time of the write, whenever this copy was made.
-        let written = version_of(&meta).map(|v| UNIX_EPOCH + Duration::from_millis(v.millis));
-        let last_modified = written.unwrap_or(meta.last_modified);
-        let attributes = Attributes { stamp: None, ..meta.attributes };
-        ObjectMeta { etag, attributes, last_modified, ..meta }
+    pub(super) fn outward(&self, place: usize, mut meta: ObjectMeta) -> ObjectMeta {
+        meta.etag = self.etag_of(place, &meta);
+        if let Some(stamp) = meta.attributes.stamp.take() {
+            // The time of the write, whenever this copy was made.
+            meta.last_modified = UNIX_EPOCH + Duration::from_millis(stamp.version.millis);
+        }
+        meta
     }
 
     pub(super) fn outward_stored(

@@ -53,14 +53,14 @@ impl Parts {
         options: GetOptions,
     ) -> Result<Retrieved, StoreError> {
         let (place, found) = self.find(key, |place| self.get_at(place, key, &options)).await?;
-        let Retrieved { meta, body } = found;
+        let Retrieved { meta, body, checked } = found;
         let body = match body {
             Body::Bytes(bytes) => Body::Bytes(bytes),
             Body::Stream(stream) => {
                 Body::Stream(resumed(self.clone(), place, &meta, options.range, stream))
             }
         };
-        Ok(Retrieved { meta: self.outward(place, meta), body })
+        Ok(Retrieved { meta: self.outward(place, meta), body, checked })
     }
 
     pub(super) async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
@@ -89,7 +89,7 @@ impl Parts {
         // The caller's version is the pool's: compared here, not there.
         let options_there = GetOptions { range: options.range, if_match: None };
         let result = member.timed(Asked::Read, member.backend.get(key, options_there)).await;
-        let found = result.inspect_err(|error| {
+        let mut found = result.inspect_err(|error| {
             if error.kind() == ErrorKind::Corrupt {
                 self.errands.wrong_bytes(key, place);
             }
@@ -100,11 +100,13 @@ impl Parts {
         }
         if let (Body::Bytes(bytes), None, Some(known)) =
             (&found.body, options.range, found.meta.attributes.representation)
-            && Digest::of(bytes) != known.stored_sha256
         {
-            self.errands.wrong_bytes(key, place);
-            tracing::error!(member = &*member.name, "a copy has other bytes than were stored");
-            return Err(self.wrong_bytes(place));
+            if Digest::of(bytes) != known.stored_sha256 {
+                self.errands.wrong_bytes(key, place);
+                tracing::error!(member = &*member.name, "a copy has other bytes than were stored");
+                return Err(self.wrong_bytes(place));
+            }
+            found.checked = true;
         }
         Ok(found)
     }

@@ -264,9 +264,10 @@ impl Backend for Planted {
         let found = self.inner.get(key, options.clone()).await?;
         let meta = self.meta(found.meta);
         if self.has(Bug::StreamsLatest) && options.range.is_none() && meta.stored_size > 1_000_000 {
-            return Ok(Retrieved { body: self.latest(key, meta.stored_size), meta });
+            let latest = self.latest(key, meta.stored_size);
+            return Ok(Retrieved::new(meta, latest));
         }
-        Ok(Retrieved { meta, body: found.body })
+        Ok(Retrieved::new(meta, found.body))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {

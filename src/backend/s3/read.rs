@@ -110,7 +110,7 @@ impl S3 {
         } else {
             Body::Stream(pieces(body, wanted, self.provider_of()))
         };
-        Ok(Retrieved { meta, body })
+        Ok(Retrieved::new(meta, body))
     }
 
     /// Metadata, with the tags. Those that we gave are in the metadata too, so that a read costs no

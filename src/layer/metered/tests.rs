@@ -85,7 +85,7 @@ impl Backend for Script {
         let pieces = pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes())));
         let end = fails.then(|| Err(error(ErrorKind::Corrupt)));
         let body = Body::Stream(Box::pin(futures_util::stream::iter(pieces.chain(end))));
-        Ok(Retrieved { meta, body })
+        Ok(Retrieved::new(meta, body))
     }
 
     async fn head(&self, _: &ObjectKey) -> Result<ObjectMeta, StoreError> {

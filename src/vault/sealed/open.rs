@@ -66,9 +66,9 @@ impl Sealed {
 
     /// A whole object, opened.
     pub(super) fn opened(&self, retrieved: Retrieved) -> Result<Retrieved, StoreError> {
-        let Retrieved { meta, body } = retrieved;
+        let Retrieved { meta, body, checked } = retrieved;
         let Shown { meta, key } = self.shown(meta)?;
-        let Some(key) = key else { return Ok(Retrieved { meta, body }) };
+        let Some(key) = key else { return Ok(Retrieved { meta, body, checked }) };
         let size = meta.stored_size;
         let body = match body {
             Body::Bytes(bytes) => {
@@ -80,7 +80,7 @@ impl Sealed {
                 Body::Stream(self.stream(&key, size, whole, stream)?)
             }
         };
-        Ok(Retrieved { meta, body })
+        Ok(Retrieved::new(meta, body))
     }
 
     /// A range: the frames that hold it are read and opened, and no others.
@@ -119,7 +119,7 @@ impl Sealed {
                         Body::Stream(stream) => stream,
                     };
                     let opened = self.stream(&data_key, meta.stored_size, range, stream)?;
-                    return Ok(Retrieved { meta, body: Body::Stream(opened) });
+                    return Ok(Retrieved::new(meta, Body::Stream(opened)));
                 }
                 // Replaced since the look: whoever names no version gets the one that is there.
                 Err(error)
