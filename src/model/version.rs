@@ -53,7 +53,17 @@ pub struct NoVersion;
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:012x}-{:04x}-{:08x}", self.millis, self.counter, self.writer)
+        // Written by hand, as each read through a pool writes one.
+        let mut text = [b'-'; VERSION_DIGITS];
+        let parts =
+            [(0..12, self.millis), (13..17, self.counter.into()), (18..26, self.writer.into())];
+        for (place, mut rest) in parts {
+            for digit in text[place].iter_mut().rev() {
+                *digit = b"0123456789abcdef"[(rest & 0xf) as usize];
+                rest >>= 4;
+            }
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -61,19 +71,20 @@ impl FromStr for Version {
     type Err = NoVersion;
 
     fn from_str(text: &str) -> Result<Self, NoVersion> {
-        let mut parts = text.split('-');
-        let mut part = |length: usize| {
-            let part = parts.next().filter(|part| part.len() == length).ok_or(NoVersion)?;
-            let lower = part.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
-            if lower {
-                u64::from_str_radix(part, 16).map_err(|_| NoVersion)
-            } else {
-                Err(NoVersion)
-            }
+        let text: &[u8; VERSION_DIGITS] = text.as_bytes().try_into().map_err(|_| NoVersion)?;
+        if text[12] != b'-' || text[17] != b'-' {
+            return Err(NoVersion);
+        }
+        let number = |digits: &[u8]| {
+            digits.iter().try_fold(0, |number: u64, digit| match digit {
+                b'0'..=b'9' => Ok(number << 4 | u64::from(digit - b'0')),
+                b'a'..=b'f' => Ok(number << 4 | u64::from(digit - b'a' + 10)),
+                _ => Err(NoVersion),
+            })
         };
         // Each has as many digits as its type holds.
-        let version = Self { millis: part(12)?, counter: part(4)? as u16, writer: part(8)? as u32 };
-        if parts.next().is_some() { Err(NoVersion) } else { Ok(version) }
+        let (counter, writer) = (number(&text[13..17])? as u16, number(&text[18..])? as u32);
+        Ok(Self { millis: number(&text[..12])?, counter, writer })
     }
 }
 

@@ -54,12 +54,9 @@ impl Parts {
     ) -> Result<Stored, StoreError> {
         let is_plain = mode == PutMode::Create && !self.view.is_touched(key) && self.is_whole();
         if !is_plain {
-            let (parts, key) = (self.clone(), key.clone());
-            let call = async move {
-                let is_create = mode == PutMode::Create;
-                let result = parts.rewrite(&key, payload, attributes, mode).await;
-                if is_create { parts.confirm_copies(&key, result).await } else { result }
-            };
+            // In a box, as are all ways but the usual one: what is seldom done is not carried along.
+            let call =
+                Box::pin(self.clone().put_beside_others(key.clone(), payload, attributes, mode));
             return self.to_the_end(call).await;
         }
         let attributes = self.stamped(attributes, true);
@@ -68,14 +65,27 @@ impl Parts {
             PoolMode::Fallback => self.create_at_home(write).await,
             PoolMode::Mirror => {
                 let parts = self.clone();
-                let call = async move {
+                let call = Box::pin(async move {
                     let key = write.key.clone();
                     let result = parts.clone().create_everywhere(write).await;
                     parts.confirm_copies(&key, result).await
-                };
+                });
                 self.to_the_end(call).await
             }
         }
+    }
+
+    /// Where something may be there already.
+    async fn put_beside_others(
+        self,
+        key: ObjectKey,
+        payload: Payload,
+        attributes: Attributes,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        let is_create = mode == PutMode::Create;
+        let result = self.rewrite(&key, payload, attributes, mode).await;
+        if is_create { self.confirm_copies(&key, result).await } else { result }
     }
 
     /// Attributes with the stamp of a write that begins now.
@@ -158,13 +168,13 @@ impl Parts {
                 Err(error) if passes_on(&error) => error,
                 Err(error) => {
                     let parts = self.clone();
-                    return self.to_the_end(async move { parts.met(write, error).await }).await;
+                    let call = Box::pin(async move { parts.met(write, error).await });
+                    return self.to_the_end(call).await;
                 }
             }
         };
         self.counters.failed_over(error.kind());
-        let parts = self.clone();
-        let call = async move { parts.take_over(write, vec![(home, error)]).await };
+        let call = Box::pin(self.clone().take_over(write, vec![(home, error)]));
         self.to_the_end(call).await
     }
 

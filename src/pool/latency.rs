@@ -32,7 +32,13 @@ impl Latencies {
             self.next = (self.next + 1) % WINDOW;
         }
         self.since += 1;
-        if self.micros.len() >= ENOUGH && (self.summary.is_none() || self.since >= FRESH) {
+    }
+
+    /// Median and 95th percentile; nothing before there were enough. Computed here, as most of what is
+    /// recorded nobody asks for.
+    pub(super) fn summary(&mut self) -> Option<(Duration, Duration)> {
+        let is_due = self.summary.is_none() || self.since >= FRESH;
+        if self.micros.len() >= ENOUGH && is_due {
             self.since = 0;
             self.window.clone_from(&self.micros);
             let mut at = |share: usize| {
@@ -41,10 +47,6 @@ impl Latencies {
             };
             self.summary = Some((at(50), at(95)));
         }
-    }
-
-    /// Median and 95th percentile; nothing before there were enough.
-    pub(super) fn summary(&self) -> Option<(Duration, Duration)> {
         self.summary
     }
 }

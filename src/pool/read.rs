@@ -125,8 +125,9 @@ impl Parts {
         F: Future<Output = Result<T, StoreError>>,
     {
         self.second_asks.earn();
+        // What is seldom done is in a box, so that a usual read does not carry it along.
         if self.view.is_pending(key) {
-            return self.find_pending(key, ask).await;
+            return Box::pin(self.find_pending(key, ask)).await;
         }
         let is_racing = self.racing.contains(key);
         let mut misses = Misses::default();
@@ -139,7 +140,7 @@ impl Parts {
             && order.len() > 1
             && !self.errands.is_suspect(key, order[1]);
         if may_hedge {
-            let (place, result) = self.hedged(&order, &ask).await;
+            let (place, result) = Box::pin(self.hedged(&order, &ask)).await;
             match self.judge(key, place, result, &mut misses)? {
                 Some(found) => return self.settled_only(key, place, found, ask).await,
                 None => first = usize::from(place == order[0]),
@@ -157,14 +158,14 @@ impl Parts {
                     // What is elsewhere is not acknowledged, and may be taken back.
                     return Err(self.not_found());
                 }
-                return self.find_elsewhere(key, &order[index..], misses, ask).await;
+                return Box::pin(self.find_elsewhere(key, &order[index..], misses, ask)).await;
             }
             let result = ask(place).await;
             if let Some(found) = self.judge(key, place, result, &mut misses)? {
                 return self.settled_only(key, place, found, ask).await;
             }
         }
-        self.last_resort(key, misses, ask).await
+        Box::pin(self.last_resort(key, misses, ask)).await
     }
 
     /// Nobody gave the object: a member that failed and may have it is asked once more.
