@@ -1,5 +1,6 @@
 //! `doctor`: what the configured backends really do, found by trying them.
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -91,7 +92,49 @@ fn text(examined: &[Examined], pool: PoolConfig) -> String {
     );
     if examined.len() > 1 {
         text.push_str(together(pool.mode));
+        text.push_str(&differences(examined, pool.mode));
     }
+    text
+}
+
+/// What some of the members that are written to do themselves and this service does for others: with several
+/// replicas of it that counts.
+fn differences(examined: &[Examined], mode: PoolMode) -> String {
+    let mut levels: BTreeMap<&str, [Vec<&str>; 2]> = BTreeMap::new();
+    for Examined { name, role, found, .. } in examined {
+        let Found::Report(report) = found else { continue };
+        for finding in report.findings.iter().filter(|_| role.takes_writes()) {
+            let [native, gateway] = levels.entry(finding.feature).or_default();
+            match finding.verdict {
+                s3::Verdict::Native => native.push(name),
+                s3::Verdict::Gateway => gateway.push(name),
+                s3::Verdict::No | s3::Verdict::Unknown => {}
+            }
+        }
+    }
+    levels.retain(|_, names| names.iter().all(|names| !names.is_empty()));
+    if levels.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "\nThe backends differ, which counts as soon as there are several replicas:\n",
+    );
+    for (feature, [native, gateway]) in levels {
+        let _ = writeln!(
+            text,
+            "  {feature}: native at {}, gateway at {}",
+            native.join(", "),
+            gateway.join(", ")
+        );
+    }
+    text.push_str(match mode {
+        PoolMode::Fallback => {
+            "Put one with native conditions first: it decides between writes of one key.\n"
+        }
+        PoolMode::Mirror => {
+            "Those with native conditions decide between writes of one key, in whatever order.\n"
+        }
+    });
     text
 }
 
@@ -147,6 +190,8 @@ fn together(mode: PoolMode) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Backend as _;
+    use crate::backend::memory::Memory;
     use crate::model::{ErrorKind, Provider, Role};
 
     fn examined(name: &str, provider: Provider, found: Found) -> Examined {
@@ -192,5 +237,38 @@ mod tests {
         assert_eq!((&near["error"], &near["report"]), (&Value::Null, &Value::Null));
         let told = report(&members[1..], pool(), true);
         assert_eq!(told.code, EXIT_MISTAKE);
+    }
+
+    #[test]
+    fn where_one_member_decides_by_itself_and_another_does_not_it_says_which_to_put_first() {
+        let report = |verdict| {
+            let finding =
+                |feature, verdict| s3::Finding { feature, verdict, detail: "seen".into() };
+            Found::Report(s3::Report {
+                provider: Provider::S3,
+                endpoint: None,
+                bucket: "b".into(),
+                findings: vec![
+                    finding("create-only", verdict),
+                    finding("range", s3::Verdict::Native),
+                ],
+                capabilities: Memory::new().capabilities(),
+                notes: Vec::new(),
+                problems: Vec::new(),
+                conclusive: true,
+                clock_skew: None,
+            })
+        };
+        let of = |second, mode| {
+            let first = examined("near", Provider::S3, report(s3::Verdict::Gateway));
+            let members = [first, examined("far", Provider::S3, report(second))];
+            differences(&members, mode)
+        };
+        let told = of(s3::Verdict::Native, PoolMode::Fallback);
+        assert!(told.contains("create-only: native at far, gateway at near\nPut one"), "{told}");
+        assert!(!told.contains("range"), "{told}");
+        assert!(of(s3::Verdict::Native, PoolMode::Mirror).contains("in whatever order"));
+        assert_eq!(of(s3::Verdict::Gateway, PoolMode::Fallback), "");
+        assert_eq!(of(s3::Verdict::Unknown, PoolMode::Fallback), "");
     }
 }

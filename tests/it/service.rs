@@ -136,3 +136,50 @@ async fn a_folder_that_cannot_be_opened_stops_the_start_and_is_named() {
     assert!(matches!(error, StartError::Store { .. }), "{error:?}");
     assert!(error.to_string().starts_with("data_dir of backend `near`: "), "{error}");
 }
+
+/// Who watches has an address of their own: nothing of that is left on the callers' one, and no proof is on theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_an_admin_address_figures_are_there_and_proofs_are_not() {
+    const FIGURES: [&str; 3] = ["/metrics", "/v1/stats", "/v1/backends"];
+    const HEALTH: [&str; 2] = ["/health", "/health/ready"];
+    for apart in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let admin = if apart { "admin_listen = '127.0.0.1:0'\n" } else { "" };
+        let data = folder.path().join("data");
+        let text = format!(
+            "[server]\nlisten = '127.0.0.1:0'\n{admin}[storage]\ndata_dir = '{}'\n",
+            data.display()
+        );
+        let file = folder.path().join("proofs.toml");
+        std::fs::write(&file, text).unwrap();
+        let sources = Sources { environment: Vec::new(), file: Some(file) };
+        let app = App::start(&Config::load(sources).unwrap().config).await.unwrap();
+        let (main, admin) = (app.local_addr().unwrap(), app.admin_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(app.run(async move { drop(stopped.await) }));
+
+        let status = async |to, method, path| call(to, method, path, "{}").await.0.as_u16();
+        assert_eq!(status(main, "PUT", "/v1/proofs/a").await, 201);
+        for path in FIGURES {
+            assert_eq!(status(main, "GET", path).await, if apart { 404 } else { 200 }, "{path}");
+        }
+        for path in HEALTH {
+            assert_eq!(status(main, "GET", path).await, 200, "{path}");
+        }
+        assert_eq!(admin.is_some(), apart);
+        if let Some(admin) = admin {
+            for path in FIGURES.into_iter().chain(HEALTH) {
+                assert_eq!(status(admin, "GET", path).await, 200, "{path}");
+            }
+            for path in ["/v1/proofs", "/v1/proofs/a", "/v1/metadata/a", "/docs", "/"] {
+                assert_eq!(status(admin, "GET", path).await, 404, "{path}");
+            }
+            for method in ["PUT", "DELETE"] {
+                assert_eq!(status(admin, method, "/v1/proofs/a").await, 404, "{method}");
+            }
+            assert_eq!(status(main, "GET", "/v1/proofs/a").await, 200);
+        }
+        drop(stop);
+        running.await.unwrap();
+    }
+}

@@ -78,6 +78,15 @@ fn what_contradicts_itself_is_refused() {
 }
 
 #[test]
+fn an_admin_address_that_others_reach_is_worth_a_warning() {
+    for (address, warnings) in [("0.0.0.0:9090", 1), ("[::]:9090", 1), ("127.0.0.1:9090", 0)] {
+        let loaded = load(&[("STORAGE_ADMIN_LISTEN", address)]).unwrap();
+        assert_eq!(loaded.warnings.len(), warnings, "{address}: {:?}", loaded.warnings);
+        assert!(loaded.warnings.iter().all(|warning| warning.contains("STORAGE_TLS_CLIENT_CA")));
+    }
+}
+
+#[test]
 fn tokens_of_the_configuration_and_of_the_file_come_together() {
     let listed = Folder::with(&token("b", "cc").replace("auth.token", "token"));
     let path = listed.file().display().to_string();
