@@ -86,7 +86,7 @@ impl Pool {
     /// There is no member, or no runtime.
     pub fn new(members: Vec<MemberSetup>, policy: PoolPolicy) -> Arc<Self> {
         assert!(!members.is_empty(), "a pool has members");
-        let members = members.into_iter().map(Member::new).collect();
+        let members = members.into_iter().map(|member| Member::new(member, policy.mode)).collect();
         let core = Arc::new(Core::new(members, policy));
         let scribe = Scribe::start(Arc::clone(&core));
         Arc::new(Self { parts: Parts { core, scribe }, rounds: Default::default() })

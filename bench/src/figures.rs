@@ -12,6 +12,11 @@ impl Series {
         self.0.push(figure);
     }
 
+    /// Adds another series.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// The middle figure; the mean of the two middle ones of an even number.
     pub(crate) fn median(&self) -> f64 {
         let mut sorted = self.0.clone();

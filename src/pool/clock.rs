@@ -1,6 +1,7 @@
 //! The hybrid logical clock of this process: see [`crate::model::Version`].
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::model::Version;
@@ -37,14 +38,16 @@ impl std::fmt::Debug for WallClock {
 pub(super) struct Clock {
     wall: WallClock,
     writer: u32,
-    last: Mutex<(u64, u16)>,
+    /// Time and counter of the highest version that was given or seen, see [`packed`]. Most reads see an older
+    /// one, and then cores need not take it from each other.
+    last: AtomicU64,
     /// Planted: versions are what the wall says.
     bare: bool,
 }
 
 impl Clock {
     pub(super) fn new(wall: WallClock, writer: u32, bare: bool) -> Self {
-        Self { wall, writer, last: Mutex::new((0, 0)), bare }
+        Self { wall, writer, last: AtomicU64::new(0), bare }
     }
 
     /// Name of this process in its versions.
@@ -55,32 +58,31 @@ impl Clock {
     /// A version above all before it.
     pub(super) fn next(&self) -> Version {
         let wall = self.wall.millis();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (millis, counter) = *last;
-        *last = match counter.checked_add(1) {
-            _ if wall > millis => (wall, 0),
-            Some(counter) if self.bare => (wall, counter),
-            Some(counter) => (millis, counter),
-            None => (millis + 1, 0),
+        let following = |last: u64| match last as u16 {
+            _ if wall > millis_of(last) => packed(wall, 0),
+            counter if self.bare && counter < u16::MAX => packed(wall, counter + 1),
+            // After the last one of a millisecond comes the first one of the next.
+            _ => last + 1,
         };
-        Version { millis: last.0, counter: last.1, writer: self.writer }
+        let update = |last| Some(following(last));
+        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+        let given = following(last.unwrap_or_else(|last| last));
+        Version { millis: millis_of(given), counter: given as u16, writer: self.writer }
     }
 
     /// Never again gives a version below one that was seen.
     pub(super) fn observe(&self, seen: Version) {
-        if self.bare {
-            return;
+        let seen = packed(seen.millis, seen.counter);
+        if !self.bare && self.last.load(Ordering::Relaxed) < seen {
+            self.last.fetch_max(seen, Ordering::Relaxed);
         }
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = (*last).max((seen.millis, seen.counter));
     }
 
     /// A time that no version will be above for as long as `ahead`, by the wall; where that was set
     /// back, versions creep on by their counters and need little.
     pub(super) fn bound(&self, ahead: Duration) -> u64 {
         let ahead = u64::try_from(ahead.as_millis()).unwrap_or(0);
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.wall.millis() + ahead).max(last.0 + ahead / 20)
+        (self.wall.millis() + ahead).max(self.last_millis() + ahead / 20)
     }
 
     /// Milliseconds by the wall, whatever was seen.
@@ -90,15 +92,25 @@ impl Clock {
 
     /// Milliseconds now, on the scale of versions.
     pub(super) fn now_millis(&self) -> u64 {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        self.wall.millis().max(last.0)
+        self.wall.millis().max(self.last_millis())
     }
+
+    fn last_millis(&self) -> u64 {
+        millis_of(self.last.load(Ordering::Relaxed))
+    }
+}
+
+/// Time and counter as one number, in the order of versions. A time has 48 bits.
+fn packed(millis: u64, counter: u16) -> u64 {
+    (millis << 16) | u64::from(counter)
+}
+
+fn millis_of(packed: u64) -> u64 {
+    packed >> 16
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use super::*;
 
     #[test]

@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use tokio::time::Instant;
 
 use super::line::{Line, What};
 use super::member::Asked;
@@ -100,10 +99,9 @@ impl Parts {
             return vec![self.delete_at(place, key, None).await];
         }
         let member = &self.members[place];
-        let started = Instant::now();
         let results = member.backend.delete_many(keys).await;
         if let Some(first) = results.first() {
-            member.note(Asked::Other, started, first);
+            member.note(Asked::Other, None, first);
         }
         results
     }

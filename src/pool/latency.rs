@@ -1,7 +1,6 @@
 //! How long a member took of late, and the budget of second questions.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Answers that are remembered.
@@ -52,35 +51,38 @@ impl Latencies {
 }
 
 /// Keeps second questions to a share of the first: an outage is not made worse by them.
+///
+/// Full, as it is nearly always, it is only read: cores do not take it from each other for each question.
 #[derive(Debug)]
 pub(super) struct HedgeBudget {
-    share: f64,
-    tokens: Mutex<f64>,
+    share: u64,
+    tokens: AtomicU64,
 }
 
+/// What one second question costs.
+const TOKEN: u64 = 1_000_000;
+
 /// Second questions that may come at once after a quiet time.
-const BURST: f64 = 10.0;
+const BURST: u64 = 10 * TOKEN;
 
 impl HedgeBudget {
+    /// `share`: of the first questions, at most so many may be asked a second time.
     pub(super) fn new(share: f64) -> Self {
-        let tokens = if share > 0.0 { BURST } else { 0.0 };
-        Self { share, tokens: Mutex::new(tokens) }
+        let share = (share * TOKEN as f64).round() as u64;
+        Self { share, tokens: AtomicU64::new(if share > 0 { BURST } else { 0 }) }
     }
 
     /// A first question was asked.
     pub(super) fn earn(&self) {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        *tokens = (*tokens + self.share).min(BURST);
+        let earned = |tokens| (tokens < BURST).then(|| BURST.min(tokens + self.share));
+        // Nothing to add where it is full.
+        let _ = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earned);
     }
 
     /// Whether a second one may be.
     pub(super) fn spend(&self) -> bool {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = *tokens >= 1.0;
-        if may {
-            *tokens -= 1.0;
-        }
-        may
+        let spent = |tokens: u64| tokens.checked_sub(TOKEN);
+        self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spent).is_ok()
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::latency::Latencies;
 use crate::backend::Backend;
-use crate::model::{Class, ErrorKind, Role, StoreError, Support, Version};
+use crate::model::{Class, ErrorKind, PoolMode, Role, StoreError, Support, Version};
 
 /// A backend and its place in a pool.
 #[derive(Clone, Debug)]
@@ -37,6 +37,10 @@ pub(super) struct Member {
     /// Milliseconds on the scale of versions: the pool's records of an earlier time that are found here
     /// have come back with an earlier state of the member. 0 where none have.
     returned: AtomicU64,
+    /// Whether it gave no answer of late. Nearly always not, so that a call that is answered only reads it.
+    silent: AtomicBool,
+    /// Whether anybody asks how long its calls take.
+    is_timed: bool,
     /// Bytes written since the backend was last asked how much it holds.
     written: AtomicU64,
     inside: Mutex<Inside>,
@@ -63,7 +67,7 @@ pub(super) enum Asked {
 }
 
 impl Member {
-    pub(super) fn new(setup: MemberSetup) -> Self {
+    pub(super) fn new(setup: MemberSetup, mode: PoolMode) -> Self {
         Self {
             name: setup.name,
             backend: setup.backend,
@@ -72,6 +76,8 @@ impl Member {
             full: AtomicBool::new(false),
             complete: AtomicBool::new(false),
             returned: AtomicU64::new(0),
+            silent: AtomicBool::new(false),
+            is_timed: mode == PoolMode::Mirror,
             written: AtomicU64::new(0),
             inside: Mutex::default(),
         }
@@ -83,24 +89,35 @@ impl Member {
         asked: Asked,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let started = Instant::now();
+        let started = self.is_timed.then(Instant::now);
         let result = call.await;
         self.note(asked, started, &result);
         result
     }
 
-    /// Notes how a call ended that began at `started`.
-    pub(super) fn note<T>(&self, asked: Asked, started: Instant, result: &Result<T, StoreError>) {
-        let mut inside = self.lock();
-        match result {
-            Err(error) if is_silence(error) => inside.last_failure = Some(Instant::now()),
-            Ok(_) | Err(_) => {
-                inside.last_failure = None;
-                match asked {
-                    Asked::Read => inside.reads.record(started.elapsed()),
-                    Asked::Write => inside.writes.record(started.elapsed()),
-                    Asked::Other => {}
-                }
+    /// Notes how a call ended; how long it took where it says when it began.
+    pub(super) fn note<T>(
+        &self,
+        asked: Asked,
+        started: Option<Instant>,
+        result: &Result<T, StoreError>,
+    ) {
+        if result.as_ref().is_err_and(is_silence) {
+            let mut inside = self.lock();
+            inside.last_failure = Some(Instant::now());
+            self.silent.store(true, Ordering::Release);
+            return;
+        }
+        if self.silent.load(Ordering::Acquire) {
+            let mut inside = self.lock();
+            inside.last_failure = None;
+            self.silent.store(false, Ordering::Release);
+        }
+        if let Some(started) = started {
+            match asked {
+                Asked::Read => self.lock().reads.record(started.elapsed()),
+                Asked::Write => self.lock().writes.record(started.elapsed()),
+                Asked::Other => {}
             }
         }
     }
@@ -118,7 +135,8 @@ impl Member {
 
     /// Whether it gave no answer a moment ago.
     pub(super) fn is_avoided(&self) -> bool {
-        self.lock().last_failure.is_some_and(|at| at.elapsed() < AVOIDED)
+        self.silent.load(Ordering::Acquire)
+            && self.lock().last_failure.is_some_and(|at| at.elapsed() < AVOIDED)
     }
 
     /// How long it took to read of late: median and 95th percentile.

@@ -257,11 +257,14 @@ impl Parts {
     {
         let stamp = found.meta().attributes.stamp;
         stamp.iter().for_each(|stamp| self.clock.observe(stamp.version));
+        if self.policy.mode == PoolMode::Fallback {
+            return Ok((place, found));
+        }
         let is_young = stamp.is_some_and(|stamp| {
             let age = self.clock.now_millis().saturating_sub(stamp.version.millis);
             stamp.create && u128::from(age) < YOUNG.as_millis()
         });
-        if self.policy.mode == PoolMode::Fallback || !is_young {
+        if !is_young {
             return Ok((place, found));
         }
         let homes = self.deciding();

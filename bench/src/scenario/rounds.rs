@@ -108,6 +108,16 @@ impl Row {
         self.peak.push(peak_mib);
     }
 
+    /// Adds the runs of another row.
+    pub(super) fn extend(&mut self, other: Self) {
+        let Self { per_second, p50, p99, cpu, peak, .. } = other;
+        self.per_second.extend(per_second);
+        self.p50.extend(p50);
+        self.p99.extend(p99);
+        self.cpu.extend(cpu);
+        self.peak.extend(peak);
+    }
+
     /// Adds what a limit that is no server told of itself.
     pub(super) fn push_told(&mut self, told: &Told) {
         self.per_second.push(told.per_second);
