@@ -149,6 +149,7 @@ impl Backend for Pool {
             storage_class: one.storage_class.and(other.storage_class),
             encryption_aes256: one.encryption_aes256.and(other.encryption_aes256),
             encryption_kms: one.encryption_kms.and(other.encryption_kms),
+            object_lock: one.object_lock.and(other.object_lock),
             unique_etags: one.unique_etags.and(other.unique_etags),
             ..one
         });

@@ -17,6 +17,7 @@ mod credentials;
 mod error;
 mod examine;
 mod list;
+mod lock;
 mod meta;
 mod multipart;
 mod options;
@@ -145,6 +146,8 @@ fn assumed(options: &Options) -> Capabilities {
         encryption_aes256: of_aws,
         encryption_kms: of_aws,
         versions: Support::No,
+        // Of a bucket, whoever's it is.
+        object_lock: Support::Unknown,
         presign: Support::Native,
         presign_put: Support::Native,
         unique_etags: Support::No,

@@ -7,7 +7,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::core::Core;
 use super::scribe::Scribe;
 use super::state::version_of;
-use crate::model::{Attributes, ETag, ErrorKind, ObjectMeta, StoreError, Stored};
+use crate::model::{
+    Attributes, ETag, ErrorKind, Lock, ObjectMeta, Role, StoreError, Stored, Support,
+};
 
 /// Cheap to clone, so that what was begun can outlive its caller.
 #[derive(Clone, Debug)]
@@ -37,6 +39,13 @@ impl Parts {
         }
     }
 
+    /// Whether every member that is written to locks what is held.
+    fn object_lock(&self) -> Support {
+        let written = self.members.iter().filter(|member| member.role != Role::ReadOnly);
+        let each = written.map(|member| member.backend.capabilities().object_lock);
+        each.reduce(Support::and).unwrap_or(Support::No)
+    }
+
     /// What a member says of an object, as callers see it.
     pub(super) fn outward(&self, place: usize, meta: ObjectMeta) -> ObjectMeta {
         let etag = self.etag_of(place, &meta);
@@ -44,7 +53,12 @@ impl Parts {
         let written = version_of(&meta).map(|v| UNIX_EPOCH + Duration::from_millis(v.millis));
         let last_modified = written.unwrap_or(meta.last_modified);
         let attributes = Attributes { stamp: None, ..meta.attributes };
-        ObjectMeta { etag, attributes, last_modified, ..meta }
+        // Of a copy, where others may have none.
+        let lock = match self.object_lock() {
+            Support::Native => meta.lock,
+            _ => Lock::default(),
+        };
+        ObjectMeta { etag, attributes, last_modified, lock, ..meta }
     }
 
     pub(super) fn outward_stored(

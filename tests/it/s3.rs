@@ -17,7 +17,7 @@ use fake_s3::{FakeS3, Personality};
 use proof_storage::backend::s3::{Options, Report, S3, StaticCredentials, Verdict};
 use proof_storage::backend::{Backend, conformance};
 use proof_storage::layer::{Inventory, InventoryPolicy, Pace, PacePolicy};
-use proof_storage::model::{Encryption, Provider, Reach};
+use proof_storage::model::{Encryption, LockMode, Provider, Reach};
 
 /// How a server is reached.
 fn options(server: &FakeS3, provider: Provider) -> Options {
@@ -34,6 +34,7 @@ fn options(server: &FakeS3, provider: Provider) -> Options {
         path_style: true,
         encryption: Encryption::None,
         kms_key_id: None,
+        object_lock: LockMode::Governance,
         timeout: Duration::from_secs(10),
         reach: Reach::Guarded,
     }
