@@ -7,8 +7,8 @@
 //! copy ── CopyObject, then HeadObject        move ── copy, read back, then DeleteObject
 //! ```
 //! Objects are kept in their native form, so that a CDN, a presigned URL or any S3 client gives
-//! the same content. What the backend cannot do is found by trying ([`S3::examine`]), refused,
-//! and never dropped. Each call is one attempt; layers add patience.
+//! the same content. What is held is locked by a bucket that can (`lock`). What the backend cannot
+//! do is found by trying ([`S3::examine`]), refused, and never dropped. Each call is one attempt; layers add patience.
 
 mod attributes;
 mod client;

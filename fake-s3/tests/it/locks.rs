@@ -8,7 +8,8 @@ use super::start;
 const MODE: &str = "x-amz-object-lock-mode";
 const UNTIL: &str = "x-amz-object-lock-retain-until-date";
 const HOLD: &str = "x-amz-object-lock-legal-hold";
-const DATE: &str = "2099-01-31T00:00:00Z";
+/// As answers have it.
+const DATE: &str = "2099-01-31T00:00:00.000Z";
 /// sha-256 of "a".
 const SHA256: &str = "ypeBEsobvcr6wjGzmiPcTaeG7/gUfE5yuYB3ha/uSLs=";
 

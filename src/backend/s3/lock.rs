@@ -251,15 +251,14 @@ impl S3 {
     async fn release_later(&self, key: &ObjectKey, held: &Held) {
         let mut wait = RELEASE_AGAIN;
         for tries_left in (0..RELEASES).rev() {
-            let released = self.release(key, held).await;
-            match released {
+            tokio::time::sleep(wait).await;
+            match self.release(key, held).await {
                 Ok(()) => return,
                 Err(error) if tries_left == 0 || error.kind() == ErrorKind::AccessDenied => {
                     return stays(key, held, &error.to_string());
                 }
-                Err(_) => tokio::time::sleep(wait).await,
+                Err(_) => wait *= 4,
             }
-            wait *= 4;
         }
     }
 
