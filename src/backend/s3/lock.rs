@@ -235,10 +235,10 @@ impl S3 {
         });
         if !same || version.is_none_or(|version| version == held.version) {
             // Where the write is known to have happened, another one came behind it.
-            return match outcome {
-                Ok(_) => stays(key, &held, "something else took its place"),
-                Err(_) => {}
-            };
+            if outcome.is_ok() {
+                stays(key, &held, "something else took its place");
+            }
+            return;
         }
         let first = tokio::time::timeout(FIRST_RELEASE, self.release(key, &held)).await;
         if matches!(first, Ok(Ok(()))) {
@@ -281,9 +281,27 @@ impl S3 {
     }
 
     /// What the bucket says of the lock of the version that was just written. Who cannot tell says none.
-    pub(super) async fn lock_of(&self, key: &ObjectKey, version: Option<&str>) -> Lock {
+    pub(super) async fn lock_of(
+        &self,
+        key: &ObjectKey,
+        version: Option<&str>,
+        asked: &Locking,
+    ) -> Lock {
         match self.head_of(key).await {
-            Ok(head) if head.version_id.as_deref() == version => Head::from(head).lock,
+            Ok(head) if head.version_id.as_deref() == version => {
+                let lock = Head::from(head).lock;
+                let dropped =
+                    time(asked.until) > lock.until || (asked.hold.is_some() && !lock.legal_hold);
+                if dropped {
+                    tracing::warn!(
+                        %key,
+                        "the bucket does not say that it locked what it was asked to lock: its locks may \
+                         not be seen without s3:GetObjectRetention and s3:GetObjectLegalHold"
+                    );
+                }
+                lock
+            }
+            // Somebody else wrote since.
             Ok(_) => Lock::default(),
             Err(error) => {
                 tracing::debug!(%error, "it cannot be told whether what was written is locked");

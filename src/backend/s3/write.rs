@@ -326,7 +326,7 @@ impl S3 {
         }
         let lock = match prepared.locking.is_asked() {
             // The answer to a write tells none.
-            true => self.lock_of(key, written.version_id.as_deref()).await,
+            true => self.lock_of(key, written.version_id.as_deref(), &prepared.locking).await,
             false => Lock::default(),
         };
         let stored_size = prepared.payload.len();
