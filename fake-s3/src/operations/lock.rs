@@ -40,8 +40,11 @@ impl Operations {
         &self,
         request: S3Request<GetObjectLockConfigurationInput>,
     ) -> S3Result<S3Response<GetObjectLockConfigurationOutput>> {
-        if self.personality() != Personality::Aws {
-            return Err(not_implemented("GetObjectLockConfiguration"));
+        match self.personality() {
+            Personality::Aws => {}
+            Personality::R2 => return Err(not_implemented("GetObjectLockConfiguration")),
+            // As it answers calls of buckets that it has not.
+            Personality::Garage => return Err(access_denied()),
         }
         if !self.store().has_locks(&request.input.bucket)? {
             let message = "Object Lock configuration does not exist for this bucket";
