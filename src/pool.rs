@@ -152,6 +152,7 @@ impl Backend for Pool {
                 storage_class: all.storage_class.and(can.storage_class),
                 encryption_aes256: all.encryption_aes256.and(can.encryption_aes256),
                 encryption_kms: all.encryption_kms.and(can.encryption_kms),
+                object_lock: all.object_lock.and(can.object_lock),
                 unique_etags: all.unique_etags.and(can.unique_etags),
                 ..all
             }));

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Every condition is decided under the lock that the write takes: one winner among racing creates, and
-//! a write is seen by every later read. What is not simulated is refused with 501, never ignored:
-//! versions, object lock, keys of customers (SSE-C), ranges by part number. `Expires` is not kept.
+//! a write is seen by every later read. A bucket of AWS keeps versions where it has object lock, and only
+//! there. What is not simulated is refused with 501, never ignored: lists of versions, copies of old ones,
+//! default rules of locks, keys of customers (SSE-C), ranges by part number. `Expires` is not kept.
 
 mod bodies;
 mod checksum;
@@ -20,6 +21,7 @@ mod error;
 mod fault;
 mod gate;
 mod listing;
+mod lock;
 mod object;
 mod operations;
 mod personality;
@@ -29,6 +31,7 @@ mod store;
 
 pub use self::fault::{Effect, Fault};
 pub use self::gate::Counts;
+pub use self::lock::Lock;
 pub use self::object::{Headers, Object};
 pub use self::personality::Personality;
 pub use self::proxy::{Darkness, FaultProxy, WireEffect, WireFault};

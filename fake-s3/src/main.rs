@@ -18,6 +18,9 @@ struct Arguments {
     /// Most bytes of objects in one bucket.
     #[arg(long)]
     quota: Option<u64>,
+    /// Whether the bucket has object lock, and so keeps versions.
+    #[arg(long)]
+    object_lock: bool,
     /// Least milliseconds between two writes of one key, in place of the personality's own.
     #[arg(long)]
     write_interval: Option<u64>,
@@ -26,6 +29,9 @@ struct Arguments {
 fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
     let server = FakeS3::start_on(arguments.personality, arguments.port)?;
+    if arguments.object_lock {
+        server.enable_object_lock();
+    }
     server.set_quota(arguments.quota);
     if let Some(interval) = arguments.write_interval {
         server.set_write_interval(Some(Duration::from_millis(interval)));

@@ -10,6 +10,7 @@ use s3s::crypto::{Checksum as _, Md5};
 
 use crate::checksum::Checksum;
 use crate::error::{error, invalid_argument};
+use crate::lock::Lock;
 use crate::personality::Personality;
 
 /// Storage classes that a request may name.
@@ -35,6 +36,10 @@ pub struct Object {
     pub last_modified: SystemTime,
     /// What is answered beside the bytes.
     pub headers: Headers,
+    /// Its version's name, in a bucket that keeps versions.
+    pub version: Option<String>,
+    /// What keeps it.
+    pub lock: Lock,
     pub(crate) checksum: Option<Checksum>,
 }
 
@@ -42,7 +47,8 @@ impl Object {
     /// An object of now, with the ETag of its bytes.
     pub(crate) fn new(bytes: Bytes, headers: Headers, checksum: Option<Checksum>) -> Self {
         let etag = hex(Md5::checksum(&bytes).as_ref());
-        Self { bytes, etag, last_modified: now(), headers, checksum }
+        let (version, lock) = (None, Lock::default());
+        Self { bytes, etag, last_modified: now(), headers, version, lock, checksum }
     }
 
     /// Length in bytes, as S3's messages have it.

@@ -3,6 +3,7 @@
 mod buckets;
 mod copy;
 mod delete;
+mod lock;
 mod multipart;
 mod read;
 mod tags;
@@ -55,6 +56,7 @@ operations! {
     delete_objects: DeleteObjectsInput => DeleteObjectsOutput,
     get_bucket_location: GetBucketLocationInput => GetBucketLocationOutput,
     get_object: GetObjectInput => GetObjectOutput,
+    get_object_lock_configuration: GetObjectLockConfigurationInput => GetObjectLockConfigurationOutput,
     get_object_tagging: GetObjectTaggingInput => GetObjectTaggingOutput,
     head_bucket: HeadBucketInput => HeadBucketOutput,
     head_object: HeadObjectInput => HeadObjectOutput,
@@ -62,6 +64,7 @@ operations! {
     list_objects_v2: ListObjectsV2Input => ListObjectsV2Output,
     list_parts: ListPartsInput => ListPartsOutput,
     put_object: PutObjectInput => PutObjectOutput,
+    put_object_legal_hold: PutObjectLegalHoldInput => PutObjectLegalHoldOutput,
     put_object_tagging: PutObjectTaggingInput => PutObjectTaggingOutput,
     upload_part: UploadPartInput => UploadPartOutput,
     upload_part_copy: UploadPartCopyInput => UploadPartCopyOutput,
@@ -88,6 +91,19 @@ macro_rules! sent_headers {
     };
 }
 
+/// The lock that a write asks for, of the inputs that have the same fields for it.
+macro_rules! sent_lock {
+    ($this:expr, $input:expr) => {
+        $this.asked_lock(
+            &$input.bucket,
+            $input.object_lock_mode.as_ref().map(s3s::dto::ObjectLockMode::as_str),
+            $input.object_lock_retain_until_date.clone(),
+            ($input.object_lock_legal_hold_status.as_ref())
+                .map(s3s::dto::ObjectLockLegalHoldStatus::as_str),
+        )?
+    };
+}
+
 /// Writes how an object is encrypted into an output.
 macro_rules! tell_encryption {
     ($output:expr, $headers:expr) => {
@@ -96,7 +112,7 @@ macro_rules! tell_encryption {
         $output.ssekms_key_id = $headers.kms_key_id.clone();
     };
 }
-pub(crate) use {sent_headers, tell_encryption};
+pub(crate) use {sent_headers, sent_lock, tell_encryption};
 
 fn strong(etag: &str) -> Option<ETag> {
     Some(ETag::Strong(etag.to_owned()))

@@ -8,12 +8,12 @@ use std::time::Duration;
 use http::HeaderMap;
 use s3s::S3Result;
 
-use crate::error::{error, invalid_request, not_implemented};
+use crate::error::{error, not_implemented};
 
 /// Whose answers the server gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Personality {
-    /// AWS S3: a general-purpose bucket without versions and without object lock.
+    /// AWS S3: a general-purpose bucket, without versions unless it has object lock.
     Aws,
     /// Cloudflare R2: refuses tags, server-side encryption, ACLs and streaming signatures, and the
     /// second write of a key within a second; inflates gzip on the way out.
@@ -65,11 +65,7 @@ impl Personality {
             return Err(not_implemented("SSE-C in this simulation"));
         }
         match self {
-            Self::Aws => {
-                if named("x-amz-object-lock-").is_some() {
-                    return Err(invalid_request("Bucket is missing Object Lock Configuration"));
-                }
-            }
+            Self::Aws => {}
             Self::R2 => {
                 const HEADERS: [&str; 5] = [
                     "x-amz-tagging",

@@ -163,6 +163,32 @@ impl FakeS3 {
         self.gate.store.set_may_list(granted);
     }
 
+    /// Has [`Self::BUCKET`] keep versions and take object locks, as an AWS bucket can; for `Aws` only.
+    pub fn enable_object_lock(&self) {
+        self.gate.store.enable_locks(Self::BUCKET);
+    }
+
+    /// Without this permission whatever asks for a lock, or to clear one, is answered with 403.
+    pub fn set_lock_permission(&self, granted: bool) {
+        self.gate.store.set_may_lock(granted);
+    }
+
+    /// Without this permission answers tell no lock.
+    pub fn set_lock_visibility(&self, granted: bool) {
+        self.gate.store.set_sees_locks(granted);
+    }
+
+    /// All versions under a key of [`Self::BUCKET`] that are objects, the newest last.
+    pub fn versions(&self, key: &str) -> Vec<Arc<Object>> {
+        self.gate.store.versions(Self::BUCKET, key)
+    }
+
+    /// Removes a version for good, as whoever has the bucket's credentials; `false` where a lock keeps it.
+    /// `bypass` goes past a date in governance mode.
+    pub fn remove_version(&self, key: &str, version: &str, bypass: bool) -> bool {
+        self.gate.store.delete_version(Self::BUCKET, key, version, bypass).is_ok()
+    }
+
     /// Least time between two writes of one key; one that comes sooner gets 429. A second with R2 unless
     /// something else is said here, and none with the others.
     pub fn set_write_interval(&self, interval: Option<Duration>) {

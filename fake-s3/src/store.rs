@@ -3,6 +3,8 @@
 //! Conditions are decided and writes are done under that lock, so they are atomic under any
 //! concurrency; bodies are received and hashed outside of it.
 
+mod locks;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -18,6 +20,7 @@ use crate::error::{
 };
 use crate::fault::Effect;
 use crate::listing::{Page, page};
+use crate::lock::{Lock, Versions};
 use crate::object::{Headers, Object};
 use crate::personality::Personality;
 
@@ -40,6 +43,7 @@ pub(crate) struct Upload {
     pub(crate) algorithm: Option<Algorithm>,
     /// Whether its checksum will be of the whole object.
     pub(crate) full: bool,
+    pub(crate) lock: Lock,
     pub(crate) started: SystemTime,
     pub(crate) parts: BTreeMap<i32, Part>,
 }
@@ -49,10 +53,14 @@ type Bucket = BTreeMap<String, Arc<Object>>;
 #[derive(Debug)]
 struct State {
     buckets: BTreeMap<String, Bucket>,
+    /// Of buckets with object lock, which keep versions.
+    locked: BTreeMap<String, Versions>,
     uploads: BTreeMap<String, Upload>,
     next_upload: u64,
     quota: Option<u64>,
     may_list: bool,
+    may_lock: bool,
+    sees_locks: bool,
     write_interval: Option<Duration>,
     written: HashMap<(String, String), Instant>,
 }
@@ -68,10 +76,13 @@ impl Store {
     pub(crate) fn new(personality: Personality, bucket: &str) -> Self {
         let state = State {
             buckets: BTreeMap::from([(bucket.to_owned(), Bucket::new())]),
+            locked: BTreeMap::new(),
             uploads: BTreeMap::new(),
             next_upload: 0,
             quota: None,
             may_list: true,
+            may_lock: true,
+            sees_locks: true,
             write_interval: personality.write_interval(),
             written: HashMap::new(),
         };
@@ -106,13 +117,16 @@ impl Store {
         self.lock().buckets.contains_key(bucket).then_some(()).ok_or_else(no_such_bucket)
     }
 
-    pub(crate) fn create_bucket(&self, bucket: &str) -> S3Result<()> {
+    pub(crate) fn create_bucket(&self, bucket: &str, locks: bool) -> S3Result<()> {
         let mut state = self.lock();
         if state.buckets.contains_key(bucket) {
             let message = "Your previous request to create the named bucket succeeded";
             return Err(error(409, "BucketAlreadyOwnedByYou", message));
         }
         state.buckets.insert(bucket.to_owned(), Bucket::new());
+        if locks {
+            state.locked.insert(bucket.to_owned(), Versions::default());
+        }
         Ok(())
     }
 
@@ -153,7 +167,7 @@ impl Store {
         key: &str,
         condition: &Condition,
         object: Object,
-    ) -> S3Result<()> {
+    ) -> S3Result<Option<String>> {
         self.lock().put(bucket, key, condition, object)
     }
 
@@ -164,12 +178,19 @@ impl Store {
         objects.insert(key.to_owned(), Arc::new(object));
     }
 
-    /// Whether there was anything to delete.
-    pub(crate) fn delete(&self, bucket: &str, key: &str, condition: &Condition) -> S3Result<bool> {
+    /// The name of the mark that hides it, in a bucket that keeps versions.
+    pub(crate) fn delete(
+        &self,
+        bucket: &str,
+        key: &str,
+        condition: &Condition,
+    ) -> S3Result<Option<String>> {
         let mut state = self.lock();
-        let objects = state.buckets.get_mut(bucket).ok_or_else(no_such_bucket)?;
+        let State { buckets, locked, .. } = &mut *state;
+        let objects = buckets.get_mut(bucket).ok_or_else(no_such_bucket)?;
         condition.check(objects.get(key).map(Arc::as_ref))?;
-        Ok(objects.remove(key).is_some())
+        let before = objects.remove(key);
+        Ok(locked.get_mut(bucket).map(|versions| versions.hide(key, before)))
     }
 
     pub(crate) fn set_tags(
@@ -235,14 +256,20 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the upload an object. A condition that fails leaves the upload as it is.
-    pub(crate) fn complete(&self, id: &str, condition: &Condition, object: Object) -> S3Result<()> {
+    /// Makes the upload an object, and gives its version's name. A condition that fails leaves the upload
+    /// as it is.
+    pub(crate) fn complete(
+        &self,
+        id: &str,
+        condition: &Condition,
+        object: Object,
+    ) -> S3Result<Option<String>> {
         let mut state = self.lock();
         let upload = state.uploads.get(id).ok_or_else(no_such_upload)?;
         let (bucket, key) = (upload.bucket.clone(), upload.key.clone());
-        state.put(&bucket, &key, condition, object)?;
+        let version = state.put(&bucket, &key, condition, object)?;
         state.uploads.remove(id);
-        Ok(())
+        Ok(version)
     }
 }
 
@@ -260,8 +287,8 @@ impl State {
         bucket: &str,
         key: &str,
         condition: &Condition,
-        object: Object,
-    ) -> S3Result<()> {
+        mut object: Object,
+    ) -> S3Result<Option<String>> {
         let objects = self.buckets.get_mut(bucket).ok_or_else(no_such_bucket)?;
         let now = objects.get(key);
         condition.check(now.map(Arc::as_ref))?;
@@ -288,7 +315,11 @@ impl State {
                 }
             }
         }
+        if let Some(versions) = self.locked.get_mut(bucket) {
+            object.version = Some(versions.replace(key, now.cloned()));
+        }
+        let version = object.version.clone();
         objects.insert(key.to_owned(), Arc::new(object));
-        Ok(())
+        Ok(version)
     }
 }

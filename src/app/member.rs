@@ -261,6 +261,7 @@ pub(super) fn options(remote: &RemoteConfig, timeout: Duration) -> s3::Options {
         path_style: remote.path_style,
         encryption: remote.encryption,
         kms_key_id: remote.kms_key_id.clone(),
+        object_lock: remote.object_lock,
         timeout,
         reach: remote.reach,
     }

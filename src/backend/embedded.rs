@@ -176,6 +176,7 @@ impl Backend for Embedded {
             encryption_aes256: Support::No,
             encryption_kms: Support::No,
             versions: Support::No,
+            object_lock: Support::Gateway,
             presign: Support::No,
             presign_put: Support::No,
             unique_etags: Support::Native,

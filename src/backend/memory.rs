@@ -18,7 +18,7 @@ use futures_util::stream;
 use super::Backend;
 use crate::model::{
     Attributes, Body, Capabilities, ETag, Encryption, ErrorKind, GetOptions, ListPage, ListRequest,
-    ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved,
+    Lock, ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved,
     StoreError, Stored, Support, Usage,
 };
 
@@ -88,6 +88,7 @@ impl State {
             stored_size: bytes.len() as u64,
             last_modified: now(),
             attributes,
+            lock: Lock::default(),
             provider: Provider::Memory,
         };
         let before = self.objects.insert(key.clone(), Object { meta: meta.clone(), bytes });
@@ -126,6 +127,7 @@ impl Backend for Memory {
             encryption_aes256: Support::No,
             encryption_kms: Support::No,
             versions: Support::No,
+            object_lock: Support::Gateway,
             presign: Support::No,
             presign_put: Support::No,
             unique_etags: Support::Native,

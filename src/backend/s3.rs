@@ -7,8 +7,8 @@
 //! copy ── CopyObject, then HeadObject        move ── copy, read back, then DeleteObject
 //! ```
 //! Objects are kept in their native form, so that a CDN, a presigned URL or any S3 client gives
-//! the same content. What the backend cannot do is found by trying ([`S3::examine`]), refused,
-//! and never dropped. Each call is one attempt; layers add patience.
+//! the same content. What is held is locked by a bucket that can (`lock`). What the backend cannot
+//! do is found by trying ([`S3::examine`]), refused, and never dropped. Each call is one attempt; layers add patience.
 
 mod attributes;
 mod client;
@@ -17,6 +17,7 @@ mod credentials;
 mod error;
 mod examine;
 mod list;
+mod lock;
 mod meta;
 mod multipart;
 mod options;
@@ -145,6 +146,8 @@ fn assumed(options: &Options) -> Capabilities {
         encryption_aes256: of_aws,
         encryption_kms: of_aws,
         versions: Support::No,
+        // Of a bucket, whoever's it is.
+        object_lock: Support::Unknown,
         presign: Support::Native,
         presign_put: Support::Native,
         unique_etags: Support::No,

@@ -113,6 +113,7 @@ fn backend_document(backend: &BackendConfig) -> serde_json::Value {
             "credentials": remote.credentials.as_ref().map(|_| "(secret)"),
             "encryption": remote.encryption,
             "kms_key_id": remote.kms_key_id,
+            "object_lock": remote.object_lock,
             "max_retries": remote.max_retries,
             "max_in_flight": remote.max_in_flight,
             "dark_after": milliseconds(remote.dark_after),

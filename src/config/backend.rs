@@ -206,6 +206,9 @@ fn read_bucket(table: &mut TableReader<'_, '_>, common: Manners) -> (Said, Manne
             .option(&key::INVENTORY_INTERVAL, parse::inventory_interval)
             .unwrap_or(common.inventory_interval),
         reach: common.reach,
+        object_lock: table
+            .option(&key::OBJECT_LOCK, parse::object_lock)
+            .unwrap_or(common.object_lock),
     };
     (said, manners)
 }

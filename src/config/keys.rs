@@ -103,6 +103,8 @@ keys! {
     ENCRYPTION = "encryption", Some("none"), Text, Remote,
         "of proofs that ask for none: `none`, `AES256` or `aws:kms`";
     KMS_KEY_ID = "kms_key_id", None, Text, Remote, "key for `aws:kms`; else the account's own";
+    OBJECT_LOCK = "object_lock", None, Text, Remote,
+        "lock of what is held: `governance`, `compliance` or `off`; else STORAGE_OBJECT_LOCK";
     MAX_RETRIES = "max_retries", None, Text, Remote,
         "tries after the first; else STORAGE_MAX_RETRIES";
     MAX_IN_FLIGHT = "max_in_flight", None, Text, Remote,

@@ -12,7 +12,7 @@ use bytesize::ByteSize;
 use tracing_subscriber::EnvFilter;
 
 use super::{DAY_MS, HOUR_MS};
-use crate::model::{Encryption, Namespace, Provider};
+use crate::model::{Encryption, LockMode, Namespace, Provider};
 
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
@@ -133,6 +133,16 @@ pub(super) fn encryption_of_bucket(text: &str) -> Result<Encryption, String> {
             .into()),
         of_bucket => Ok(of_bucket),
     }
+}
+
+/// How held objects are locked.
+pub(super) fn object_lock(text: &str) -> Result<LockMode, String> {
+    const CHOICES: &[(&str, LockMode)] = &[
+        ("governance", LockMode::Governance),
+        ("compliance", LockMode::Compliance),
+        ("off", LockMode::Off),
+    ];
+    word(CHOICES)(text)
 }
 
 pub(super) fn max_retries(text: &str) -> Result<u32, String> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use super::url::BaseUrl;
-use crate::model::{Encryption, Provider, Reach};
+use crate::model::{Encryption, LockMode, Provider, Reach};
 
 /// Behind an account's id, and where there is one, a jurisdiction.
 const R2_DOMAIN: &str = ".r2.cloudflarestorage.com";
@@ -31,6 +31,8 @@ pub struct RemoteConfig {
     pub encryption: Encryption,
     /// `STORAGE_KMS_KEY_ID`: for `aws:kms`. Default: the account's key.
     pub kms_key_id: Option<String>,
+    /// `STORAGE_OBJECT_LOCK`: of what is held, where the bucket has locks. Default governance.
+    pub object_lock: LockMode,
     /// `STORAGE_MAX_RETRIES`: tries after the first. Default 3.
     pub max_retries: u32,
     /// `STORAGE_MAX_IN_FLIGHT`: calls under way at once. Default 256.
@@ -61,6 +63,7 @@ pub(super) struct Manners {
     pub(super) dark_after: Duration,
     pub(super) inventory_interval: Duration,
     pub(super) reach: Reach,
+    pub(super) object_lock: LockMode,
 }
 
 /// Everything that may be said of a bucket.
@@ -173,6 +176,7 @@ impl Said {
             credentials,
             encryption,
             kms_key_id: self.kms_key_id,
+            object_lock: manners.object_lock,
             max_retries: manners.max_retries,
             max_in_flight: manners.max_in_flight,
             dark_after: manners.dark_after,

@@ -234,6 +234,8 @@ settings! {
         "of proofs that ask for none: `none`, `envelope`, `AES256` or `aws:kms` (`local`: envelope)";
     KMS_KEY_ID = "STORAGE_KMS_KEY_ID", Some("storage.kms_key_id"), None, Text,
         "key for `aws:kms`; else the account's own";
+    OBJECT_LOCK = "STORAGE_OBJECT_LOCK", Some("storage.object_lock"), Some("governance"), Text,
+        "how a bucket with object lock is to lock what is held: `governance`, `compliance` (nobody can undo it) or `off`";
     MAX_IN_FLIGHT = "STORAGE_MAX_IN_FLIGHT", Some("storage.max_in_flight"), Some("256"), Text,
         "calls to a remote backend under way at once";
     DARK_AFTER = "STORAGE_DARK_AFTER", Some("storage.dark_after"), Some("1800"), Text,
@@ -278,7 +280,7 @@ pub(super) static OF_ONE: [&Setting; 17] = [
 ];
 
 /// Settings that mean nothing to the embedded store.
-pub(super) static OF_REMOTE: [&Setting; 18] = [
+pub(super) static OF_REMOTE: [&Setting; 19] = [
     &BUCKET,
     &REGION,
     &ENDPOINT,
@@ -287,6 +289,7 @@ pub(super) static OF_REMOTE: [&Setting; 18] = [
     &ACCESS_KEY_ID,
     &SECRET_ACCESS_KEY,
     &KMS_KEY_ID,
+    &OBJECT_LOCK,
     &MAX_IN_FLIGHT,
     &DARK_AFTER,
     &INVENTORY_INTERVAL,

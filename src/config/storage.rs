@@ -86,6 +86,7 @@ impl StorageConfig {
                 inventory_interval: reader
                     .value(&name::INVENTORY_INTERVAL, parse::inventory_interval),
                 reach,
+                object_lock: reader.value(&name::OBJECT_LOCK, parse::object_lock),
             },
             timeout: reader.value(&name::TIMEOUT, parse::milliseconds(1..=DAY_MS)),
             probe_interval: reader

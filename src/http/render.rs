@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::gate::Pass;
 use super::retention;
 use super::state::AppState;
-use crate::model::{Digest, Encoding, Encryption, Key, ListItem, ObjectMeta, Provider};
+use crate::model::{Digest, Encoding, Encryption, Key, ListItem, Lock, ObjectMeta, Provider};
 use crate::vault::{etag_of, is_c2pa};
 
 /// Unreserved characters (RFC 3986 §2.3), and those of keys that need no escape in a path.
@@ -115,6 +115,7 @@ pub fn item(provider: Provider, key: &Key, entry: ListItem) -> Item {
         stored_size: entry.stored_size,
         last_modified: entry.last_modified,
         attributes,
+        lock: Lock::default(),
         provider,
     });
     Item {

@@ -120,9 +120,10 @@ pub struct Shown {
 /// What holds a proof, or held it, for a caller who has said who they are; nobody else is told, since a
 /// legal hold can be a secret.
 pub fn shown(pass: &Pass, meta: &ObjectMeta) -> Option<Shown> {
-    let Standing { until, legal_hold, source } = standing(pass, meta)?;
-    let until = until.map(time);
-    Some(Shown { until, legal_hold, source, strength: pass.vault().strength() })
+    let standing = standing(pass, meta)?;
+    let strength = pass.vault().strength(meta, standing);
+    let Standing { until, legal_hold, source } = standing;
+    Some(Shown { until: until.map(time), legal_hold, source, strength })
 }
 
 /// The same as headers.

@@ -110,6 +110,9 @@ pub struct Capabilities {
     pub encryption_kms: Support,
     /// Old versions are kept and named.
     pub versions: Support,
+    /// Objects are locked by the backend itself, so that nobody destroys them before their time. Where it
+    /// is `Gateway`, only this service refuses to.
+    pub object_lock: Support,
     /// URLs signed by the backend itself.
     pub presign: Support,
     /// The same for storing. Not told by itself: where it lacks, the service signs.
@@ -124,7 +127,7 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Each feature by its name in answers.
-    pub fn each(&self) -> [(&'static str, Support); 13] {
+    pub fn each(&self) -> [(&'static str, Support); 14] {
         [
             ("create_only", self.create_only),
             ("replace_if_match", self.replace_if_match),
@@ -136,6 +139,7 @@ impl Capabilities {
             ("encryption_aes256", self.encryption_aes256),
             ("encryption_kms", self.encryption_kms),
             ("versions", self.versions),
+            ("object_lock", self.object_lock),
             ("presign", self.presign),
             ("unique_etags", self.unique_etags),
             ("exact_times", self.exact_times),

@@ -13,7 +13,7 @@ use super::envelope::sealed_size;
 use super::error::StoreError;
 use super::key::ObjectKey;
 use super::options::ETag;
-use super::retention::Retention;
+use super::retention::{Lock, Retention};
 use super::version::Stamp;
 
 /// Kind of backend, as in `STORAGE_PROVIDER` and in answers.
@@ -180,6 +180,8 @@ pub struct ObjectMeta {
     pub last_modified: SystemTime,
     /// What the writer said.
     pub attributes: Attributes,
+    /// What the store itself keeps its bytes by, as far as it tells.
+    pub lock: Lock,
     /// Who keeps it.
     pub provider: Provider,
 }

@@ -48,6 +48,39 @@ impl Retention {
     }
 }
 
+/// What a store itself keeps an object's bytes by, whoever asks it to destroy them: S3's object lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lock {
+    /// They stay until then.
+    pub until: Option<SystemTime>,
+    /// They stay for as long as this is set.
+    pub legal_hold: bool,
+}
+
+impl Lock {
+    /// Whether it keeps the bytes for at least as long as is demanded: up to a time, and beyond it where
+    /// there is a legal hold. A time that is over demands nothing, unless nothing else does.
+    pub fn covers(self, until: Option<SystemTime>, legal_hold: bool, now: SystemTime) -> bool {
+        let running = until.filter(|until| now < *until);
+        let demanded = if legal_hold { running } else { running.or(until) };
+        let demands = demanded.is_some() || legal_hold;
+        demands && self.until >= demanded && (self.legal_hold || !legal_hold)
+    }
+}
+
+/// How held objects are locked by a store that has locks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LockMode {
+    /// Whoever has a right of their own for that may undo it.
+    #[default]
+    Governance,
+    /// Nobody can undo it, its owner neither.
+    Compliance,
+    /// Not at all.
+    Off,
+}
+
 /// What the configuration says of every key with a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionRule {
@@ -141,6 +174,32 @@ mod tests {
             assert_eq!(text.parse::<Retention>(), Err(NoRetention), "{text}");
         }
         assert_eq!(format!("until={}", u64::MAX).parse::<Retention>(), Err(NoRetention));
+    }
+
+    #[test]
+    fn a_lock_covers_what_it_keeps_as_long_and_nothing_else() {
+        let lock = |until: Option<u64>, legal_hold| Lock { until: until.and_then(at), legal_hold };
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
+        for (kept, until, legal_hold, covered) in [
+            (lock(Some(9), false), Some(9), false, true),
+            (lock(Some(10), false), Some(9), false, true),
+            (lock(Some(8), false), Some(9), false, false),
+            (lock(None, false), Some(9), false, false),
+            (lock(None, true), Some(9), false, false),
+            (lock(Some(9), false), Some(9), true, false),
+            (lock(Some(9), true), Some(9), true, true),
+            (lock(None, true), None, true, true),
+            (lock(Some(9), false), None, true, false),
+            (lock(None, false), None, true, false),
+            // The time is over: it is the hold that keeps it.
+            (lock(None, true), Some(4), true, true),
+            (lock(None, false), Some(4), false, false),
+            (lock(Some(4), false), Some(4), false, true),
+            (lock(Some(9), true), None, false, false),
+        ] {
+            let found = kept.covers(until.and_then(at), legal_hold, now);
+            assert_eq!(found, covered, "{kept:?} of {until:?} {legal_hold}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::line::RECORDS;
 use super::member::Asked;
 use super::parts::Parts;
 use super::state::Sight;
-use crate::model::{ListItem, ListPage, ListRequest, ObjectMeta, StoreError};
+use crate::model::{ListItem, ListPage, ListRequest, Lock, ObjectMeta, StoreError};
 
 /// Keys that are looked up at once.
 const LOOKS: usize = 32;
@@ -188,6 +188,7 @@ impl Parts {
             stored_size: item.stored_size,
             last_modified: item.last_modified,
             attributes,
+            lock: Lock::default(),
             provider: self.provider(),
         };
         let meta = self.outward(place, meta);

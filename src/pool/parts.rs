@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::core::Core;
 use super::scribe::Scribe;
 use super::state::version_of;
-use crate::model::{ETag, ErrorKind, ObjectMeta, StoreError, Stored};
+use crate::model::{ETag, ErrorKind, Lock, ObjectMeta, Role, StoreError, Stored, Support};
 
 /// Cheap to clone, so that what was begun can outlive its caller.
 #[derive(Clone, Debug)]
@@ -37,12 +37,23 @@ impl Parts {
         }
     }
 
+    /// Whether every member that is written to locks what is held.
+    fn object_lock(&self) -> Support {
+        let written = self.members.iter().filter(|member| member.role != Role::ReadOnly);
+        let each = written.map(|member| member.backend.capabilities().object_lock);
+        each.reduce(Support::and).unwrap_or(Support::No)
+    }
+
     /// What a member says of an object, as callers see it.
     pub(super) fn outward(&self, place: usize, mut meta: ObjectMeta) -> ObjectMeta {
         meta.etag = self.etag_of(place, &meta);
         if let Some(stamp) = meta.attributes.stamp.take() {
             // The time of the write, whenever this copy was made.
             meta.last_modified = UNIX_EPOCH + Duration::from_millis(stamp.version.millis);
+        }
+        // Of this copy, where others may have none.
+        if meta.lock != Lock::default() && self.object_lock() != Support::Native {
+            meta.lock = Lock::default();
         }
         meta
     }

@@ -191,7 +191,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Attributes, Digest, ETag, ErrorKind, ObjectKey, Provider, Representation, Stamp,
+        Attributes, Digest, ETag, ErrorKind, Lock, ObjectKey, Provider, Representation, Stamp,
     };
 
     fn version(millis: u64) -> Version {
@@ -211,6 +211,7 @@ mod tests {
             stored_size: 1,
             last_modified: SystemTime::UNIX_EPOCH,
             attributes,
+            lock: Lock::default(),
             provider: Provider::Memory,
         }))
     }

@@ -274,7 +274,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::model::{Attributes, ETag, ObjectKey, Representation};
+    use crate::model::{Attributes, ETag, Lock, ObjectKey, Representation};
 
     const PIECE: usize = 600 * 1024;
 
@@ -300,6 +300,7 @@ mod tests {
             stored_size: size,
             last_modified: std::time::SystemTime::UNIX_EPOCH,
             attributes,
+            lock: Lock::default(),
             provider: Provider::Memory,
         };
         let body = Body::Stream(Box::pin(futures_util::stream::iter((0..pieces).map(piece))));

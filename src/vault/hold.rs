@@ -54,8 +54,8 @@ impl Vault {
         self.backend.standing(meta)
     }
 
-    /// Who refuses to destroy what is held.
-    pub fn strength(&self) -> Strength {
-        Strength::Gateway
+    /// Who refuses to destroy what is held so.
+    pub fn strength(&self, meta: &ObjectMeta, standing: Standing) -> Strength {
+        standing.strength(meta.lock, self.policy.holding.clock.now())
     }
 }

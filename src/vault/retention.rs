@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::holds::Holds;
-use crate::model::{Key, ObjectMeta, Retention, RetentionRule};
+use crate::model::{Key, Lock, ObjectMeta, Retention, RetentionRule};
 
 /// A time to compare holds with: never later than what the wall clock said when this was made, and
 /// what has passed since. So a wall clock that is set forward ends nothing early.
@@ -100,9 +100,9 @@ pub enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Strength {
-    /// The backend too, whoever asks it. None is asked for a lock yet.
+    /// The backend too, whoever asks it, by a lock of its own.
     Native,
-    /// This service.
+    /// This service alone.
     Gateway,
 }
 
@@ -121,6 +121,15 @@ impl Standing {
     /// Whether the proof has to stay.
     pub fn holds(&self, now: SystemTime) -> bool {
         self.legal_hold || self.until.is_some_and(|until| now < until)
+    }
+
+    /// Who refuses, where the backend says that it keeps the bytes by this lock. What a rule for a prefix
+    /// adds, no backend knows of.
+    pub fn strength(&self, lock: Lock, now: SystemTime) -> Strength {
+        match lock.covers(self.until, self.legal_hold, now) {
+            true => Strength::Native,
+            false => Strength::Gateway,
+        }
     }
 }
 
@@ -183,6 +192,7 @@ mod tests {
             stored_size: 0,
             last_modified: SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_001),
             attributes: Attributes { retention, ..Attributes::new("text/plain") },
+            lock: Lock::default(),
             provider: Provider::Memory,
         }
     }

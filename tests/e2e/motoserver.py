@@ -1,4 +1,4 @@
-"""moto's S3 server as a process: tags, encryption headers and versions, which Garage has not.
+"""moto's S3 server as a process: tags, encryption headers, versions and object lock, which Garage has not.
 
 A simulation in memory by other people than us: it checks no race and keeps nothing.
 """
@@ -49,11 +49,11 @@ class Moto:
             self.process.kill()
             self.process.wait()
 
-    def bucket(self, name: str, versions: bool = False) -> Bucket:
-        """A new bucket."""
+    def bucket(self, name: str, versions: bool = False, locks: bool = False) -> Bucket:
+        """A new bucket. One with object lock keeps versions too."""
         bucket = Bucket(f"http://127.0.0.1:{self.port}", REGION, name, "testing", "testing")
         client = bucket.client()
-        client.create_bucket(Bucket=name)
+        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=locks)
         if versions:
             client.put_bucket_versioning(
                 Bucket=name, VersioningConfiguration={"Status": "Enabled"}

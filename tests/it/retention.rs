@@ -3,6 +3,7 @@
 mod calls;
 mod cost;
 mod model;
+mod native;
 mod off;
 mod pools;
 mod races;

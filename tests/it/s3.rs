@@ -2,6 +2,7 @@
 
 mod encryption;
 mod faults;
+mod locks;
 mod names;
 mod permissions;
 mod process;
@@ -17,7 +18,7 @@ use fake_s3::{FakeS3, Personality};
 use proof_storage::backend::s3::{Options, Report, S3, StaticCredentials, Verdict};
 use proof_storage::backend::{Backend, conformance};
 use proof_storage::layer::{Inventory, InventoryPolicy, Pace, PacePolicy};
-use proof_storage::model::{Encryption, Provider, Reach};
+use proof_storage::model::{Encryption, LockMode, Provider, Reach};
 
 /// How a server is reached.
 fn options(server: &FakeS3, provider: Provider) -> Options {
@@ -34,6 +35,7 @@ fn options(server: &FakeS3, provider: Provider) -> Options {
         path_style: true,
         encryption: Encryption::None,
         kms_key_id: None,
+        object_lock: LockMode::Governance,
         timeout: Duration::from_secs(10),
         reach: Reach::Guarded,
     }
@@ -65,10 +67,13 @@ pub fn paced(server: &FakeS3, store: S3) -> Arc<dyn Backend> {
     Arc::new(Pace::new(Arc::new(store), policy))
 }
 
-async fn keeps_the_contract(personality: Personality, provider: Provider) {
+async fn keeps_the_contract(personality: Personality, provider: Provider, locks: bool) {
     let servers = std::cell::RefCell::new(Vec::new());
     conformance::run(async || {
         let server = FakeS3::start(personality).expect("the server starts");
+        if locks {
+            server.enable_object_lock();
+        }
         let (store, _) = examined(&server, provider).await;
         let store = paced(&server, store);
         servers.borrow_mut().push(server);
@@ -82,17 +87,22 @@ async fn keeps_the_contract(personality: Personality, provider: Provider) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn aws_keeps_the_contract() {
-    keeps_the_contract(Personality::Aws, Provider::S3).await;
+    keeps_the_contract(Personality::Aws, Provider::S3, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aws_with_object_lock_and_versions_keeps_the_contract() {
+    keeps_the_contract(Personality::Aws, Provider::S3, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r2_keeps_the_contract() {
-    keeps_the_contract(Personality::R2, Provider::R2).await;
+    keeps_the_contract(Personality::R2, Provider::R2, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garage_keeps_the_contract() {
-    keeps_the_contract(Personality::Garage, Provider::S3).await;
+    keeps_the_contract(Personality::Garage, Provider::S3, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

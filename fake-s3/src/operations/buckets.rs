@@ -10,7 +10,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result};
 
 use super::{Operations, strong};
-use crate::error::invalid_argument;
+use crate::error::{invalid_argument, not_implemented};
 use crate::listing::{Page, url_encoded};
 use crate::personality::Personality;
 use crate::server::FakeS3;
@@ -32,7 +32,12 @@ impl Operations {
         &self,
         request: S3Request<CreateBucketInput>,
     ) -> S3Result<S3Response<CreateBucketOutput>> {
-        self.store().create_bucket(&request.input.bucket)?;
+        let input = &request.input;
+        let locks = input.object_lock_enabled_for_bucket == Some(true);
+        if locks && self.personality() != Personality::Aws {
+            return Err(not_implemented("object lock"));
+        }
+        self.store().create_bucket(&input.bucket, locks)?;
         let location = Some(format!("/{}", request.input.bucket));
         Ok(S3Response::new(CreateBucketOutput { location }))
     }

@@ -9,7 +9,7 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result};
 
-use super::{Operations, sent_headers, strong, tell_encryption};
+use super::{Operations, sent_headers, sent_lock, strong, tell_encryption};
 use crate::checksum::{Algorithm, Checksum, tell_checksum};
 use crate::conditions::{Condition, ReadConditions};
 use crate::error::{invalid_argument, invalid_request, not_implemented};
@@ -66,7 +66,9 @@ impl Operations {
             None => source.checksum.as_ref().map(|checksum| checksum.algorithm),
         };
         let checksum = wanted.map(|algorithm| Checksum::of(algorithm, &source.bytes));
-        let object = Object::new(source.bytes.clone(), kept, checksum);
+        // That of the source stays with it.
+        let lock = sent_lock!(self, input);
+        let object = Object { lock, ..Object::new(source.bytes.clone(), kept, checksum) };
         let mut result = CopyObjectResult {
             e_tag: strong(&object.etag),
             last_modified: Some(Timestamp::from(object.last_modified)),
@@ -77,7 +79,7 @@ impl Operations {
         let mut output = CopyObjectOutput::default();
         tell_encryption!(output, object.headers);
         output.copy_object_result = Some(result);
-        self.store().put(&input.bucket, &input.key, &condition, object)?;
+        output.version_id = self.store().put(&input.bucket, &input.key, &condition, object)?;
         Ok(S3Response::new(output))
     }
 

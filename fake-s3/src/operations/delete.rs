@@ -20,18 +20,24 @@ impl Operations {
         if input.if_match_size.is_some() || input.if_match_last_modified_time.is_some() {
             return Err(not_implemented("this condition on a delete"));
         }
-        versionless(input.version_id.as_deref())?;
         let condition = Condition::of_delete(self.personality(), input.if_match);
-        self.store().delete(&input.bucket, &input.key, &condition)?;
-        Ok(S3Response::new(DeleteObjectOutput::default()))
+        let bypass = input.bypass_governance_retention.unwrap_or(false);
+        let version = input.version_id.as_deref();
+        let gone = self.delete(&input.bucket, &input.key, version, bypass, &condition)?;
+        let Gone { version_id, delete_marker } = gone;
+        Ok(S3Response::new(DeleteObjectOutput { version_id, delete_marker, ..Default::default() }))
     }
 
     pub(super) async fn delete_objects(
         &self,
         request: S3Request<DeleteObjectsInput>,
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
-        let S3Request { input: DeleteObjectsInput { bucket, delete, .. }, extensions, .. } =
-            request;
+        let S3Request {
+            input: DeleteObjectsInput { bucket, delete, bypass_governance_retention, .. },
+            extensions,
+            ..
+        } = request;
+        let bypass = bypass_governance_retention.unwrap_or(false);
         let refusal_of = |key: &str| extensions.get::<Slot>().and_then(|slot| slot.refusal_of(key));
         let personality = self.personality();
         self.store().has_bucket(&bucket)?;
@@ -47,8 +53,10 @@ impl Operations {
                 Condition::of_delete(personality, object.e_tag.map(ETagCondition::ETag));
             let done = match refusal_of(&object.key) {
                 Some(code) => Err(error(500, &code, "refused by a fault")),
-                None => versionless(object.version_id.as_deref())
-                    .and_then(|()| self.store().delete(&bucket, &object.key, &condition)),
+                None => {
+                    let version = object.version_id.as_deref();
+                    self.delete(&bucket, &object.key, version, bypass, &condition)
+                }
             };
             match done {
                 Ok(_) if quiet => {}
@@ -72,7 +80,32 @@ impl Operations {
     }
 }
 
-fn versionless(version: Option<&str>) -> S3Result<()> {
-    let refused = version.is_some_and(|version| version != "null");
-    if refused { Err(not_implemented("versionId in this simulation")) } else { Ok(()) }
+impl Operations {
+    /// Deletes what is there, which a bucket with versions only hides, or a version for good.
+    fn delete(
+        &self,
+        bucket: &str,
+        key: &str,
+        version: Option<&str>,
+        bypass: bool,
+        condition: &Condition,
+    ) -> S3Result<Gone> {
+        match version {
+            None => {
+                let version_id = self.store().delete(bucket, key, condition)?;
+                let delete_marker = version_id.is_some().then_some(true);
+                Ok(Gone { version_id, delete_marker })
+            }
+            Some(version) => {
+                self.store().delete_version(bucket, key, version, bypass)?;
+                Ok(Gone { version_id: Some(version.to_owned()), delete_marker: None })
+            }
+        }
+    }
+}
+
+/// What a delete made or removed.
+struct Gone {
+    version_id: Option<String>,
+    delete_marker: Option<bool>,
 }

@@ -5,7 +5,7 @@ use s3s::crypto::{Checksum as _, Md5};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
 
-use super::{Operations, sent_headers, strong, tell_encryption};
+use super::{Operations, sent_headers, sent_lock, strong, tell_encryption};
 use crate::checksum::{Algorithm, Checksum, Incoming, announced, claimed_checksums, tell_checksum};
 use crate::conditions::{Condition, ReadConditions};
 use crate::error::{error, invalid_argument, invalid_request, not_implemented};
@@ -24,6 +24,7 @@ impl Operations {
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let mut input = request.input;
         let headers = sent_headers!(input).kept_by(self.personality())?;
+        let lock = sent_lock!(self, input);
         let algorithm = match &input.checksum_algorithm {
             Some(name) => Some(Algorithm::named(name.as_str())?),
             None => None,
@@ -46,6 +47,7 @@ impl Operations {
             bucket: input.bucket,
             key: input.key,
             headers,
+            lock,
             algorithm,
             full,
             started: now(),
@@ -161,7 +163,7 @@ impl Operations {
         };
         tell_checksum!(output, &object.checksum);
         tell_encryption!(output, object.headers);
-        self.store().complete(&input.upload_id, &condition, object)?;
+        output.version_id = self.store().complete(&input.upload_id, &condition, object)?;
         Ok(S3Response::new(output))
     }
 
@@ -317,7 +319,8 @@ fn assembled(upload: &Upload, parts: &[&Part]) -> Object {
         false => Checksum::of_parts(algorithm, &checksums),
     });
     let etag = format!("{}-{}", hex(Md5::checksum(&digests).as_ref()), parts.len());
-    Object { bytes, etag, last_modified: now(), headers: upload.headers.clone(), checksum }
+    let (headers, lock) = (upload.headers.clone(), upload.lock.clone());
+    Object { bytes, etag, last_modified: now(), headers, version: None, lock, checksum }
 }
 
 fn told((number, part): (&i32, &Part)) -> s3s::dto::Part {

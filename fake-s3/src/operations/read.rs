@@ -7,8 +7,8 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderValue, header};
 use s3s::dto::{
-    ETag, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, Range, StorageClass,
-    StreamingBlob, Timestamp,
+    ETag, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
+    ObjectLockLegalHoldStatus, ObjectLockMode, Range, StorageClass, StreamingBlob, Timestamp,
 };
 use s3s::{Body, S3Request, S3Response, S3Result};
 
@@ -22,7 +22,7 @@ use crate::personality::Personality;
 
 /// Writes what GET and HEAD tell alike.
 macro_rules! tell_object {
-    ($output:expr, $object:expr, $personality:expr, $checksum:expr) => {
+    ($output:expr, $object:expr, $personality:expr, $checksum:expr, $locks:expr) => {
         let headers = &$object.headers;
         $output.accept_ranges = Some("bytes".into());
         $output.e_tag = strong(&$object.etag);
@@ -42,6 +42,15 @@ macro_rules! tell_object {
             .filter(|class| class != "STANDARD")
             .map(StorageClass::from);
         tell_encryption!($output, headers);
+        $output.version_id = $object.version.clone();
+        if $locks {
+            let lock = &$object.lock;
+            $output.object_lock_mode = lock.mode.clone().map(ObjectLockMode::from);
+            $output.object_lock_retain_until_date = lock.until.map(Timestamp::from);
+            $output.object_lock_legal_hold_status = lock
+                .legal_hold
+                .map(|on| ObjectLockLegalHoldStatus::from_static(if on { "ON" } else { "OFF" }));
+        }
         if $checksum {
             $output.checksum_type = $object.checksum.as_ref().map(|checksum| checksum.kind());
             tell_checksum!($output, &$object.checksum);
@@ -55,8 +64,9 @@ impl Operations {
         request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let S3Request { input, headers, .. } = request;
-        unversioned(input.version_id.as_deref(), input.part_number)?;
-        let object = self.store().object(&input.bucket, &input.key)?;
+        undivided(input.part_number)?;
+        let version = input.version_id.as_deref();
+        let object = self.store().version(&input.bucket, &input.key, version)?;
         let conditions = ReadConditions {
             matches: input.if_match,
             none_match: input.if_none_match,
@@ -66,7 +76,7 @@ impl Operations {
         conditions.check(&object)?;
         let mut output = GetObjectOutput::default();
         let checked = input.checksum_mode.is_some() && input.range.is_none();
-        tell_object!(output, object, self.personality(), checked);
+        tell_object!(output, object, self.personality(), checked, self.store().sees_locks());
         output.tag_count = i32::try_from(object.headers.tags.len()).ok().filter(|count| *count > 0);
         let inflated = match input.range {
             None => self.inflated(&object, &headers),
@@ -91,8 +101,9 @@ impl Operations {
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
         let S3Request { input, headers, .. } = request;
-        unversioned(input.version_id.as_deref(), input.part_number)?;
-        let object = self.store().object(&input.bucket, &input.key)?;
+        undivided(input.part_number)?;
+        let version = input.version_id.as_deref();
+        let object = self.store().version(&input.bucket, &input.key, version)?;
         let conditions = ReadConditions {
             matches: input.if_match,
             none_match: input.if_none_match,
@@ -101,7 +112,8 @@ impl Operations {
         };
         conditions.check(&object)?;
         let mut output = HeadObjectOutput::default();
-        tell_object!(output, object, self.personality(), input.checksum_mode.is_some());
+        let checked = input.checksum_mode.is_some();
+        tell_object!(output, object, self.personality(), checked, self.store().sees_locks());
         let (bytes, range) = cut(&object.bytes, input.range)?;
         output.content_range = range;
         let loses_length =
@@ -138,11 +150,11 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-fn unversioned(version: Option<&str>, part: Option<i32>) -> S3Result<()> {
-    if version.is_some_and(|version| version != "null") || part.is_some() {
-        return Err(not_implemented("versionId and partNumber in this simulation"));
+fn undivided(part: Option<i32>) -> S3Result<()> {
+    match part {
+        Some(_) => Err(not_implemented("partNumber in this simulation")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The bytes of the range, and `Content-Range` where there is one.

@@ -3,10 +3,10 @@
 use s3s::dto::{PutObjectInput, PutObjectOutput};
 use s3s::{S3Request, S3Response, S3Result};
 
-use super::{Operations, sent_headers, strong, tell_encryption};
+use super::{Operations, sent_headers, sent_lock, strong, tell_encryption};
 use crate::checksum::{Checksum, Incoming, announced, claimed_checksums, tell_checksum};
 use crate::conditions::Condition;
-use crate::error::not_implemented;
+use crate::error::{invalid_request, not_implemented};
 use crate::object::Object;
 
 impl Operations {
@@ -31,13 +31,20 @@ impl Operations {
             announced: announced(&sent),
             trailers: trailing_headers,
         };
+        let hashed = incoming.content_md5.is_some() || !incoming.claimed.is_empty();
         let (bytes, checksum) = incoming.receive(personality).await?;
-        let object = Object::new(bytes, headers, checksum);
+        let lock = sent_lock!(self, input);
+        if !lock.is_empty() && !hashed {
+            let message = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests \
+                           with Object Lock parameters";
+            return Err(invalid_request(message));
+        }
+        let object = Object { lock, ..Object::new(bytes, headers, checksum) };
         let mut output = PutObjectOutput { e_tag: strong(&object.etag), ..Default::default() };
         output.checksum_type = object.checksum.as_ref().map(Checksum::kind);
         tell_checksum!(output, &object.checksum);
         tell_encryption!(output, object.headers);
-        self.store().put(&input.bucket, &input.key, &condition, object)?;
+        output.version_id = self.store().put(&input.bucket, &input.key, &condition, object)?;
         Ok(S3Response::new(output))
     }
 }

@@ -3,6 +3,7 @@
 mod buckets;
 mod client;
 mod faults;
+mod locks;
 mod objects;
 mod personalities;
 mod proxy;

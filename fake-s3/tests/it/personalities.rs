@@ -66,7 +66,6 @@ async fn what_is_not_simulated_is_refused() {
     let (_server, client) = start(Personality::Aws);
     let sse_c = "x-amz-server-side-encryption-customer-algorithm";
     assert_eq!(sent_with(&client, sse_c, "AES256").await.0, 501);
-    assert_eq!(sent_with(&client, "x-amz-object-lock-mode", "GOVERNANCE").await.0, 400);
 }
 
 #[tokio::test]

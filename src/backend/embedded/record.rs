@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::errors;
 use crate::model::{
-    Attributes, ETag, Encryption, NoRetention, NoVersion, ObjectKey, ObjectMeta, Provider,
+    Attributes, ETag, Encryption, Lock, NoRetention, NoVersion, ObjectKey, ObjectMeta, Provider,
     Retention, Stamp, StoreError, Version,
 };
 
@@ -207,6 +207,7 @@ impl Record {
             stored_size: self.header.body.bytes,
             last_modified: self.header.modified(),
             attributes: self.attributes,
+            lock: Lock::default(),
             provider: Provider::Local,
         }
     }

@@ -52,7 +52,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::model::{Attributes, ETag, ObjectKey, Provider};
+    use crate::model::{Attributes, ETag, Lock, ObjectKey, Provider};
 
     fn entries(names: &[&str], prefix: &str, delimiter: &str, limit: usize) -> Vec<Vec<String>> {
         let mut objects: Vec<ObjectMeta> = names.iter().map(|name| meta(name)).collect();
@@ -79,6 +79,7 @@ mod tests {
             stored_size: 0,
             last_modified: SystemTime::UNIX_EPOCH,
             attributes: Attributes::new("text/plain"),
+            lock: Lock::default(),
             provider: Provider::Memory,
         }
     }

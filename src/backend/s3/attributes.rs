@@ -9,6 +9,7 @@
 //! x-amz-meta-proof-storage-version          the pool's stamp, of what a pool wrote
 //! x-amz-meta-proof-storage-envelope         header of sealed bytes, in base64; sha256 is then of these
 //! x-amz-meta-proof-storage-retention        until when it stays, whether it is held, when it was stored
+//! x-amz-object-lock-*                       the same, where the bucket has locks
 //! ```
 //! A value that is no plain ASCII is written as RFC 8187 has it. (RFC 2047, which S3 gives back for
 //! such values, is decoded on the way by some servers, and what it protected is lost.) So any S3

@@ -95,27 +95,34 @@ impl S3 {
             tags: prepared.tagging.is_some(),
             storage_class: prepared.storage_class.is_some(),
             encryption: prepared.encryption.as_ref(),
+            lock: prepared.locking.is_asked(),
         };
         self.note_refusal(asked, &error);
-        self.of_condition(mode, error)
+        self.of_condition(mode, self.of_locking(&prepared.locking, error))
     }
 
     /// What the backend refuses with 501 it has not, whatever was found when it was examined; only
     /// where it is clear which of the things that were asked for is meant.
     pub(super) fn note_refusal(&self, asked: Asked<'_>, error: &StoreError) {
-        if error.kind() != ErrorKind::Unsupported {
+        if error.kind() != ErrorKind::Unsupported || asked.lock {
             return;
         }
         tracing::warn!(%error, "the backend has not what was found when it was examined");
         self.unlearn(|can| match asked {
-            Asked { condition: true, tags: false, storage_class: false, encryption: None } => {
+            Asked {
+                condition: true, tags: false, storage_class: false, encryption: None, ..
+            } => {
                 can.create_only = can.create_only.and(Support::Gateway);
                 can.replace_if_match = can.replace_if_match.and(Support::Gateway);
             }
-            Asked { condition: false, tags: true, storage_class: false, encryption: None } => {
+            Asked {
+                condition: false, tags: true, storage_class: false, encryption: None, ..
+            } => {
                 can.tags = Support::Gateway;
             }
-            Asked { condition: false, tags: false, storage_class: true, encryption: None } => {
+            Asked {
+                condition: false, tags: false, storage_class: true, encryption: None, ..
+            } => {
                 can.storage_class = Support::No;
             }
             Asked {
@@ -123,6 +130,7 @@ impl S3 {
                 tags: false,
                 storage_class: false,
                 encryption: Some(kind),
+                ..
             } => match kind {
                 ServerSideEncryption::Aes256 => can.encryption_aes256 = Support::No,
                 _ => can.encryption_kms = Support::No,
@@ -139,6 +147,7 @@ pub(super) struct Asked<'a> {
     pub(super) tags: bool,
     pub(super) storage_class: bool,
     pub(super) encryption: Option<&'a ServerSideEncryption>,
+    pub(super) lock: bool,
 }
 
 /// `If-None-Match` and `If-Match`.

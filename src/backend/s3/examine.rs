@@ -8,6 +8,7 @@
 
 mod attempts;
 mod conditions;
+mod lock;
 mod reading;
 mod urls;
 
@@ -145,6 +146,7 @@ impl S3 {
             encryption_aes256: support("encryption-aes256"),
             encryption_kms: support("encryption-kms"),
             versions: support("versions"),
+            object_lock: support("object-lock"),
             presign: support("presigned-get"),
             presign_put: support("presigned-put"),
             unique_etags: Support::No,
@@ -162,7 +164,11 @@ impl S3 {
         let mut examination = Examination::new(self);
         examination.run_reading().await?;
         let mut report = examination.report();
+        let object_lock = report.verdict("object-lock");
         let can = &mut report.capabilities;
+        if object_lock != Verdict::Unknown {
+            can.object_lock = object_lock.support();
+        }
         // Nothing is written there, so nobody will ever find out.
         for unknown in [&mut can.storage_class, &mut can.encryption_aes256, &mut can.encryption_kms]
         {
@@ -210,6 +216,7 @@ impl<'a> Examination<'a> {
     async fn run(&mut self) -> Result<(), StoreError> {
         self.write().await?;
         self.versions().await;
+        self.object_lock().await;
         self.checksums().await;
         self.conditions().await;
         self.conditional_delete().await;

@@ -10,7 +10,10 @@ use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 
 use super::S3;
 use super::attributes::{Garbled, encoding, read_metadata, says_sealed};
-use crate::model::{Attributes, ETag, Encryption, ErrorKind, ObjectKey, ObjectMeta, StoreError};
+use super::lock::told;
+use crate::model::{
+    Attributes, ETag, Encryption, ErrorKind, Lock, ObjectKey, ObjectMeta, StoreError,
+};
 
 /// The media type of an object without one (RFC 2046 §4.5.1), as S3 gives it.
 const DEFAULT_TYPE: &str = "binary/octet-stream";
@@ -28,6 +31,7 @@ pub(super) struct Head {
     metadata: Option<HashMap<String, String>>,
     storage_class: Option<StorageClass>,
     server_side_encryption: Option<ServerSideEncryption>,
+    pub(super) lock: Lock,
     missing_meta: Option<i32>,
     pub(super) tag_count: Option<i32>,
 }
@@ -37,6 +41,11 @@ macro_rules! head_of {
         impl From<$answer> for Head {
             fn from(answer: $answer) -> Self {
                 Self {
+                    lock: told(
+                        answer.object_lock_mode.as_ref(),
+                        answer.object_lock_retain_until_date,
+                        answer.object_lock_legal_hold_status.as_ref(),
+                    ),
                     e_tag: answer.e_tag,
                     version_id: answer.version_id,
                     content_length: answer.content_length,
@@ -101,6 +110,7 @@ impl S3 {
             stored_size: stored_size.ok_or_else(|| amiss("Content-Length"))?,
             last_modified: time(head.last_modified).ok_or_else(|| amiss("Last-Modified"))?,
             attributes,
+            lock: head.lock,
             provider: self.shared.options.provider,
         })
     }

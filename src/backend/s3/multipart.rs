@@ -137,6 +137,9 @@ impl S3 {
             .set_storage_class(prepared.storage_class.clone())
             .set_server_side_encryption(prepared.encryption.clone())
             .set_ssekms_key_id(self.kms_key(prepared.encryption.as_ref()))
+            .set_object_lock_mode(prepared.locking.mode.clone())
+            .set_object_lock_retain_until_date(prepared.locking.until)
+            .set_object_lock_legal_hold_status(prepared.locking.hold.clone())
             .send()
             .await;
         // Nothing is visible before the last call: a lost answer here did nothing.

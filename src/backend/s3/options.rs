@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::model::{Encryption, Provider, Reach};
+use crate::model::{Encryption, LockMode, Provider, Reach};
 
 /// Where requests go and as whom.
 #[derive(Clone)]
@@ -28,6 +28,8 @@ pub struct Options {
     pub encryption: Encryption,
     /// Key for `aws:kms`; absent: the account's default.
     pub kms_key_id: Option<String>,
+    /// How what is held is locked, where the bucket has locks.
+    pub object_lock: LockMode,
     /// For one answer's head to arrive.
     pub timeout: Duration,
     /// Where the bucket may be.

@@ -161,6 +161,7 @@ mod tests {
             path_style: true,
             encryption: Encryption::None,
             kms_key_id: None,
+            object_lock: crate::model::LockMode::Off,
             timeout: Duration::from_secs(1),
             reach: crate::model::Reach::Guarded,
         };

@@ -264,7 +264,12 @@ impl S3 {
             request = request.storage_class(StorageClass::from(class.as_str()));
         }
         let encryption = self.encryption_of_copy(before.attributes.encryption)?;
+        // Nor does a lock.
+        let locking = self.locking(before.attributes.retention).await?;
         request = request
+            .set_object_lock_mode(locking.mode.clone())
+            .set_object_lock_retain_until_date(locking.until)
+            .set_object_lock_legal_hold_status(locking.hold.clone())
             .set_server_side_encryption(encryption.clone())
             .set_ssekms_key_id(self.kms_key(encryption.as_ref()));
         let support = self.support_of(mode)?;
@@ -284,8 +289,10 @@ impl S3 {
                 tags,
                 storage_class: before.attributes.storage_class.is_some(),
                 encryption: encryption.as_ref(),
+                lock: locking.is_asked(),
             };
             self.note_refusal(asked, &error);
+            let error = self.of_locking(&locking, error);
             return Err(self.of_copy(before, mode, error).await);
         }
         let meta = self.look(destination).await.map_err(|error| self.behind_copy(error))?;

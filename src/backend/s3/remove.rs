@@ -83,7 +83,7 @@ impl S3 {
                 match error.kind() {
                     ErrorKind::NotFound => Ok(Some(false)),
                     ErrorKind::PreconditionFailed => self.missing_or(key, error).await,
-                    _ => Err(error),
+                    _ => Err(self.of_locked(key, error).await),
                 }
             }
         }
@@ -180,7 +180,9 @@ impl S3 {
             let error = of_code(provider, code, message);
             // A failure of nobody knows which key: no key of the page counts as deleted.
             let Some(key) = failure.key else { return Err(error) };
-            failures.push((ObjectKey::new(key), error));
+            let key = ObjectKey::new(key);
+            let error = self.of_locked(&key, error).await;
+            failures.push((key, error));
         }
         Ok(failures)
     }

@@ -10,11 +10,12 @@ use tokio::sync::SemaphorePermit;
 use super::attributes::{content_encoding, metadata_bytes, tags_to_form, to_metadata};
 use super::client::allowance;
 use super::conditions::conditions;
+use super::lock::Locking;
 use super::meta::{encryption, etag, now};
 use super::multipart::{PART_BYTES, Upload};
 use super::{Effect, S3, translate};
 use crate::model::{
-    Attributes, Digest, ETag, Encryption, ErrorKind, ObjectKey, ObjectMeta, Payload, PutMode,
+    Attributes, Digest, ETag, Encryption, ErrorKind, Lock, ObjectKey, ObjectMeta, Payload, PutMode,
     StoreError, Stored, Support,
 };
 
@@ -33,6 +34,7 @@ pub(super) struct Prepared {
     pub(super) tagging: Option<String>,
     pub(super) encryption: Option<ServerSideEncryption>,
     pub(super) storage_class: Option<StorageClass>,
+    pub(super) locking: Locking,
 }
 
 impl Prepared {
@@ -57,10 +59,12 @@ impl S3 {
         attributes: Attributes,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        let prepared = self.prepare(payload, attributes)?;
+        let locking = self.locking(attributes.retention).await?;
+        let prepared = self.prepare(payload, attributes, locking)?;
         let support = self.support_of(&mode)?;
         let is_ours = support == Support::Gateway;
-        if !self.takes_turns() {
+        let held = self.held(key, &mode, &prepared).await?;
+        if !self.takes_turns() && held.is_none() {
             let mut upload = self.send_ahead(key, &prepared, &mode).await?;
             let written = self.commit(key, &prepared, upload.as_mut(), &mode).await?;
             return self.accept(key, prepared, mode, written).await;
@@ -78,14 +82,22 @@ impl S3 {
                 this.check(&key, &mode).await?;
             }
             let sent = this.sent(support, &mode);
+            let wanted = prepared.attributes.retention;
             let written = match this.commit(&key, &prepared, upload.as_mut(), &sent).await {
                 Err(error) if this.is_header_refused(support, &sent, &error) => {
                     let sent = PutMode::Overwrite;
-                    this.commit(&key, &prepared, upload.as_mut(), &sent).await?
+                    this.commit(&key, &prepared, upload.as_mut(), &sent).await
                 }
-                written => written?,
+                written => written,
             };
-            this.accept(&key, prepared, mode, written).await
+            let outcome = match written {
+                Ok(written) => this.accept(&key, prepared, mode, written).await,
+                Err(error) => Err(error),
+            };
+            if let Some(held) = held {
+                this.let_go(&key, held, wanted, &outcome).await;
+            }
+            outcome
         })
         .await
     }
@@ -130,7 +142,12 @@ impl S3 {
         Ok(Some(kind))
     }
 
-    fn prepare(&self, payload: Payload, attributes: Attributes) -> Result<Prepared, StoreError> {
+    fn prepare(
+        &self,
+        payload: Payload,
+        attributes: Attributes,
+        locking: Locking,
+    ) -> Result<Prepared, StoreError> {
         let can = self.can();
         let encryption = self.encryption_for(attributes.encryption)?;
         if attributes.storage_class.is_some() {
@@ -162,7 +179,7 @@ impl S3 {
             (native_tags && !attributes.tags.is_empty()).then(|| tags_to_form(&attributes.tags));
         let class = attributes.storage_class.as_deref().filter(|class| *class != "STANDARD");
         let storage_class = class.map(StorageClass::from);
-        Ok(Prepared { payload, attributes, metadata, tagging, encryption, storage_class })
+        Ok(Prepared { payload, attributes, metadata, tagging, encryption, storage_class, locking })
     }
 
     /// Sends the parts of a large body, which are no object yet.
@@ -227,7 +244,7 @@ impl S3 {
         bytes: Bytes,
         mode: &PutMode,
     ) -> Result<Written, StoreError> {
-        let Prepared { attributes, .. } = prepared;
+        let Prepared { attributes, locking, .. } = prepared;
         let known = attributes.representation.map(|known| known.stored_sha256);
         let sha256 = known.unwrap_or_else(|| Digest::of(&bytes));
         let length = bytes.len() as u64;
@@ -246,6 +263,10 @@ impl S3 {
             .set_storage_class(prepared.storage_class.clone())
             .set_server_side_encryption(prepared.encryption.clone())
             .set_ssekms_key_id(self.kms_key(prepared.encryption.as_ref()))
+            .set_checksum_algorithm(locking.checksum.clone())
+            .set_object_lock_mode(locking.mode.clone())
+            .set_object_lock_retain_until_date(locking.until)
+            .set_object_lock_legal_hold_status(locking.hold.clone())
             .body(ByteStream::from(bytes));
         let (if_none_match, if_match) = conditions(mode);
         let request = request.set_if_none_match(if_none_match).set_if_match(if_match);
@@ -303,6 +324,11 @@ impl S3 {
                 return Err(self.drop_plaintext(key, &etag).await);
             }
         }
+        let lock = match prepared.locking.is_asked() {
+            // The answer to a write tells none.
+            true => self.lock_of(key, written.version_id.as_deref(), &prepared.locking).await,
+            false => Lock::default(),
+        };
         let stored_size = prepared.payload.len();
         let mut attributes = prepared.attributes;
         attributes.encryption = encryption(found.as_ref());
@@ -315,6 +341,7 @@ impl S3 {
             stored_size,
             last_modified: now(),
             attributes,
+            lock,
             provider: self.shared.options.provider,
         };
         let replaced = match mode {

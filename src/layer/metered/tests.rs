@@ -6,7 +6,7 @@ use super::*;
 use crate::backend::conformance;
 use crate::backend::memory::Memory;
 use crate::layer::of_west;
-use crate::model::{Digest, ErrorKind, Representation, Support};
+use crate::model::{Digest, ErrorKind, Lock, Representation, Support};
 use crate::telemetry::{Label as _, Metrics};
 
 /// Answers every call with one error, or never, or (`get` only) with a body.
@@ -49,6 +49,7 @@ impl Backend for Script {
             encryption_aes256: Support::No,
             encryption_kms: Support::No,
             versions: Support::No,
+            object_lock: Support::Gateway,
             presign: Support::No,
             presign_put: Support::No,
             unique_etags: Support::Native,
@@ -80,6 +81,7 @@ impl Backend for Script {
             stored_size: size,
             last_modified: SystemTime::UNIX_EPOCH,
             attributes,
+            lock: Lock::default(),
             provider: Provider::Memory,
         };
         let pieces = pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes())));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proof_storage::config::{BACKEND_KEYS, Config, Loaded, Problems};
-use proof_storage::model::{PoolMode, Provider, Role};
+use proof_storage::model::{LockMode, PoolMode, Provider, Role};
 
 use super::{CANARY, load, load_file, mistakes};
 
@@ -259,10 +259,12 @@ fn tables_and_variables_of_one_backend_do_not_mix() {
 
 #[test]
 fn a_table_says_more_than_what_is_said_of_all() {
-    let own =
-        format!("{S3}\ntimeout = 7\nmax_retries = 8\nprobe_interval = 900\npath_style = true");
+    let own = format!(
+        "{S3}\ntimeout = 7\nmax_retries = 8\nprobe_interval = 900\npath_style = true\nobject_lock = 'compliance'"
+    );
     let file = format!(
-        "[storage]\ntimeout = 100\nmax_retries = 1\nmax_in_flight = 5\nprobe_interval = 500\n{}",
+        "[storage]\ntimeout = 100\nmax_retries = 1\nmax_in_flight = 5\nprobe_interval = 500\n\
+         object_lock = 'off'\n{}",
         tables(&[&own, OTHER, &format!("{LOCAL}\ndisk_reserve = '1MiB'")])
     );
     let config = load_file(&file, &[]).unwrap().config;
@@ -275,6 +277,8 @@ fn a_table_says_more_than_what_is_said_of_all() {
     };
     assert_eq!((figures(0), figures(1)), ((7, 900, 8, 5), (100, 500, 1, 5)));
     assert!(own.remote().unwrap().path_style && !other.remote().unwrap().path_style);
+    let locks = [own, other].map(|backend| backend.remote().unwrap().object_lock);
+    assert_eq!(locks, [LockMode::Compliance, LockMode::Off]);
     let local = local.local().unwrap();
     assert_eq!((local.disk_reserve_bytes, local.cache_bytes), (1 << 20, 32 << 20));
     assert_eq!(local.data_dir, config.storage.data_dir);

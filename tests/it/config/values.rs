@@ -106,6 +106,7 @@ fn every_variable_and_every_key_takes_effect() {
         "R2_ENDPOINT" | "R2_CDN_URL" => "https://r2.example",
         "STORAGE_PATH_STYLE" => "true",
         "STORAGE_ENCRYPTION" => "aws:kms",
+        "STORAGE_OBJECT_LOCK" => "compliance",
         "STORAGE_FALLBACK_PROVIDER" => "s3",
         "STORAGE_KEYRING_FILE" => keys.to_str().unwrap(),
         "STORAGE_KEYRING" => &keyring,

@@ -369,8 +369,11 @@ fn embedded() {
     assert_eq!(search(24, async || open(folder.path()), Setup::default()), Ok(()));
 }
 
-fn over_s3(personality: Personality, provider: Provider) {
+fn over_s3(personality: Personality, provider: Provider, locks: bool) {
     let server = FakeS3::start(personality).expect("the server starts");
+    if locks {
+        server.enable_object_lock();
+    }
     let store = async || {
         let (store, _) = examined(&server, provider).await;
         paced(&server, store)
@@ -380,17 +383,22 @@ fn over_s3(personality: Personality, provider: Provider) {
 
 #[test]
 fn over_aws() {
-    over_s3(Personality::Aws, Provider::S3);
+    over_s3(Personality::Aws, Provider::S3, false);
+}
+
+#[test]
+fn over_aws_with_object_lock() {
+    over_s3(Personality::Aws, Provider::S3, true);
 }
 
 #[test]
 fn over_r2() {
-    over_s3(Personality::R2, Provider::R2);
+    over_s3(Personality::R2, Provider::R2, false);
 }
 
 #[test]
 fn over_garage() {
-    over_s3(Personality::Garage, Provider::S3);
+    over_s3(Personality::Garage, Provider::S3, false);
 }
 
 fn over_pool(mode: PoolMode) {

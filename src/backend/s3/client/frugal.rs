@@ -116,6 +116,7 @@ mod tests {
             path_style: true,
             encryption: Encryption::None,
             kms_key_id: None,
+            object_lock: crate::model::LockMode::Off,
             timeout: std::time::Duration::from_secs(10),
             reach: crate::model::Reach::Guarded,
         }

@@ -10,6 +10,7 @@ impl Examination<'_> {
         self.reach().await?;
         self.page().await;
         self.missing_key().await;
+        self.object_lock().await;
         self.presigned_read().await;
         let detail = "not tried, as are all writes: it is only read";
         self.note("write-read", Verdict::Unknown, detail);

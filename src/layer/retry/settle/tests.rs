@@ -1,7 +1,7 @@
 use std::time::SystemTime;
 
 use super::*;
-use crate::model::{Digest, ObjectKey, Provider};
+use crate::model::{Digest, Lock, ObjectKey, Provider};
 
 fn object(text: &str, etag: &str) -> ObjectMeta {
     let mut attributes = Attributes::new("text/plain");
@@ -16,6 +16,7 @@ fn object(text: &str, etag: &str) -> ObjectMeta {
         stored_size: size,
         last_modified: SystemTime::UNIX_EPOCH,
         attributes,
+        lock: Lock::default(),
         provider: Provider::Memory,
     }
 }
