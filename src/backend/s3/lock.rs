@@ -228,8 +228,9 @@ impl S3 {
             return stays(key, &held, "it cannot be told what took its place");
         };
         let version = head.version_id.clone();
-        let after = self.meta(key, Head::from(head)).ok().map(|meta| meta.attributes);
-        let same = after.is_some_and(|after| {
+        let after = self.meta(key, Head::from(head)).ok();
+        let is_locked = after.as_ref().is_some_and(|after| after.lock.legal_hold);
+        let same = after.map(|after| after.attributes).is_some_and(|after| {
             let bytes = after.representation.map(|known| known.stored_sha256);
             bytes == Some(held.bytes) && after.retention == wanted
         });
@@ -239,6 +240,10 @@ impl S3 {
                 stays(key, &held, "something else took its place");
             }
             return;
+        }
+        // Locks may be off by now, or this one was dropped: then the old version is the one that is locked.
+        if wanted.legal_hold && !is_locked {
+            return stays(key, &held, "what took its place is held and not locked");
         }
         let first = tokio::time::timeout(FIRST_RELEASE, self.release(key, &held)).await;
         if matches!(first, Ok(Ok(()))) {

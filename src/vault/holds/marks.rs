@@ -53,7 +53,9 @@ pub(super) struct Marks {
 
 impl Marks {
     pub(super) fn new(places: Arc<[Place]>) -> Self {
-        let names: Vec<_> = places.iter().map(|place| &*place.name).collect();
+        // One that is written to from now on may lack the mark, which others got meanwhile.
+        let named = |place: &Place| format!("{} {}", place.name, place.takes_writes);
+        let names: Vec<_> = places.iter().map(named).collect();
         let members = Digest::of(names.join(" ").as_bytes()).to_hex();
         let note = |what| ObjectKey::new(format!("{HOLDS_MARK}-{what}/{}", &members[..16]));
         Self { places, everywhere: note("everywhere"), nowhere: note("nowhere") }
