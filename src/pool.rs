@@ -67,8 +67,8 @@ pub use self::status::{PoolMemberStatus, PoolStatus};
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, ObjectKey,
-    ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, Role, StoreError,
-    Stored, Support, Usage,
+    ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode, Retrieved, StoreError,
+    Stored, Usage,
 };
 
 /// Several backends as one, see the module.
@@ -130,45 +130,8 @@ impl Backend for Pool {
         self.parts.provider()
     }
 
-    /// What all members can do, so that each may take what another one cannot; of writes those that
-    /// are written to.
     fn capabilities(&self) -> Capabilities {
-        let (mut reads, mut writes) = (None, None);
-        for member in &self.parts.members {
-            let can = member.backend.capabilities();
-            reads = Some(reads.map_or(can, |all: Capabilities| Capabilities {
-                range: all.range.and(can.range),
-                presign: all.presign.and(can.presign),
-                ..all
-            }));
-            if member.role == Role::ReadOnly {
-                continue;
-            }
-            writes = Some(writes.map_or(can, |all: Capabilities| Capabilities {
-                create_only: all.create_only.and(can.create_only),
-                replace_if_match: all.replace_if_match.and(can.replace_if_match),
-                delete_if_match: all.delete_if_match.and(can.delete_if_match),
-                tags: all.tags.and(can.tags),
-                storage_class: all.storage_class.and(can.storage_class),
-                encryption_aes256: all.encryption_aes256.and(can.encryption_aes256),
-                encryption_kms: all.encryption_kms.and(can.encryption_kms),
-                object_lock: all.object_lock.and(can.object_lock),
-                unique_etags: all.unique_etags.and(can.unique_etags),
-                ..all
-            }));
-        }
-        let reads = reads.unwrap_or_else(|| unreachable!("a pool has members"));
-        // What is stored past a pool has no version. A move is a copy and a delete; versions have
-        // names at one member only, and listings may come from another member than the write went to.
-        Capabilities {
-            range: reads.range,
-            presign: reads.presign,
-            presign_put: Support::No,
-            atomic_move: Support::No,
-            versions: Support::No,
-            exact_times: Support::No,
-            ..writes.unwrap_or(reads)
-        }
+        self.parts.capabilities()
     }
 
     async fn put(

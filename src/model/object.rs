@@ -115,6 +115,14 @@ pub struct Representation {
     pub stored_sha256: Digest,
 }
 
+impl Representation {
+    /// Of bytes that are kept as they are.
+    pub fn of(bytes: &[u8]) -> Self {
+        let sha256 = Digest::of(bytes);
+        Self { sha256, size: bytes.len() as u64, stored_sha256: sha256 }
+    }
+}
+
 /// What the writer says of an object; travels with it unchanged, on copy and move too.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Attributes {

@@ -7,7 +7,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::core::Core;
 use super::scribe::Scribe;
 use super::state::version_of;
-use crate::model::{ETag, ErrorKind, Lock, ObjectMeta, Role, StoreError, Stored, Support};
+use crate::model::{
+    Capabilities, ETag, ErrorKind, Lock, ObjectMeta, Role, StoreError, Stored, Support,
+};
 
 /// Cheap to clone, so that what was begun can outlive its caller.
 #[derive(Clone, Debug)]
@@ -37,11 +39,45 @@ impl Parts {
         }
     }
 
-    /// Whether every member that is written to locks what is held.
-    fn object_lock(&self) -> Support {
-        let written = self.members.iter().filter(|member| member.role != Role::ReadOnly);
-        let each = written.map(|member| member.backend.capabilities().object_lock);
-        each.reduce(Support::and).unwrap_or(Support::No)
+    /// What all members can do, so that each may take what another one cannot; of writes those that
+    /// are written to.
+    pub(super) fn capabilities(&self) -> Capabilities {
+        let (mut reads, mut writes) = (None, None);
+        for member in &self.members {
+            let can = member.backend.capabilities();
+            reads = Some(reads.map_or(can, |all: Capabilities| Capabilities {
+                range: all.range.and(can.range),
+                presign: all.presign.and(can.presign),
+                ..all
+            }));
+            if member.role == Role::ReadOnly {
+                continue;
+            }
+            writes = Some(writes.map_or(can, |all: Capabilities| Capabilities {
+                create_only: all.create_only.and(can.create_only),
+                replace_if_match: all.replace_if_match.and(can.replace_if_match),
+                delete_if_match: all.delete_if_match.and(can.delete_if_match),
+                tags: all.tags.and(can.tags),
+                storage_class: all.storage_class.and(can.storage_class),
+                encryption_aes256: all.encryption_aes256.and(can.encryption_aes256),
+                encryption_kms: all.encryption_kms.and(can.encryption_kms),
+                object_lock: all.object_lock.and(can.object_lock),
+                unique_etags: all.unique_etags.and(can.unique_etags),
+                ..all
+            }));
+        }
+        let reads = reads.unwrap_or_else(|| unreachable!("a pool has members"));
+        // What is stored past a pool has no version. A move is a copy and a delete; versions have
+        // names at one member only, and listings may come from another member than the write went to.
+        Capabilities {
+            range: reads.range,
+            presign: reads.presign,
+            presign_put: Support::No,
+            atomic_move: Support::No,
+            versions: Support::No,
+            exact_times: Support::No,
+            ..writes.unwrap_or(reads)
+        }
     }
 
     /// What a member says of an object, as callers see it.
@@ -52,7 +88,7 @@ impl Parts {
             meta.last_modified = UNIX_EPOCH + Duration::from_millis(stamp.version.millis);
         }
         // Of this copy, where others may have none.
-        if meta.lock != Lock::default() && self.object_lock() != Support::Native {
+        if meta.lock != Lock::default() && self.capabilities().object_lock != Support::Native {
             meta.lock = Lock::default();
         }
         meta

@@ -17,8 +17,7 @@ use super::core::Core;
 use super::line::{Line, What, encode};
 use super::member::Asked;
 use crate::model::{
-    Attributes, Digest, ErrorKind, ObjectKey, Payload, Provider, PutMode, Representation,
-    StoreError,
+    Attributes, ErrorKind, ObjectKey, Payload, Provider, PutMode, Representation, StoreError,
 };
 
 /// Lines of one round.
@@ -181,8 +180,6 @@ pub(super) async fn put_record(
 
 /// With a digest, so that a damaged record is told from a whole one.
 fn record_attributes(body: &[u8]) -> Attributes {
-    let sha256 = Digest::of(body);
-    let size = body.len() as u64;
-    let representation = Some(Representation { sha256, size, stored_sha256: sha256 });
+    let representation = Some(Representation::of(body));
     Attributes { representation, ..Attributes::new("application/x-ndjson") }
 }

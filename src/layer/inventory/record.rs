@@ -130,9 +130,8 @@ impl Record {
     ) -> Result<Version, StoreError> {
         self.format = FORMAT;
         let bytes = serde_json::to_vec(self).unwrap_or_default();
-        let (sha256, size) = (Digest::of(&bytes), bytes.len() as u64);
         let mut attributes = Attributes::new("application/json");
-        attributes.representation = Some(Representation { sha256, size, stored_sha256: sha256 });
+        attributes.representation = Some(Representation::of(&bytes));
         let mode = version.map_or(PutMode::Create, PutMode::Replace);
         let stored = backend.put(key, bytes::Bytes::from(bytes).into(), attributes, mode).await?;
         Ok(Some(stored.meta.etag))

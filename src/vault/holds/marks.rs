@@ -154,8 +154,7 @@ async fn has(store: &dyn Backend, key: &ObjectKey) -> Result<bool, StoreError> {
 }
 
 async fn put(store: &dyn Backend, key: &ObjectKey, text: &'static [u8]) -> Result<(), StoreError> {
-    let (sha256, size) = (Digest::of(text), text.len() as u64);
-    let representation = Some(Representation { sha256, size, stored_sha256: sha256 });
+    let representation = Some(Representation::of(text));
     let attributes = Attributes { representation, ..Attributes::new("text/plain") };
     store.put(key, Bytes::from_static(text).into(), attributes, PutMode::Overwrite).await.map(drop)
 }
