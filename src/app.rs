@@ -157,7 +157,7 @@ impl App {
             background.push(tokio::spawn(async move { certificate.watch(LOOK).await }));
         }
         let holds = store.seen_by(holds(config));
-        background.push(tokio::spawn(holds.clone().settle(store.backend())));
+        background.push(tokio::spawn(holds.clone().keep(store.backend())));
         // So that the first delete need not be looked at as if it might be one of what is held.
         drop(tokio::time::timeout(LOOK, holds.are_known()).await);
         let kept = Kept { backend: store.backend(), members, pool: store.pool_view(), holds };

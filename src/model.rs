@@ -37,7 +37,8 @@ pub use payload::{Payload, Spool, SpoolWriter, Veil};
 pub use pool::{PoolMode, Role};
 pub use rate::Rate;
 pub use retention::{
-    HOLDS_MARK, HOLDS_MARK_TEXT, Lock, LockMode, NoRetention, Retention, RetentionRule,
+    HOLDS_MARK, HOLDS_MARK_TEXT, Lock, LockMode, MAX_RETENTION, NoRetention, Retention,
+    RetentionRule,
 };
 pub use right::{KeyPrefix, Rights, Scope, Scopes};
 pub use version::{NoVersion, Stamp, Version};

@@ -33,7 +33,6 @@ pub use error::VaultError;
 pub use etag::{etag_of, names};
 pub use fetch::{Opened, RANGE_VERIFY_BYTES, VERIFY_BYTES};
 pub use form::is_c2pa;
-pub use hold::MAX_RETENTION;
 pub use holds::{Holds, Place as HoldsPlace};
 pub use monitor::{Health, Monitor, Status};
 pub use retained::{Change, Retained};

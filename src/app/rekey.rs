@@ -64,6 +64,7 @@ pub async fn rekey(
     store.learn_now().await;
     let alone = how.alone || store.is_embedded();
     let holds = store.seen_by(holds(config));
+    let holds = if how.dry_run { holds.only_looking() } else { holds };
     drop(tokio::time::timeout(LOOK, holds.clone().settle(store.backend())).await);
     let vault = Vault::new(store.backend(), policy(config, spool_folder, holds));
     let mut so_far = Rewrapped::default();

@@ -123,6 +123,7 @@ impl Store {
         let pool = Arc::clone(pool);
         let places = self.members.iter().map(|member| HoldsPlace {
             name: Arc::clone(&member.config.name),
+            location: member.config.location(),
             store: Arc::clone(&member.backend),
             takes_writes: member.config.role.takes_writes(),
         });

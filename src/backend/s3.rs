@@ -162,7 +162,7 @@ impl Backend for S3 {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.can()
+        self.outward()
     }
 
     async fn put(

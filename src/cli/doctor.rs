@@ -97,8 +97,11 @@ fn text(examined: &[Examined], pool: PoolConfig) -> String {
     text
 }
 
-/// What some of the members that are written to do themselves and this service does for others: with several
-/// replicas of it that counts.
+/// Features that decide between writes of one key: for these it counts which member is asked first.
+const DECIDING: [&str; 5] =
+    ["create-only", "if-match", "delete-if-match", "copy-conditions", "multipart-conditions"];
+
+/// What some of the members that are written to do themselves and this service does for others.
 fn differences(examined: &[Examined], mode: PoolMode) -> String {
     let mut levels: BTreeMap<&str, [Vec<&str>; 2]> = BTreeMap::new();
     for Examined { name, role, found, .. } in examined {
@@ -116,9 +119,8 @@ fn differences(examined: &[Examined], mode: PoolMode) -> String {
     if levels.is_empty() {
         return String::new();
     }
-    let mut text = String::from(
-        "\nThe backends differ, which counts as soon as there are several replicas:\n",
-    );
+    let is_deciding = levels.keys().any(|feature| DECIDING.contains(feature));
+    let mut text = String::from("\nThe backends differ:\n");
     for (feature, [native, gateway]) in levels {
         let _ = writeln!(
             text,
@@ -127,14 +129,18 @@ fn differences(examined: &[Examined], mode: PoolMode) -> String {
             gateway.join(", ")
         );
     }
-    text.push_str(match mode {
-        PoolMode::Fallback => {
-            "Put one with native conditions first: it decides between writes of one key.\n"
-        }
-        PoolMode::Mirror => {
-            "Those with native conditions decide between writes of one key, in whatever order.\n"
-        }
-    });
+    if is_deciding {
+        text.push_str(match mode {
+            PoolMode::Fallback => {
+                "That counts as soon as there are several replicas: put one with native conditions first, it \
+                 decides between\nwrites of one key.\n"
+            }
+            PoolMode::Mirror => {
+                "That counts as soon as there are several replicas: those with native conditions decide between \
+                 writes of one key,\nin whatever order.\n"
+            }
+        });
+    }
     text
 }
 
@@ -241,17 +247,14 @@ mod tests {
 
     #[test]
     fn where_one_member_decides_by_itself_and_another_does_not_it_says_which_to_put_first() {
-        let report = |verdict| {
+        let report = |feature, verdict| {
             let finding =
                 |feature, verdict| s3::Finding { feature, verdict, detail: "seen".into() };
             Found::Report(s3::Report {
                 provider: Provider::S3,
                 endpoint: None,
                 bucket: "b".into(),
-                findings: vec![
-                    finding("create-only", verdict),
-                    finding("range", s3::Verdict::Native),
-                ],
+                findings: vec![finding(feature, verdict), finding("range", s3::Verdict::Native)],
                 capabilities: Memory::new().capabilities(),
                 notes: Vec::new(),
                 problems: Vec::new(),
@@ -259,15 +262,23 @@ mod tests {
                 clock_skew: None,
             })
         };
-        let of = |second, mode| {
-            let first = examined("near", Provider::S3, report(s3::Verdict::Gateway));
-            let members = [first, examined("far", Provider::S3, report(second))];
+        let of_feature = |feature, second, mode| {
+            let first = examined("near", Provider::S3, report(feature, s3::Verdict::Gateway));
+            let members = [first, examined("far", Provider::S3, report(feature, second))];
             differences(&members, mode)
         };
+        let of = |second, mode| of_feature("create-only", second, mode);
         let told = of(s3::Verdict::Native, PoolMode::Fallback);
-        assert!(told.contains("create-only: native at far, gateway at near\nPut one"), "{told}");
+        assert!(
+            told.contains("create-only: native at far, gateway at near\nThat counts"),
+            "{told}"
+        );
+        assert!(told.contains("put one with native conditions first"), "{told}");
         assert!(!told.contains("range"), "{told}");
         assert!(of(s3::Verdict::Native, PoolMode::Mirror).contains("in whatever order"));
+        // The order of members counts for nothing else.
+        let told = of_feature("object-lock", s3::Verdict::Native, PoolMode::Fallback);
+        assert!(told.ends_with("object-lock: native at far, gateway at near\n"), "{told}");
         assert_eq!(of(s3::Verdict::Gateway, PoolMode::Fallback), "");
         assert_eq!(of(s3::Verdict::Unknown, PoolMode::Fallback), "");
     }

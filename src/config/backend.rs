@@ -61,6 +61,18 @@ pub struct LocalConfig {
 }
 
 impl BackendConfig {
+    /// Where it keeps its objects: what tells it from any other store, whatever it is called.
+    pub fn location(&self) -> String {
+        match &self.kind {
+            BackendKind::Local(local) => format!("local {}", local.data_dir.display()),
+            BackendKind::Remote(remote) => {
+                let RemoteConfig { provider, bucket, .. } = remote;
+                let endpoint = remote.endpoint.as_ref().map_or("amazon", BaseUrl::as_str);
+                format!("{provider} {endpoint} {bucket}")
+            }
+        }
+    }
+
     /// What kind of store it is.
     pub fn provider(&self) -> Provider {
         match &self.kind {

@@ -13,6 +13,9 @@ pub const HOLDS_MARK: &str = ".proof-storage/holds";
 /// What that object says to who finds it.
 pub const HOLDS_MARK_TEXT: &[u8] = b"proofs of this store may be held\n";
 
+/// How far ahead a time may lie: beyond it, it is a slip of the pen, and nobody could take it back.
+pub const MAX_RETENTION: Duration = Duration::from_secs(100 * 366 * 86_400);
+
 /// Kept with an object, and changed only by a write of the same bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {

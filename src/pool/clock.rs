@@ -62,7 +62,8 @@ impl Clock {
             _ if wall > millis_of(last) => packed(wall, 0),
             counter if self.bare && counter < u16::MAX => packed(wall, counter + 1),
             // After the last one of a millisecond comes the first one of the next.
-            _ => last + 1,
+            // Planted in a bucket, a stamp can be the very last one there is.
+            _ => last.saturating_add(1),
         };
         let update = |last| Some(following(last));
         let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);

@@ -1,13 +1,10 @@
 //! What callers may say of how long a proof stays, and what they are shown of it.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::error::VaultError;
 use super::{Change, Standing, Strength, Vault};
-use crate::model::{Key, ObjectMeta};
-
-/// How far ahead a time may lie: beyond it, it is a slip of the pen, and nobody could take it back.
-pub const MAX_RETENTION: Duration = Duration::from_secs(100 * 366 * 86_400);
+use crate::model::{Key, MAX_RETENTION, ObjectMeta};
 
 impl Vault {
     /// Checks a time until which a proof is to stay.

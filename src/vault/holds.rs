@@ -9,10 +9,11 @@ mod marks;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::watch;
 
 pub use self::marks::Place;
 use self::marks::{Marks, Said};
@@ -21,6 +22,9 @@ use crate::model::{ErrorKind, StoreError};
 
 /// First and longest pause between two looks for the mark.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Until the mark is looked for again where all is known: another service over the same store may have been
+/// given holds since.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
 /// See the module. Clones are one.
 #[derive(Clone)]
@@ -29,7 +33,9 @@ pub struct Holds {
     on: watch::Sender<Option<bool>>,
     /// Where the mark is kept; absent: in the store that proofs are kept in, as it is the only one.
     places: Option<Arc<[Place]>>,
-    marked: Arc<OnceCell<()>>,
+    marked: Arc<AtomicBool>,
+    /// Nothing is stored, neither mark nor notes.
+    only_looks: bool,
     /// Whether what a look finds is the newest that was acknowledged.
     sees: Option<Sight>,
 }
@@ -54,7 +60,14 @@ impl Holds {
     }
 
     fn known(on: Option<bool>) -> Self {
-        Self { on: watch::Sender::new(on), places: None, marked: Arc::default(), sees: None }
+        let (on, marked) = (watch::Sender::new(on), Arc::default());
+        Self { on, places: None, marked, only_looks: false, sees: None }
+    }
+
+    /// For who changes nothing in the store.
+    #[must_use]
+    pub fn only_looking(self) -> Self {
+        Self { only_looks: true, ..self }
     }
 
     /// Over a store that says whether a look finds what was acknowledged last. Where it may not, nothing
@@ -91,6 +104,14 @@ impl Holds {
         let _ = self.on.subscribe().wait_for(Option::is_some).await;
     }
 
+    /// Looks for the mark, and again from time to time for as long as the service lives.
+    pub async fn keep(self, store: Arc<dyn Backend>) {
+        loop {
+            self.clone().settle(Arc::clone(&store)).await;
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// Looks for the mark in a store, or in each member of a pool, until all have answered; it is known as
     /// soon as one has that can tell. Where one has the mark, those that lack it get it: they are new or
     /// were restored.
@@ -99,7 +120,7 @@ impl Holds {
         let (mut pause, longest) = PAUSES;
         let mut is_told = false;
         loop {
-            let (mut unmarked, mut has_mark, mut silent) = (Vec::new(), false, None);
+            let (mut unmarked, mut has_mark, mut silent) = (Vec::new(), false, Vec::new());
             let mut noted = 0;
             let mut asked = std::pin::pin!(marks.ask());
             while let Some((place, said)) = asked.next().await {
@@ -115,15 +136,18 @@ impl Holds {
                             self.none_found();
                         }
                     }
-                    Said::Nothing(error) => silent = Some(error),
+                    Said::Nothing(error) => silent.push(error),
                 }
             }
-            match silent {
+            let is_denied = |error: &StoreError| error.kind() == ErrorKind::AccessDenied;
+            match silent.pop() {
                 None if has_mark => {
                     for place in unmarked {
                         marks.put_at(place).await;
                     }
-                    if let Err(error) = self.mark(&store).await {
+                    if !self.only_looks
+                        && let Err(error) = self.mark(&store).await
+                    {
                         tracing::debug!(%error, "the mark of held proofs is not everywhere");
                     }
                     return;
@@ -136,7 +160,7 @@ impl Holds {
                     return;
                 }
                 // Without the right to list, S3 answers a missing object so, and will again.
-                Some(error) if error.kind() == ErrorKind::AccessDenied => {
+                Some(error) if is_denied(&error) && silent.iter().all(is_denied) => {
                     if self.on.borrow().is_some() {
                         return;
                     }
@@ -180,14 +204,23 @@ impl Holds {
     /// # Errors
     /// The mark cannot be stored, in one member of a pool at least, and so the hold must not be.
     pub async fn mark(&self, store: &Arc<dyn Backend>) -> Result<(), StoreError> {
-        let marking = || async { self.marks(store).put_everywhere().await };
-        self.marked.get_or_try_init(marking).await.copied()
+        // Those who come at the same time each try: nobody waits for the patience of another one.
+        if !self.marked.load(Ordering::Relaxed) {
+            self.marks(store).put_everywhere().await?;
+            self.marked.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn marks(&self, store: &Arc<dyn Backend>) -> Marks {
-        let alone =
-            || [Place { name: "store".into(), store: Arc::clone(store), takes_writes: true }];
-        Marks::new(self.places.clone().unwrap_or_else(|| alone().into()))
+        let alone = || Place {
+            name: "store".into(),
+            location: String::new(),
+            store: Arc::clone(store),
+            takes_writes: true,
+        };
+        let places = self.places.clone().unwrap_or_else(|| [alone()].into());
+        Marks::new(places, !self.only_looks)
     }
 }
 

@@ -21,7 +21,7 @@ use proof_storage::layer::{Inventory, InventoryPolicy, Pace, PacePolicy};
 use proof_storage::model::{Encryption, LockMode, Provider, Reach};
 
 /// How a server is reached.
-fn options(server: &FakeS3, provider: Provider) -> Options {
+pub fn options(server: &FakeS3, provider: Provider) -> Options {
     Options {
         provider,
         endpoint: Some(server.endpoint()),

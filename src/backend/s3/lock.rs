@@ -1,5 +1,5 @@
 //! The bucket's own object lock: what is asked of it with a write, what it tells of an object, and the
-//! legal hold of a version that was replaced. See docs/RETENTION.md.
+//! legal hold of a version that was replaced (`replaced`). See docs/RETENTION.md.
 //!
 //! ```text
 //! write ─▶ says the object that it is held? ─▶ has the bucket locks? ─▶ headers ─▶ HEAD: what is locked
@@ -7,6 +7,8 @@
 //! ```
 //! A lock is of one version. So the version that a change leaves behind is locked still: until its time,
 //! which nobody shortens, or by a hold, which would be for ever, and which its successor has by then.
+
+mod replaced;
 
 use std::time::{Duration, SystemTime};
 
@@ -17,26 +19,23 @@ use aws_sdk_s3::operation::get_object_lock_configuration::{
 };
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ObjectLockEnabled, ObjectLockLegalHold, ObjectLockLegalHoldStatus,
-    ObjectLockMode,
+    ChecksumAlgorithm, ObjectLockEnabled, ObjectLockLegalHoldStatus, ObjectLockMode,
 };
 
-use super::error::chain;
 use super::meta::{Head, time};
-use super::write::Prepared;
 use super::{Effect, S3, translate};
 use crate::model::{
-    Digest, ErrorKind, Lock, LockMode, ObjectKey, PutMode, RESERVED, Retention, StoreError, Stored,
-    Support,
+    Capabilities, ErrorKind, Lock, LockMode, MAX_RETENTION, ObjectKey, Provider, Retention,
+    StoreError, Support,
 };
+
+type Answer = Result<
+    GetObjectLockConfigurationOutput,
+    SdkError<GetObjectLockConfigurationError, HttpResponse>,
+>;
 
 /// A time that is over sooner is not asked for: the backend refuses one that is over by its own clock.
 const AHEAD: Duration = Duration::from_secs(60);
-/// For the first try to clear the hold of a replaced version, which the caller waits for.
-const FIRST_RELEASE: Duration = Duration::from_secs(2);
-/// Further tries, which nobody waits for. The first one comes after this, each one four times as late.
-const RELEASES: u32 = 4;
-const RELEASE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a write asks of the bucket's locks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +55,8 @@ impl Locking {
 
     fn of(mode: &ObjectLockMode, retention: Retention, now: SystemTime) -> Self {
         let until = retention.until.filter(|until| now + AHEAD < *until);
+        // What others wrote into the bucket may say anything, and repair passes it on.
+        let until = until.map(|until| until.min(now + MAX_RETENTION));
         Self {
             mode: until.map(|_| mode.clone()),
             until: until.map(date),
@@ -90,13 +91,9 @@ pub(super) fn told(
     }
 }
 
-/// What a bucket's lock configuration comes to, and why in words; unknown where it was not told.
-pub(super) fn of_configuration(
-    answer: &Result<
-        GetObjectLockConfigurationOutput,
-        SdkError<GetObjectLockConfigurationError, HttpResponse>,
-    >,
-) -> (Support, String) {
+/// What a bucket's lock configuration comes to, and why in words. Only an answer that will be the same
+/// tomorrow says that there are no locks: nobody asks again.
+fn of_configuration(provider: Provider, answer: Answer) -> (Support, String) {
     const WITHOUT: &str = "the bucket has no object lock: this service alone refuses";
     let error = match answer {
         Ok(found) => {
@@ -116,34 +113,31 @@ pub(super) fn of_configuration(
         (Some(status), None) => status.to_string(),
         (None, _) => "no answer".to_owned(),
     };
-    match status {
-        Some(404) => (Support::Gateway, WITHOUT.to_owned()),
-        Some(403) => {
-            let detail = format!(
-                "not to be read ({said}): grant s3:GetBucketObjectLockConfiguration where the bucket \
-                 has object lock; until then this service alone refuses"
-            );
-            (Support::Gateway, detail)
+    let unknown = (Support::Unknown, format!("not to be tried ({said})"));
+    let detail = match (status, translate(provider, Effect::Read, error).kind()) {
+        // 408: too slow, 425: too early.
+        (None | Some(408 | 425), _) => return unknown,
+        (Some(200..=299), _) => {
+            format!("answered with something else ({said}): this service alone refuses")
         }
-        Some(400..=428 | 430..=499 | 501) => {
-            (Support::Gateway, format!("refused ({said}): this service alone refuses"))
+        (_, ErrorKind::NotFound) => WITHOUT.to_owned(),
+        (_, ErrorKind::AccessDenied) => format!(
+            "not to be read ({said}): grant s3:GetBucketObjectLockConfiguration where the bucket has \
+             object lock, and start again; until then this service alone refuses"
+        ),
+        (_, ErrorKind::Unsupported | ErrorKind::Invalid) => {
+            format!("refused ({said}): this service alone refuses")
         }
-        _ => (Support::Unknown, format!("not to be tried ({said})")),
-    }
-}
-
-/// A version with a hold of ours that a write is about to replace.
-#[derive(Clone, Debug)]
-pub(super) struct Held {
-    version: String,
-    bytes: Digest,
+        _ => return unknown,
+    };
+    (Support::Gateway, detail)
 }
 
 impl S3 {
     /// Whether the bucket has locks, by its own word.
     pub(super) async fn lock_configuration(&self) -> (Support, String) {
         let request = self.client().get_object_lock_configuration().bucket(self.bucket());
-        of_configuration(&request.send().await)
+        of_configuration(self.shared.options.provider, request.send().await)
     }
 
     /// What to ask of the bucket's locks with a write of something of which this is said.
@@ -174,115 +168,21 @@ impl S3 {
         }
     }
 
+    /// What is told of this backend to others: where no lock is asked for, there is none to rely on.
+    pub(super) fn outward(&self) -> Capabilities {
+        let can = self.can();
+        match (self.shared.options.object_lock, can.object_lock) {
+            (LockMode::Off, Support::Native) => {
+                Capabilities { object_lock: Support::Gateway, ..can }
+            }
+            _ => can,
+        }
+    }
+
     /// A bucket with locks may lock everything by a rule of its own, and then demands as much.
     fn unlocked(&self) -> Locking {
         let named = self.can().object_lock == Support::Native;
         Locking { checksum: named.then_some(ChecksumAlgorithm::Sha256), ..Locking::default() }
-    }
-
-    /// What is there with a hold of ours, before it is replaced by the same bytes.
-    pub(super) async fn held(
-        &self,
-        key: &ObjectKey,
-        mode: &PutMode,
-        prepared: &Prepared,
-    ) -> Result<Option<Held>, StoreError> {
-        let locks = self.can().object_lock == Support::Native;
-        if !locks || *mode == PutMode::Create || key.as_str().starts_with(RESERVED) {
-            return Ok(None);
-        }
-        let Some(ours) = prepared.attributes.representation else { return Ok(None) };
-        let head = match self.head_of(key).await {
-            Ok(head) => head,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let off = head.object_lock_legal_hold_status == Some(ObjectLockLegalHoldStatus::Off);
-        let version = head.version_id.clone();
-        // Whoever cannot read what is said there did not set it.
-        let Ok(before) = self.meta(key, Head::from(head)) else { return Ok(None) };
-        let bytes = before.attributes.representation.map(|known| known.stored_sha256);
-        // Other bytes keep their hold, and so does what others hold.
-        let is_ours = before.attributes.retention.legal_hold && bytes == Some(ours.stored_sha256);
-        let held = version.filter(|_| is_ours && !off);
-        Ok(held.map(|version| Held { version, bytes: ours.stored_sha256 }))
-    }
-
-    /// Clears the hold of the version that was replaced, once another one with the same bytes and all that
-    /// is said of them now is there. Nothing that fails here undoes the write.
-    pub(super) async fn let_go(
-        &self,
-        key: &ObjectKey,
-        held: Held,
-        wanted: Retention,
-        outcome: &Result<Stored, StoreError>,
-    ) {
-        match outcome {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Indeterminate => {}
-            Err(error) if error.kind() == ErrorKind::Timeout => {}
-            // Nothing was written.
-            Err(_) => return,
-        }
-        let Ok(head) = self.head_of(key).await else {
-            return stays(key, &held, "it cannot be told what took its place");
-        };
-        let version = head.version_id.clone();
-        let after = self.meta(key, Head::from(head)).ok();
-        let is_locked = after.as_ref().is_some_and(|after| after.lock.legal_hold);
-        let same = after.map(|after| after.attributes).is_some_and(|after| {
-            let bytes = after.representation.map(|known| known.stored_sha256);
-            bytes == Some(held.bytes) && after.retention == wanted
-        });
-        if !same || version.is_none_or(|version| version == held.version) {
-            // Where the write is known to have happened, another one came behind it.
-            if outcome.is_ok() {
-                stays(key, &held, "something else took its place");
-            }
-            return;
-        }
-        // Locks may be off by now, or this one was dropped: then the old version is the one that is locked.
-        if wanted.legal_hold && !is_locked {
-            return stays(key, &held, "what took its place is held and not locked");
-        }
-        let first = tokio::time::timeout(FIRST_RELEASE, self.release(key, &held)).await;
-        if matches!(first, Ok(Ok(()))) {
-            return;
-        }
-        let (this, key) = (self.clone(), key.clone());
-        tokio::spawn(async move { this.release_later(&key, &held).await });
-    }
-
-    async fn release_later(&self, key: &ObjectKey, held: &Held) {
-        let mut wait = RELEASE_AGAIN;
-        for tries_left in (0..RELEASES).rev() {
-            tokio::time::sleep(wait).await;
-            match self.release(key, held).await {
-                Ok(()) => return,
-                Err(error) if tries_left == 0 || error.kind() == ErrorKind::AccessDenied => {
-                    return stays(key, held, &error.to_string());
-                }
-                Err(_) => wait *= 4,
-            }
-        }
-    }
-
-    async fn release(&self, key: &ObjectKey, held: &Held) -> Result<(), StoreError> {
-        let off = ObjectLockLegalHold::builder().status(ObjectLockLegalHoldStatus::Off).build();
-        let request = self.client().put_object_legal_hold().bucket(self.bucket());
-        let request = request.key(key.as_str()).version_id(&held.version).legal_hold(off);
-        match request.send().await {
-            Ok(_) => Ok(()),
-            // Somebody removed it.
-            Err(error) if error.raw_response().is_some_and(|it| it.status().as_u16() == 404) => {
-                Ok(())
-            }
-            Err(error) => {
-                tracing::debug!(error = chain(&error), "a legal hold could not be cleared");
-                // To clear it twice is no harm.
-                Err(translate(self.shared.options.provider, Effect::Read, error))
-            }
-        }
     }
 
     /// What the bucket says of the lock of the version that was just written. Who cannot tell says none.
@@ -359,16 +259,6 @@ impl S3 {
     }
 }
 
-fn stays(key: &ObjectKey, held: &Held, why: &str) {
-    tracing::warn!(
-        %key,
-        version = held.version,
-        why,
-        "an old version stays under the bucket's legal hold and cannot be removed: set its hold OFF by \
-         hand, which takes s3:PutObjectLegalHold"
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,6 +287,8 @@ mod tests {
         assert_eq!(locking.mode, Some(ObjectLockMode::Compliance));
         assert_eq!(locking.until, Some(DateTime::from_secs(1061)));
         assert_eq!(locking.rights(), "s3:PutObjectRetention");
+        let latest = Locking::of(&mode, said(Some(u64::from(u32::MAX) * 4), false), now);
+        assert_eq!(latest.until, Some(date(now + MAX_RETENTION)), "planted: nobody stores that");
         let both = Locking::of(&mode, said(Some(1061), true), now);
         assert_eq!(both.rights(), "s3:PutObjectRetention and s3:PutObjectLegalHold");
     }

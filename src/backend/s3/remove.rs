@@ -180,10 +180,12 @@ impl S3 {
             let error = of_code(provider, code, message);
             // A failure of nobody knows which key: no key of the page counts as deleted.
             let Some(key) = failure.key else { return Err(error) };
-            let key = ObjectKey::new(key);
-            let error = self.of_locked(&key, error).await;
-            failures.push((key, error));
+            failures.push((ObjectKey::new(key), error));
         }
-        Ok(failures)
+        let explained = failures.into_iter().map(|(key, error)| async move {
+            let error = self.of_locked(&key, error).await;
+            (key, error)
+        });
+        Ok(stream::iter(explained).buffer_unordered(SINGLES_AT_ONCE).collect().await)
     }
 }

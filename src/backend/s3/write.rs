@@ -359,7 +359,8 @@ impl S3 {
         let removed = self.send_delete(key, native.then_some(etag)).await;
         tracing::error!(
             removed = removed.is_ok(),
-            "the backend ignored the request to encrypt: what it stored in plain was removed"
+            "the backend ignored the request to encrypt: what it stored in plain was deleted, which a \
+             bucket with versions keeps as an old one"
         );
         self.unsupported("encryption at rest: it ignored the request for it")
     }

@@ -3,7 +3,8 @@
 //!
 //! Any member that answers decides, so that a service that starts while another one is dark knows as much
 //! as any other: the first hold waits until *every* member has the mark, and that nobody has it is noted
-//! by who has asked all of them. Notes are of exactly these members.
+//! by who has asked all of them. Notes are of exactly these members: whoever is given another bucket is
+//! another one.
 
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ const NOWHERE_TEXT: &[u8] = b"none of these members said that proofs may be held
 pub struct Place {
     /// As in the configuration.
     pub name: Arc<str>,
+    /// What tells it from any other store, whatever it is called.
+    pub location: String,
     /// Itself, past any pool.
     pub store: Arc<dyn Backend>,
     /// A place that is only read from keeps what it has.
@@ -47,18 +50,23 @@ pub(super) enum Said {
 #[derive(Clone, Debug)]
 pub(super) struct Marks {
     places: Arc<[Place]>,
+    writes: bool,
     everywhere: ObjectKey,
     nowhere: ObjectKey,
 }
 
 impl Marks {
-    pub(super) fn new(places: Arc<[Place]>) -> Self {
+    /// `writes`: whether anything may be stored there.
+    pub(super) fn new(places: Arc<[Place]>, writes: bool) -> Self {
         // One that is written to from now on may lack the mark, which others got meanwhile.
-        let named = |place: &Place| format!("{} {}", place.name, place.takes_writes);
+        let named = |place: &Place| {
+            let Place { name, location, takes_writes, .. } = place;
+            format!("{name} {location} {takes_writes}")
+        };
         let names: Vec<_> = places.iter().map(named).collect();
-        let members = Digest::of(names.join(" ").as_bytes()).to_hex();
+        let members = Digest::of(names.join("\n").as_bytes()).to_hex();
         let note = |what| ObjectKey::new(format!("{HOLDS_MARK}-{what}/{}", &members[..16]));
-        Self { places, everywhere: note("everywhere"), nowhere: note("nowhere") }
+        Self { places, writes, everywhere: note("everywhere"), nowhere: note("nowhere") }
     }
 
     /// Whether one place speaks for all.
@@ -89,7 +97,8 @@ impl Marks {
     /// Puts the mark at a place that lacks it.
     pub(super) async fn put_at(&self, index: usize) {
         let place = &self.places[index];
-        if place.takes_writes
+        if self.writes
+            && place.takes_writes
             && let Err(error) =
                 put(&*place.store, &ObjectKey::new(HOLDS_MARK), HOLDS_MARK_TEXT).await
         {
@@ -137,7 +146,7 @@ impl Marks {
     }
 
     fn writers(&self) -> impl Iterator<Item = &Place> {
-        self.places.iter().filter(|place| place.takes_writes)
+        self.places.iter().filter(|place| self.writes && place.takes_writes)
     }
 }
 

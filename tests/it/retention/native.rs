@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use fake_s3::{FakeS3, Personality};
 use proof_storage::backend::Backend;
-use proof_storage::model::{PoolMode, Provider, Retention, Role, WriteMode};
+use proof_storage::backend::s3::{Options, S3};
+use proof_storage::model::{LockMode, PoolMode, Provider, Retention, Role, WriteMode};
 use proof_storage::pool::{MemberSetup, Pool, PoolPolicy};
 use proof_storage::vault::{Change, Condition, Holds, Strength};
 
 use super::{Kept, Setup, hold, keep};
-use crate::s3::examined;
+use crate::s3::{examined, options};
+use crate::sealed::sealing;
 
 const NOTHING: Retention = Retention { until: None, legal_hold: false, stored: None };
 const HELD: Retention = Retention { legal_hold: true, ..NOTHING };
@@ -122,6 +124,31 @@ async fn a_lock_that_somebody_takes_off_is_not_claimed_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pool_counts_no_member_that_asks_for_no_lock() {
+    for (object_lock, found) in
+        [(LockMode::Governance, Strength::Native), (LockMode::Off, Strength::Gateway)]
+    {
+        let (first, server) = (bucket(true).await, bucket(true).await.0);
+        let options = Options { object_lock, ..options(&server, Provider::S3) };
+        let second = S3::connect(options).await;
+        second.learn(&second.examine().await.unwrap());
+        let spool = tempfile::tempdir().unwrap();
+        let policy = PoolPolicy::new(PoolMode::Mirror, 2, "proofs/", spool.path());
+        let members = [("m0", first.1), ("m1", Arc::new(second) as _)];
+        let members = members.map(|(name, backend)| MemberSetup {
+            name: name.into(),
+            backend,
+            role: Role::ReadWrite,
+            quota_bytes: None,
+        });
+        let pool = Pool::new(members.into(), policy);
+        pool.round().await;
+        let kept = over(Arc::clone(&pool) as _);
+        assert_eq!(store(&kept, "a", HELD).await, Some(found), "{object_lock:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pool_is_native_where_all_who_are_written_to_are() {
     let (native, gateway) = (Strength::Native, Strength::Gateway);
     for (locks, role, found) in [
@@ -154,4 +181,27 @@ async fn a_pool_is_native_where_all_who_are_written_to_are() {
             }
         }
     }
+}
+
+/// The frames stay as they are, and their wrapped key goes along in a new version that is locked too.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rekeyed_is_locked_anew() {
+    let (server, backend) = bucket(true).await;
+    let sealed = |ids: &str| {
+        Kept::over(Arc::clone(&backend), Setup { sealing: sealing(ids), ..Setup::default() })
+    };
+    let (old, new) = (sealed("2025"), sealed("2026 2025"));
+    let until = Retention { until: Some(old.hour(48)), ..HELD };
+    assert_eq!(store(&old, "a", until).await, Some(Strength::Native));
+    let found = new.vault.rekey(None, false, true, |_| {}).await.unwrap();
+    assert_eq!((found.rewrapped, found.failed), (1, 0));
+    assert_eq!(strength(&new, "a").await, Some(Strength::Native));
+    let versions = server.versions("proofs/a");
+    let locks: Vec<_> = versions.iter().map(|object| &object.lock).collect();
+    assert_eq!(
+        locks.iter().map(|lock| lock.legal_hold).collect::<Vec<_>>(),
+        [Some(false), Some(true)]
+    );
+    assert!(locks.iter().all(|lock| lock.until == until.until), "{locks:?}");
+    assert_eq!(sealed("2026").read("a").await.as_deref(), Some("text"));
 }

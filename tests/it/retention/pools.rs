@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proof_storage::backend::Backend as _;
-use proof_storage::model::{ErrorKind, HOLDS_MARK, ObjectKey, PoolMode, Retention, WriteMode};
+use proof_storage::backend::faulty::Fault;
+use proof_storage::model::{
+    ErrorKind, HOLDS_MARK, ObjectKey, PoolMode, RESERVED, Retention, WriteMode,
+};
 use proof_storage::pool::{Pool, Reconcile};
 use proof_storage::vault::{Change, Condition, Holds, HoldsPlace, VaultError};
 
@@ -24,12 +27,16 @@ fn over(ring: &Ring, pool: &Arc<Pool>, holds: Holds) -> Kept {
 
 /// Holds that are noted in each of two members.
 fn known(ring: &Ring, holds: Holds) -> Holds {
-    let place = |place: usize| HoldsPlace {
+    holds.kept_at(vec![place(ring, 0, "bucket 0"), place(ring, 1, "bucket 1")])
+}
+
+fn place(ring: &Ring, place: usize, location: &str) -> HoldsPlace {
+    HoldsPlace {
         name: format!("m{place}").into(),
+        location: location.into(),
         store: Arc::clone(&ring.members[place]) as _,
         takes_writes: true,
-    };
-    holds.kept_at(vec![place(0), place(1)])
+    }
 }
 
 fn mark() -> ObjectKey {
@@ -249,5 +256,88 @@ async fn a_member_that_lost_the_mark_gets_it_again() {
         a_while().await;
         assert!(ring.store(0).head(&mark()).await.is_ok(), "{by}");
         assert!(ring.store(1).head(&mark()).await.is_ok(), "{by}");
+    }
+}
+
+/// What was noted of a member says nothing of the bucket that its name is given later.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_given_another_bucket_is_asked_anew() {
+    for (bucket, may_be) in [("bucket 1", false), ("another", true)] {
+        let ring = Ring::new(PoolMode::Fallback, 2);
+        drop(looking(&ring));
+        a_while().await;
+        ring.darken(1);
+        let places = vec![place(&ring, 0, "bucket 0"), place(&ring, 1, bucket)];
+        let holds = Holds::unless_marked().kept_at(places);
+        tokio::spawn(holds.clone().settle(Arc::clone(&ring.replica()) as _));
+        a_while().await;
+        assert_eq!(holds.may_be(), may_be, "{bucket}");
+    }
+}
+
+/// Another service over the same store was given holds, against the documentation: that is found out.
+#[tokio::test(start_paused = true)]
+async fn the_mark_is_looked_for_again() {
+    let ring = Ring::new(PoolMode::Mirror, 2);
+    let pool = ring.replica();
+    let holds = known(&ring, Holds::unless_marked());
+    tokio::spawn(holds.clone().keep(Arc::clone(&pool) as _));
+    a_while().await;
+    assert!(!holds.may_be());
+    let kept = over(&ring, &ring.replica(), Holds::on());
+    kept.store("a", "a", HELD, Condition::None).await.unwrap();
+    a_while().await;
+    assert!(!holds.may_be(), "not that soon");
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(holds.can_be_set());
+    let later = over(&ring, &pool, holds);
+    refused(later.vault.delete(&later.key("a"), None).await, ErrorKind::Retained);
+}
+
+/// One member refuses each look and another one is away: nobody gives up on that one.
+#[tokio::test(start_paused = true)]
+async fn a_refused_look_does_not_end_the_wait_for_the_others() {
+    for (refusing, dark) in [(0, 1), (1, 0)] {
+        let ring = Ring::new(PoolMode::Mirror, 3);
+        let all = || (0..3).map(|at| place(&ring, at, "bucket")).collect();
+        let look = || {
+            let holds = Holds::unless_marked().kept_at(all());
+            (holds.clone(), holds.settle(Arc::clone(&ring.replica()) as _))
+        };
+        look().1.await;
+        // Only the one that is away gets the mark, by a service that knows of no other.
+        let on = Holds::on().kept_at(vec![place(&ring, dark, "bucket")]);
+        on.mark(&(Arc::clone(&ring.replica()) as _)).await.unwrap();
+        ring.darken(dark);
+        ring.strike(refusing, Fault::Refuse(ErrorKind::AccessDenied));
+        let (holds, settling) = look();
+        tokio::spawn(settling);
+        a_while().await;
+        assert!(!holds.may_be(), "the third one knows that nobody had it");
+        ring.heal(dark);
+        a_while().await;
+        assert!(holds.can_be_set(), "{refusing} refuses");
+    }
+}
+
+/// Who counts and changes nothing leaves no note either.
+#[tokio::test(start_paused = true)]
+async fn who_only_looks_stores_nothing() {
+    for held in [false, true] {
+        let ring = Ring::new(PoolMode::Mirror, 2);
+        if held {
+            let at = vec![place(&ring, 0, "bucket 0")];
+            let on = Holds::on().kept_at(at);
+            on.mark(&(Arc::clone(&ring.replica()) as _)).await.unwrap();
+        }
+        let before = [ring.names(0, RESERVED).await, ring.names(1, RESERVED).await];
+        let holds = known(&ring, Holds::unless_marked()).only_looking();
+        holds.clone().settle(Arc::clone(&ring.replica()) as _).await;
+        assert_eq!(holds.may_be(), held);
+        assert_eq!([ring.names(0, RESERVED).await, ring.names(1, RESERVED).await], before);
+        // The control.
+        let holds = known(&ring, Holds::unless_marked());
+        holds.settle(Arc::clone(&ring.replica()) as _).await;
+        assert_ne!([ring.names(0, RESERVED).await, ring.names(1, RESERVED).await], before);
     }
 }

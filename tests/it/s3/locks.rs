@@ -110,6 +110,12 @@ async fn an_answer_that_is_none_is_asked_for_again() {
         (Effect::internal_error(), Verdict::Unknown, false, "not to be tried (500"),
         (Effect::slow_down(), Verdict::Unknown, false, "not to be tried (503"),
         (Effect::CloseBefore, Verdict::Unknown, false, "no answer"),
+        // Tomorrow it is another one.
+        (Effect::error(400, "ExpiredToken", ""), Verdict::Unknown, false, "(400 ExpiredToken"),
+        (Effect::error(403, "RequestTimeTooSkewed", ""), Verdict::Unknown, false, "(403 Request"),
+        (Effect::error(404, "NoSuchBucket", ""), Verdict::Unknown, false, "(404 NoSuchBucket"),
+        (Effect::error(408, "", ""), Verdict::Unknown, false, "(408"),
+        (Effect::error(409, "OperationAborted", ""), Verdict::Unknown, false, "(409 Operation"),
     ] {
         let server = locked_bucket();
         server.fault(Fault::new(effect).on(ASKS));
@@ -168,11 +174,15 @@ async fn the_mode_is_what_was_set() {
         let finding = report.findings.iter().find(|one| one.feature == "object-lock").unwrap();
         put(&store, "a", until(24), PutMode::Create).await.unwrap();
         let lock = server.raw(key().as_str()).unwrap().lock.clone();
+        let told = store.capabilities().object_lock;
+        assert_eq!(report.capabilities.object_lock, Support::Native);
         if object_lock == LockMode::Off {
+            assert_eq!(told, Support::Gateway, "a pool must not count on it");
             assert_eq!(lock, Kept::default());
             assert!(finding.detail.contains("STORAGE_OBJECT_LOCK=off"), "{}", finding.detail);
         } else {
             let word = format!("{object_lock:?}").to_uppercase();
+            assert_eq!(told, Support::Native);
             assert!(finding.detail.contains(&word.to_lowercase()), "{}", finding.detail);
             assert_eq!(lock.mode, Some(word));
             assert_eq!(removable(&server, false), [false]);
@@ -246,6 +256,47 @@ async fn what_others_hold_and_other_bytes_stay_held() {
         [Some(true), None, Some(true), Some(true)],
         "these bytes go nowhere"
     );
+}
+
+/// A version keeps its hold where what took its place is not locked itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_let_go_of_before_something_else_is_locked() {
+    let longer = Retention { legal_hold: true, ..until(24) };
+    let server = locked_bucket();
+    let (store, _) = examined(&server, Provider::S3).await;
+    put(&store, "a", hold(), PutMode::Create).await.unwrap();
+    let options = Options { object_lock: LockMode::Off, ..options(&server, Provider::S3) };
+    let off = S3::connect(options).await;
+    off.learn(&off.examine().await.unwrap());
+    put(&off, "a", longer, PutMode::Overwrite).await.unwrap();
+    assert_eq!(holds(&server), [Some(true), None], "locks are off by now");
+
+    let server = locked_bucket();
+    let (store, _) = examined(&server, Provider::S3).await;
+    put(&store, "a", hold(), PutMode::Create).await.unwrap();
+    // As a backend is seen that drops what it was asked for.
+    server.set_lock_visibility(false);
+    put(&store, "a", longer, PutMode::Overwrite).await.unwrap();
+    assert_eq!(holds(&server), [Some(true), Some(true)]);
+    // The control.
+    server.set_lock_visibility(true);
+    put(&store, "a", hold(), PutMode::Overwrite).await.unwrap();
+    assert_eq!(holds(&server), [Some(true), Some(false), Some(true)]);
+}
+
+/// Whoever may write and not read replaces as without locks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_is_refused_refuses_no_write() {
+    let server = locked_bucket();
+    let (store, _) = examined(&server, Provider::S3).await;
+    put(&store, "a", NOTHING, PutMode::Create).await.unwrap();
+    server.fault(Fault::new(Effect::access_denied()).on("HeadObject"));
+    put(&store, "b", NOTHING, PutMode::Overwrite).await.unwrap();
+    assert_eq!((server.pending_faults(), holds(&server).len()), (0, 2));
+    // The control: a look that fails is no look.
+    server.fault(Fault::new(Effect::internal_error()).on("HeadObject"));
+    put(&store, "c", NOTHING, PutMode::Overwrite).await.unwrap_err();
+    assert_eq!(holds(&server).len(), 2, "nothing was written");
 }
 
 /// What fails behind the write does not undo it, and is tried again.
