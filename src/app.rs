@@ -341,6 +341,8 @@ pub fn settings(config: &Config, address: std::net::SocketAddr) -> Settings {
         body_timeout: config.limits.body_idle_timeout,
         slow_request: config.log.slow_request,
         admin_apart: config.server.admin_listen.is_some(),
+        admin_asks: config.auth.admin,
+        backend_urls: config.auth.backend_urls,
         cors_origins: match &config.server.cors_origins {
             config::CorsOrigins::Any => CorsOrigins::Any,
             config::CorsOrigins::None => CorsOrigins::None,

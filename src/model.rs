@@ -17,6 +17,7 @@ mod pool;
 mod rate;
 mod retention;
 mod right;
+mod times;
 mod version;
 
 pub use capability::{Capabilities, Support};
@@ -41,4 +42,5 @@ pub use retention::{
     RetentionRule,
 };
 pub use right::{KeyPrefix, Rights, Scope, Scopes};
+pub use times::{http_date, rfc3339_millis, rfc3339_seconds};
 pub use version::{NoVersion, Stamp, Version};

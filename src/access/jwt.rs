@@ -163,7 +163,8 @@ impl Jwt {
                 }
             }
             JwksSource::File(path) => {
-                let mut seen = Some(Digest::of(&tokio::fs::read(path).await.unwrap_or_default()));
+                // Nothing was seen yet: the file may have changed since the keys were read.
+                let mut seen = None;
                 let mut looks = tokio::time::interval(look);
                 loop {
                     changed(path, &mut looks, &mut seen).await;

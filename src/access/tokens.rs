@@ -72,7 +72,10 @@ impl Tokens {
     pub fn reload(&self) -> Result<usize, String> {
         let Some(path) = &self.file else { return Ok(self.named.len()) };
         let listed = read_tokens(path).map_err(|problems| problems.to_string())?;
-        let twice = |entry: &&TokenEntry| self.named.iter().any(|n| n.sha256 == entry.sha256);
+        // As at a start, which would refuse the file.
+        let twice = |entry: &&TokenEntry| {
+            self.named.iter().any(|n| n.sha256 == entry.sha256 || n.name == entry.name)
+        };
         if let Some(entry) = listed.iter().find(twice) {
             return Err(format!("token `{}` is in the configuration too", entry.name));
         }

@@ -12,6 +12,7 @@ use super::parse;
 use super::reader::Reader;
 use super::server::ServerConfig;
 use super::settings as name;
+use super::tls::TlsConfig;
 use super::tokens::{self, TokenEntry};
 use super::{DAY_MS, HOUR_MS};
 use crate::model::{KeyPrefix, Reach};
@@ -28,6 +29,9 @@ pub enum AuthMode {
 const MODES: &[(&str, AuthMode)] =
     &[("required", AuthMode::Required), ("anyone-may-do-anything", AuthMode::Anyone)];
 
+/// Words for who may use the second address.
+const WATCHERS: &[(&str, bool)] = &[("required", true), ("anyone-may-watch", false)];
+
 /// Who may do what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthConfig {
@@ -42,6 +46,12 @@ pub struct AuthConfig {
     pub public_read: Vec<KeyPrefix>,
     /// The identity provider. Default: none.
     pub jwt: Option<JwtConfig>,
+    /// `STORAGE_ADMIN_AUTH`: whether whoever comes to the second address has to say who they are. Default: no,
+    /// and it has to be said where other machines reach it.
+    pub admin: bool,
+    /// `STORAGE_BACKEND_URLS`: whether callers may ask for signed URLs of the backend's own, which outlive the
+    /// right that they were asked for with. Default: only where nobody has to say who they are.
+    pub backend_urls: bool,
 }
 
 /// A file of tokens, as it was when the configuration was read.
@@ -100,7 +110,10 @@ impl AuthConfig {
         let named = reader.file.has_tokens()
             || [&name::TOKENS_FILE, &name::JWT_JWKS].iter().any(|setting| reader.says(setting));
         let mode = said.unwrap_or(if named { AuthMode::Required } else { AuthMode::Anyone });
-        let config = Self { mode, tokens, tokens_file, public_read, jwt };
+        let backend_urls = reader.option(&name::BACKEND_URLS, parse::on_or_off);
+        let backend_urls = backend_urls.unwrap_or(mode == AuthMode::Anyone);
+        let admin = admin(reader, server, mode);
+        let config = Self { mode, tokens, tokens_file, public_read, jwt, admin, backend_urls };
         match said {
             Some(AuthMode::Required) if !named => {
                 reader.mistake(&name::AUTH, &format!("is `required`, and nobody is named: {NAME}"));
@@ -139,6 +152,37 @@ const NAME: &str = "make a token with `proof-storage token create` and name its 
                     STORAGE_TOKENS_FILE, or an identity provider with STORAGE_JWT_JWKS";
 
 /// Prefixes of keys, with commas between.
+/// Whether whoever comes to the second address has to say who they are.
+fn admin(reader: &mut Reader<'_>, server: &ServerConfig, mode: AuthMode) -> bool {
+    let said = reader.option(&name::ADMIN_AUTH, parse::word(WATCHERS));
+    let Some(address) = server.admin_listen else {
+        if said.is_some() {
+            reader.warn("STORAGE_ADMIN_AUTH has no effect without STORAGE_ADMIN_LISTEN");
+        }
+        return false;
+    };
+    let shows = |tls: &TlsConfig| tls.admin && tls.files.client_ca.is_some();
+    let is_told = mode == AuthMode::Anyone && reader.says(&name::AUTH)
+        || server.tls.as_ref().is_some_and(shows)
+        || address.ip().is_loopback();
+    match said {
+        Some(true) if mode == AuthMode::Anyone => {
+            reader
+                .mistake(&name::ADMIN_AUTH, &format!("is `required`, and nobody is named: {NAME}"));
+        }
+        None if !is_told && !reader.says(&name::ADMIN_AUTH) => {
+            let text = format!(
+                "is not set, and other machines reach the metrics, stats and backends on {address}: say \
+                 `required` to have them asked for a token with `admin`, or `anyone-may-watch` where \
+                 the network decides who comes there"
+            );
+            reader.problem(name::ADMIN_AUTH.variable, &text);
+        }
+        _ => {}
+    }
+    said.unwrap_or(false)
+}
+
 fn prefixes(text: &str) -> Result<Vec<KeyPrefix>, String> {
     text.split(',').map(|part| KeyPrefix::parse(part.trim())).collect()
 }

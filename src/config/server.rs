@@ -59,15 +59,6 @@ impl ServerConfig {
         if config.admin_listen == Some(config.listen) && config.listen.port() != 0 {
             reader.mistake(&name::ADMIN_LISTEN, "is STORAGE_LISTEN's too: give it another port");
         }
-        let asks = |tls: &TlsConfig| tls.admin && tls.files.client_ca.is_some();
-        if config.admin_listen.is_some_and(|address| !address.ip().is_loopback())
-            && !config.tls.as_ref().is_some_and(asks)
-        {
-            reader.warn(
-                "STORAGE_ADMIN_LISTEN is an address that other machines reach, and asks nobody who they are: \
-                 leave it to a network of those who watch, or demand certificates (STORAGE_TLS_CLIENT_CA)",
-            );
-        }
         let in_clear =
             config.public_url.as_ref().is_some_and(|url| url.as_str().starts_with("http:"));
         if config.tls.is_some() && in_clear {

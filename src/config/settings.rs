@@ -62,7 +62,9 @@ settings! {
     LISTEN = "STORAGE_LISTEN", Some("server.listen"), Some("127.0.0.1:8080"), Text,
         "address and port to listen on";
     ADMIN_LISTEN = "STORAGE_ADMIN_LISTEN", Some("server.admin_listen"), None, Text,
-        "second address, for metrics, stats, backends and health, which ask nobody there";
+        "second address, for metrics, stats, backends and health";
+    ADMIN_AUTH = "STORAGE_ADMIN_AUTH", Some("server.admin_auth"), None, Text,
+        "`required`: metrics, stats and backends take a token with `admin` there too; or `anyone-may-watch`";
     PUBLIC_URL = "STORAGE_PUBLIC_URL", Some("server.public_url"), None, Text,
         "URL under which callers reach the service; else made from the listening address";
     TLS_CERT = "STORAGE_TLS_CERT", Some("server.tls_cert"), None, Text,
@@ -84,6 +86,8 @@ settings! {
     SIGNING_KEY_PREVIOUS = "STORAGE_SIGNING_KEY_PREVIOUS", Some("server.signing_key_previous"),
         None, Secret,
         "older secret, still accepted and never used to sign: for changing the key";
+    BACKEND_URLS = "STORAGE_BACKEND_URLS", Some("server.backend_urls"), None, Text,
+        "`on`: URLs signed by the backend itself may be asked for; else only where anyone may do anything";
     DRAIN_DELAY = "STORAGE_DRAIN_DELAY", Some("server.drain_delay"), Some("0"), Text,
         "milliseconds for which readiness is already 503 before the listener closes";
     DRAIN_TIMEOUT = "STORAGE_DRAIN_TIMEOUT", Some("server.drain_timeout"), Some("30000"), Text,

@@ -9,6 +9,7 @@
 //! whether the caller's rights reach to every key in it (403).
 
 mod credentials;
+mod page;
 mod record;
 mod table;
 
@@ -29,7 +30,7 @@ use super::problem::{Code, Problem};
 use super::rate::Account;
 use super::retention;
 use super::state::AppState;
-use crate::access::Caller;
+use crate::access::{Caller, Issuer};
 use crate::audit::Action;
 use crate::model::{Key, Namespace, Scope, WriteMode};
 use crate::telemetry::Denial;
@@ -191,7 +192,9 @@ async fn admit<D: Demand>(
     let (head, mut body) = request.into_parts();
     let caller = match D::WHO {
         Who::Anybody => None,
-        Who::Caller if surface == Surface::Admin => Some(Caller::anyone()),
+        Who::Caller if surface == Surface::Admin && !state.settings.admin_asks => {
+            Some(Caller::anyone())
+        }
         Who::Caller => credentials::caller(&state, &head.headers, SystemTime::now()).await?,
         Who::Bearer => {
             credentials::refuse_header(&head.headers)?;
@@ -207,6 +210,10 @@ async fn admit<D: Demand>(
             read_on(Request::from_parts(head, body));
             return Err(problem);
         }
+    }
+    let is_anyone = caller.as_ref().is_some_and(|caller| caller.issuer == Issuer::Anyone);
+    if is_anyone && D::ACTION.is_some() {
+        page::refuse_foreign(&state, &head)?;
     }
     let anonymous = D::WHO == Who::Caller && caller.is_none();
     if anonymous && !(D::PUBLIC && state.authority.has_public()) {

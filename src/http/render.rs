@@ -10,7 +10,10 @@ use serde::Serialize;
 use super::gate::Pass;
 use super::retention;
 use super::state::AppState;
-use crate::model::{Digest, Encoding, Encryption, Key, ListItem, Lock, ObjectMeta, Provider};
+use crate::model::{
+    Digest, Encoding, Encryption, Key, ListItem, Lock, ObjectMeta, Provider, http_date,
+    rfc3339_millis,
+};
 use crate::vault::{etag_of, is_c2pa};
 
 /// Unreserved characters (RFC 3986 §2.3), and those of keys that need no escape in a path.
@@ -132,7 +135,7 @@ pub fn item(provider: Provider, key: &Key, entry: ListItem) -> Item {
 
 /// RFC 3339 in UTC with milliseconds.
 pub fn timestamp(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time).to_string()
+    rfc3339_millis(time)
 }
 
 /// A duration in answers.
@@ -171,7 +174,7 @@ pub fn retrieve_headers(pass: &Pass, meta: &ObjectMeta, form: Encoding) -> Heade
     };
     set(header::CONTENT_TYPE, &attributes.content_type);
     set(header::ETAG, &etag_of(meta, form));
-    set(header::LAST_MODIFIED, &httpdate::fmt_http_date(meta.last_modified));
+    set(header::LAST_MODIFIED, &http_date(meta.last_modified));
     if let Some(representation) = attributes.representation {
         set(REPR_DIGEST, &format!("sha-256=:{}:", representation.sha256.to_base64()));
     }

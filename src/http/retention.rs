@@ -12,7 +12,7 @@ use super::headers::{text, unknown_value};
 use super::problem::{Code, Problem};
 use super::render;
 use crate::audit::Action;
-use crate::model::{Key, ObjectMeta, Retention, Scope};
+use crate::model::{Key, ObjectMeta, Retention, Scope, rfc3339_seconds};
 use crate::vault::{Change, Source, Standing, Strength, Vault};
 
 /// Until when a proof stays, as RFC 3339 has times.
@@ -44,7 +44,7 @@ pub fn of_store(headers: &HeaderMap, vault: &Vault) -> Result<Retention, Problem
 pub fn note(pass: &Pass, until: Option<SystemTime>, legal_hold: Option<bool>) {
     pass.note(|facts| {
         if let Some(until) = until {
-            facts.with("retain_until", time(until));
+            facts.with("retain_until", rfc3339_seconds(until));
         }
         if let Some(legal_hold) = legal_hold {
             facts.with("legal_hold", legal_hold);
@@ -123,13 +123,15 @@ pub fn shown(pass: &Pass, meta: &ObjectMeta) -> Option<Shown> {
     let standing = standing(pass, meta)?;
     let strength = pass.vault().strength(meta, standing);
     let Standing { until, legal_hold, source } = standing;
-    Some(Shown { until: until.map(time), legal_hold, source, strength })
+    Some(Shown { until: until.map(rfc3339_seconds), legal_hold, source, strength })
 }
 
 /// The same as headers.
 pub fn add_headers(pass: &Pass, meta: &ObjectMeta, headers: &mut HeaderMap) {
     let Some(standing) = standing(pass, meta) else { return };
-    if let Some(until) = standing.until.and_then(|until| HeaderValue::from_str(&time(until)).ok()) {
+    if let Some(until) =
+        standing.until.and_then(|until| HeaderValue::from_str(&rfc3339_seconds(until)).ok())
+    {
         headers.insert(RETAIN_UNTIL, until);
     }
     if standing.legal_hold {
@@ -152,10 +154,6 @@ pub fn told(pass: &Pass, problem: Problem) -> Problem {
 
 fn standing(pass: &Pass, meta: &ObjectMeta) -> Option<Standing> {
     if pass.is_known() { pass.vault().standing(meta) } else { None }
-}
-
-fn time(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 /// Body of `PUT /v1/retention/{key}`; what is not named stays.

@@ -145,13 +145,18 @@ fn via(
     let possible = pass.vault().check_presign(method == SignedMethod::Put);
     let pinned = pins.max_bytes.is_some() || pins.length.is_some() || pins.sha256.is_some();
     match asked {
+        Some(Via::Backend) if !pass.settings.backend_urls => {
+            let detail = "via: a URL of the backend's own outlives the right that it is asked for with, so \
+                          there are none here: leave it out, or set STORAGE_BACKEND_URLS=on";
+            Err(Problem::new(Code::Unsupported, detail))
+        }
         Some(Via::Backend) if pinned => Err(Problem::invalid(
             "via: max_bytes, length and sha256 can only be held to by the service: leave them out, \
              or use via: service",
         )),
         Some(Via::Backend) => Ok(possible.map(|()| Via::Backend)?),
         Some(Via::Service) => Ok(Via::Service),
-        None if pass.authority.asks() => Ok(Via::Service),
+        None if pass.authority.asks() || !pass.settings.backend_urls => Ok(Via::Service),
         None if possible.is_err() || pinned || is_c2pa(&content_type_of(key)) => Ok(Via::Service),
         None => Ok(Via::Backend),
     }

@@ -125,6 +125,10 @@ pub struct Settings {
     pub slow_request: Duration,
     /// Metrics, stats and backends are on a listener of their own.
     pub admin_apart: bool,
+    /// And there they ask who comes.
+    pub admin_asks: bool,
+    /// Callers may ask for signed URLs of the backend's own.
+    pub backend_urls: bool,
     /// Origins that may read across sites.
     pub cors_origins: CorsOrigins,
     /// Whose word is taken for where a request comes from.

@@ -1,8 +1,11 @@
 //! Copy, move and batch delete.
 
+use std::fmt;
+
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::extract::{no_query, strict_json};
 use super::gate::{Call, Demand, Each, Granted, Need, Who};
@@ -107,7 +110,36 @@ pub async fn rename(granted: Granted<Move>) -> Result<impl IntoResponse, Problem
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Batch {
+    #[serde(deserialize_with = "at_most_a_batch")]
     keys: Vec<String>,
+}
+
+/// A list of so many texts and no more: ten million empty ones are a small body and much memory.
+fn at_most_a_batch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Names;
+
+    impl<'de> Visitor<'de> for Names {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of 1 to {MAX_BATCH} keys")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut given: A) -> Result<Vec<String>, A::Error> {
+            let mut names = Vec::new();
+            while let Some(name) = given.next_element()? {
+                if names.len() == MAX_BATCH {
+                    let text =
+                        format!("more than {MAX_BATCH} keys given, 1 to {MAX_BATCH} are allowed");
+                    return Err(A::Error::custom(text));
+                }
+                names.push(name);
+            }
+            Ok(names)
+        }
+    }
+
+    deserializer.deserialize_seq(Names)
 }
 
 /// A batch delete: of all its keys or, where one may not be deleted, of none.
@@ -126,9 +158,10 @@ impl Demand for BatchDelete {
         no_query(&call.head.uri)?;
         let Batch { keys: names } = strict_json(&mut call).await?;
         let count = names.len();
-        if !(1..=MAX_BATCH).contains(&count) {
-            let detail = format!("keys: {count} keys given, 1 to {MAX_BATCH} are allowed");
-            return Err(Problem::invalid(detail));
+        if count == 0 {
+            return Err(Problem::invalid(format!(
+                "keys: none given, 1 to {MAX_BATCH} are allowed"
+            )));
         }
         let mut batch = Self { keys: Vec::with_capacity(count), invalid: Vec::new() };
         for name in names {

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::error::VaultError;
 use super::{Change, Standing, Strength, Vault};
-use crate::model::{Key, MAX_RETENTION, ObjectMeta};
+use crate::model::{Key, MAX_RETENTION, ObjectMeta, rfc3339_seconds as shown};
 
 impl Vault {
     /// Checks a time until which a proof is to stay.
@@ -13,7 +13,6 @@ impl Vault {
     /// `Invalid`: it is over, or too far ahead. The text says which of these, and has no name in front.
     pub fn check_until(&self, until: SystemTime) -> Result<(), VaultError> {
         let now = self.policy.holding.clock.now();
-        let shown = humantime::format_rfc3339_seconds;
         if until <= now {
             let detail = format!("{} is not in the future: name a later time", shown(until));
             return Err(VaultError::Invalid(detail));

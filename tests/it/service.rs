@@ -10,6 +10,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use proof_storage::access::ApiToken;
 use proof_storage::app::{App, StartError};
 use proof_storage::config::{Config, Sources};
 use tokio::net::TcpStream;
@@ -51,8 +52,55 @@ async fn call(to: SocketAddr, method: &str, path: &str, body: &str) -> (StatusCo
     (parts.status, body.collect().await.unwrap().to_bytes())
 }
 
+async fn call_by(to: SocketAddr, token: Option<&ApiToken>, path: &str) -> StatusCode {
+    let stream = TcpStream::connect(to).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = Request::builder().uri(path).header("host", to.to_string());
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {}", token.expose()));
+    }
+    sender.send_request(request.body(Full::new(Bytes::new())).unwrap()).await.unwrap().status()
+}
+
 async fn json(to: SocketAddr, path: &str) -> serde_json::Value {
     serde_json::from_slice(&call(to, "GET", path, "").await.1).unwrap()
+}
+
+/// The same where it is said that whoever watches needs a token too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_address_can_ask_for_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = ApiToken::make().unwrap();
+    let entry = |scope: &str, sha256: &str| {
+        format!("[[auth.token]]\nname = '{scope}'\nsha256 = '{sha256}'\nscopes = ['{scope}']\n")
+    };
+    let reader = ApiToken::make().unwrap();
+    let text = format!(
+        "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\nadmin_auth = 'required'\n\
+         [storage]\ndata_dir = '{}'\n{}{}",
+        folder.path().join("data").display(),
+        entry("admin", &token.sha256().to_hex()),
+        entry("read", &reader.sha256().to_hex()),
+    );
+    let file = folder.path().join("proofs.toml");
+    std::fs::write(&file, text).unwrap();
+    let sources = Sources { environment: Vec::new(), file: Some(file) };
+    let app = App::start(&Config::load(sources).unwrap().config).await.unwrap();
+    let admin = app.admin_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(app.run(async move { drop(stopped.await) }));
+    for path in ["/metrics", "/v1/stats", "/v1/backends"] {
+        assert_eq!(call(admin, "GET", path, "").await.0, 401, "{path}");
+        for (token, status) in [(&reader, 403), (&token, 200)] {
+            assert_eq!(call_by(admin, Some(token), path).await, status, "{path}");
+        }
+    }
+    for path in ["/health", "/health/ready"] {
+        assert_eq!(call(admin, "GET", path, "").await.0, 200, "probes have none: {path}");
+    }
+    drop(stop);
+    running.await.unwrap();
 }
 
 /// How a backend is away.

@@ -81,8 +81,9 @@ pub(super) fn open(directory: &Directory, options: &Options) -> Result<Opened, O
 }
 
 /// The counters by walking every record, after damage that may have made them wrong.
-fn recount(engine: &Engine, before: Counters, damage: &mut Vec<String>) -> Counters {
+pub(super) fn recount(engine: &Engine, before: Counters, damage: &mut Vec<String>) -> Counters {
     let mut counters = Counters { objects: 0, bytes: 0, stored_bytes: 0, ..before };
+    let mut damaged = 0_u64;
     let walked = fence(|| {
         for row in engine.meta.iter() {
             let (key, row) = row.into_inner()?;
@@ -93,11 +94,18 @@ fn recount(engine: &Engine, before: Counters, damage: &mut Vec<String>) -> Count
                     counters.bytes += header.size;
                     counters.stored_bytes += header.body.bytes;
                 }
-                Err(_) => damage.push(format!("the record of '{key}' is damaged")),
+                Err(_) => {
+                    // What is told to whoever asks for health names no key.
+                    tracing::error!(%key, "the record of a proof is damaged");
+                    damaged += 1;
+                }
             }
         }
         Ok(())
     });
+    if damaged > 0 {
+        damage.push(format!("records of proofs that are damaged: {damaged}; the log names them"));
+    }
     if let Err(cause) = walked {
         damage.push(format!("not every record can be read, the counters are estimates: {cause:?}"));
     }

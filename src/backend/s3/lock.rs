@@ -26,7 +26,7 @@ use super::meta::{Head, time};
 use super::{Effect, S3, translate};
 use crate::model::{
     Capabilities, ErrorKind, Lock, LockMode, MAX_RETENTION, ObjectKey, Provider, Retention,
-    StoreError, Support,
+    StoreError, Support, rfc3339_seconds,
 };
 
 type Answer = Result<
@@ -244,8 +244,7 @@ impl S3 {
         let Ok(head) = self.head_of(key).await else { return error };
         let Lock { until, legal_hold } = Head::from(head).lock;
         let until = until.filter(|until| SystemTime::now() < *until);
-        let until =
-            until.map(|until| format!("until {}", humantime::format_rfc3339_seconds(until)));
+        let until = until.map(|until| format!("until {}", rfc3339_seconds(until)));
         let hold = legal_hold.then(|| "under a legal hold".to_owned());
         let held: Vec<_> = until.into_iter().chain(hold).collect();
         if held.is_empty() {

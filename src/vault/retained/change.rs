@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
-use super::look::shown;
 use super::{Retained, TRIES, Unchecked, Want};
 use crate::backend::Backend as _;
 use crate::model::{
     ETag, ErrorKind, ObjectKey, ObjectMeta, PutMode, Retention, StoreError, Support,
+    rfc3339_seconds,
 };
 
 /// What is to be said of a proof from now on; what is not named stays.
@@ -107,7 +107,7 @@ impl Retained {
         {
             let detail = format!(
                 "retain_until: the proof is retained until {} already, and that can only be extended",
-                shown(running)
+                rfc3339_seconds(running)
             );
             return Err(self.error(ErrorKind::Retained, detail));
         }

@@ -1,10 +1,12 @@
 //! Looking at a proof before it is destroyed, and what is said where it has to stay.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::{Retained, TRIES, Unchecked};
 use crate::backend::Backend as _;
-use crate::model::{ErrorKind, ObjectKey, ObjectMeta, PutMode, StoreError, Stored};
+use crate::model::{
+    ErrorKind, ObjectKey, ObjectMeta, PutMode, StoreError, Stored, rfc3339_seconds,
+};
 use crate::vault::retention::{Source, Standing};
 
 /// Until a caller is asked to come again where nobody can look.
@@ -52,7 +54,7 @@ impl Retained {
             Source::Prefix => " by the rules for its prefix",
         };
         let until = standing.until.filter(|until| self.holding.clock.now() < *until);
-        let until = until.map(|until| format!("retained until {}", shown(until)));
+        let until = until.map(|until| format!("retained until {}", rfc3339_seconds(until)));
         let hold = standing.legal_hold.then(|| "under a legal hold".to_owned());
         let held: Vec<_> = until.into_iter().chain(hold).collect();
         let detail = format!(
@@ -97,9 +99,4 @@ impl Retained {
         let detail = "the proof was replaced again and again while it was to be replaced";
         Err(self.error(ErrorKind::Contended, detail))
     }
-}
-
-/// A time as callers write it.
-pub(super) fn shown(time: SystemTime) -> impl std::fmt::Display {
-    humantime::format_rfc3339_seconds(time)
 }

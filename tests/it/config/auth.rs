@@ -78,11 +78,49 @@ fn what_contradicts_itself_is_refused() {
 }
 
 #[test]
-fn an_admin_address_that_others_reach_is_worth_a_warning() {
-    for (address, warnings) in [("0.0.0.0:9090", 1), ("[::]:9090", 1), ("127.0.0.1:9090", 0)] {
-        let loaded = load(&[("STORAGE_ADMIN_LISTEN", address)]).unwrap();
-        assert_eq!(loaded.warnings.len(), warnings, "{address}: {:?}", loaded.warnings);
-        assert!(loaded.warnings.iter().all(|warning| warning.contains("STORAGE_TLS_CLIENT_CA")));
+fn who_watches_from_other_machines_has_to_be_said() {
+    let listed = Folder::with(&token("b", "cc").replace("auth.token", "token"));
+    let tokens = listed.file().display().to_string();
+    let named = ("STORAGE_TOKENS_FILE", tokens.as_str());
+    for address in ["0.0.0.0:9090", "[::]:9090", "192.168.1.1:9090"] {
+        let address = ("STORAGE_ADMIN_LISTEN", address);
+        for others in [&[][..], &[named][..]] {
+            let problems = load(&[&[address], others].concat()).unwrap_err().to_string();
+            assert!(problems.contains("STORAGE_ADMIN_AUTH: is not set"), "{problems}");
+            assert!(problems.contains("anyone-may-watch"), "{problems}");
+        }
+        let watched = ("STORAGE_ADMIN_AUTH", "anyone-may-watch");
+        assert!(!load(&[address, watched]).unwrap().config.auth.admin);
+        // Said of everything, it is said of this.
+        let anyone = ("STORAGE_AUTH", "anyone-may-do-anything");
+        assert!(!load(&[address, anyone]).unwrap().config.auth.admin);
+    }
+    let here = ("STORAGE_ADMIN_LISTEN", "127.0.0.1:9090");
+    assert!(!load(&[here, named]).unwrap().config.auth.admin);
+    let required = ("STORAGE_ADMIN_AUTH", "required");
+    assert!(load(&[here, named, required]).unwrap().config.auth.admin);
+    let problems = load(&[here, required]).unwrap_err().to_string();
+    assert!(
+        problems.contains("STORAGE_ADMIN_AUTH: is `required`, and nobody is named"),
+        "{problems}"
+    );
+    let alone = load(&[named, required]).unwrap();
+    assert!(alone.warnings[0].contains("no effect without STORAGE_ADMIN_LISTEN"));
+}
+
+#[test]
+fn urls_of_the_backend_are_for_where_nobody_has_rights() {
+    let listed = Folder::with(&token("b", "cc").replace("auth.token", "token"));
+    let tokens = listed.file().display().to_string();
+    let named = ("STORAGE_TOKENS_FILE", tokens.as_str());
+    let on = ("STORAGE_BACKEND_URLS", "on");
+    for (settings, backend_urls) in [
+        (&[][..], true),
+        (&[("STORAGE_BACKEND_URLS", "off")][..], false),
+        (&[named][..], false),
+        (&[named, on][..], true),
+    ] {
+        assert_eq!(load(settings).unwrap().config.auth.backend_urls, backend_urls);
     }
 }
 

@@ -77,6 +77,12 @@ fn every_variable_and_every_key_takes_effect() {
         ("STORAGE_TLS_KEY", key.to_str().unwrap()),
         ("STORAGE_ADMIN_LISTEN", "127.0.0.1:9090"),
     ];
+    let sha256 = "ba".repeat(32);
+    let token = format!("[[token]]\nname = 'a'\nsha256 = '{sha256}'\nscopes = ['read']\n");
+    let listed = Folder::with(&token);
+    let tokens = listed.file().display().to_string();
+    let watched =
+        [("STORAGE_ADMIN_LISTEN", "127.0.0.1:9090"), ("STORAGE_TOKENS_FILE", tokens.as_str())];
     // One legal value for each setting that is not its default.
     let other = |variable: &str| match variable {
         "STORAGE_LISTEN" => "[::1]:9000",
@@ -86,6 +92,8 @@ fn every_variable_and_every_key_takes_effect() {
         "STORAGE_TLS_CERT" | "STORAGE_TLS_CLIENT_CA" => other_cert.to_str().unwrap(),
         "STORAGE_TLS_KEY" => other_key.to_str().unwrap(),
         "STORAGE_ADMIN_TLS" => "false",
+        "STORAGE_ADMIN_AUTH" => "required",
+        "STORAGE_BACKEND_URLS" => "off",
         "STORAGE_TRUSTED_PROXIES" => "10.0.0.0/8, 2001:db8::1",
         "STORAGE_PROXY_HEADER" => "forwarded",
         "STORAGE_CORS_ORIGINS" => "none",
@@ -152,6 +160,7 @@ fn every_variable_and_every_key_takes_effect() {
     for setting in SETTINGS {
         let base: &[_] = match setting.variable {
             "STORAGE_CACHE_BYTES" | "STORAGE_DISK_RESERVE" | "STORAGE_FALLBACK_PROVIDER" => &local,
+            "STORAGE_ADMIN_AUTH" => &watched,
             name if name.starts_with("STORAGE_POOL_") => &pool,
             // Shown by what comes with them, and in `auth`.
             "STORAGE_PROVIDER" | "STORAGE_CONFIG" | "STORAGE_AUTH" => continue,

@@ -112,3 +112,36 @@ async fn a_connection_that_will_be_closed_is_said_to_be() {
     let refused = client.send(request.body("body".into()).unwrap()).await;
     assert_eq!((refused.status.as_u16(), refused.header("connection")), (400, None));
 }
+
+/// A browser that is shown somebody else's page must not be made to store anything.
+#[tokio::test]
+async fn a_page_of_another_origin_may_only_read() {
+    let client = Client::new().await;
+    let post = |headers: &'static [(&'static str, &'static str)]| {
+        client.call("POST", "/v1/proofs", headers, "{}")
+    };
+    const HOST: (&str, &str) = ("host", "127.0.0.1:8080");
+    for foreign in [
+        &[HOST, ("sec-fetch-site", "cross-site")][..],
+        &[HOST, ("sec-fetch-site", "same-site"), ("origin", "http://127.0.0.1:8080")],
+        &[HOST, ("origin", "https://evil.example")],
+        &[HOST, ("origin", "http://127.0.0.1:3000")],
+        &[HOST, ("origin", "null")],
+        &[("origin", "https://evil.example")],
+    ] {
+        post(foreign).await.is_problem(403, "ACCESS_DENIED", "another origin");
+    }
+    let listed = client.get("/v1/proofs").await;
+    assert_eq!(listed.json()["items"].as_array().unwrap().len(), 0, "nothing was stored");
+    for ours in [
+        &[HOST][..],
+        &[HOST, ("origin", "http://127.0.0.1:8080")],
+        &[HOST, ("sec-fetch-site", "same-origin"), ("origin", "https://in.front.example")],
+        &[HOST, ("sec-fetch-site", "none")],
+    ] {
+        assert_eq!(post(ours).await.status, 201, "{ours:?}");
+    }
+    // Reading is what STORAGE_CORS_ORIGINS says.
+    let read = [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")];
+    assert_eq!(client.call("GET", "/v1/proofs", &read, "").await.status, 200);
+}

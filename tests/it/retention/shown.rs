@@ -1,8 +1,16 @@
 //! Who is told that a proof is held, and what a signed URL may not do.
 
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
 use proof_storage::access::ApiToken;
+use proof_storage::backend::Backend as _;
+use proof_storage::backend::memory::Memory;
 use proof_storage::config::{AuthConfig, AuthMode, Config, TokenEntry};
-use proof_storage::model::{KeyPrefix, Rights, Scope, WriteMode};
+use proof_storage::model::{
+    Attributes, KeyPrefix, ObjectKey, PutMode, Representation, Retention, Rights, Scope, WriteMode,
+};
 use serde_json::json;
 
 use crate::http::client::Client;
@@ -93,4 +101,25 @@ async fn clearing_a_legal_hold_takes_more_than_setting_one() {
     refused.is_problem(409, "RETAINED", "legal hold");
     assert_eq!(call(&admin, "PUT", "/v1/retention/a", hold(false)).await.status, 200);
     assert_eq!(call(&writer, "DELETE", "/v1/proofs/a", String::new()).await.status, 204);
+}
+
+/// Who writes into the bucket itself can say any time at all.
+#[tokio::test]
+async fn a_time_that_has_no_date_is_told_all_the_same() {
+    let store = Arc::new(Memory::new());
+    let far = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_800);
+    let retention = Retention { until: Some(far), legal_hold: false, stored: None };
+    let representation = Some(Representation::of(b"planted"));
+    let attributes = Attributes { representation, retention, ..Attributes::new("text/plain") };
+    let bytes = Bytes::from_static(b"planted").into();
+    store.put(&ObjectKey::new("proofs/a"), bytes, attributes, PutMode::Create).await.unwrap();
+    let client = Client::over(store, Config::default()).await;
+    for method in ["GET", "HEAD"] {
+        let told = client.call(method, "/v1/proofs/a", &[], "").await;
+        assert_eq!(told.header("proof-retain-until"), Some("9999-12-31T23:59:59Z"));
+    }
+    let told = client.get("/v1/metadata/a").await;
+    assert_eq!(told.json()["retention"]["until"], "9999-12-31T23:59:59Z");
+    let refused = client.call("DELETE", "/v1/proofs/a", &[], "").await;
+    refused.is_problem(409, "RETAINED", "until 9999-12-31");
 }

@@ -192,6 +192,16 @@ async fn what_a_backend_cannot_promise_stays_with_the_service() {
     let answer = client.post_json("/v1/signed-urls", pinned).await;
     answer.is_problem(400, "INVALID_REQUEST", "max_bytes");
 
+    // It would outlive the right.
+    let rights = |config: &mut Config| config.auth.backend_urls = false;
+    let (_server, client) = service(Personality::Aws, Provider::S3, rights).await;
+    for method in ["GET", "HEAD", "PUT"] {
+        let wish = json!({"key": "a", "method": method, "via": "backend"});
+        let answer = client.post_json("/v1/signed-urls", wish).await;
+        answer.is_problem(501, "UNSUPPORTED", "STORAGE_BACKEND_URLS=on");
+        assert_eq!(sign(&client, json!({"key": "a", "method": method})).await["via"], "service");
+    }
+
     let client = Client::new().await;
     assert_eq!(sign(&client, json!({"key": "a", "method": "GET"})).await["via"], "service");
     let get = json!({"key": "a", "method": "GET", "via": "backend"});

@@ -136,6 +136,30 @@ async fn a_damaged_record_is_never_served_and_can_be_deleted() {
     assert_eq!(store.usage().await.unwrap().objects, 0);
 }
 
+/// What is told of the store's state is for whoever asks for health: keys are not.
+#[tokio::test]
+async fn damaged_records_are_counted_and_not_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for name in ["secret/a", "secret/b", "whole"] {
+        put(&store, name, &noise(1, 100), PutMode::Create).await.unwrap();
+    }
+    let engine = &store.shared.engine;
+    let found = |damage: &mut Vec<String>| {
+        let before = engine.recover((0, 0)).unwrap().counters;
+        opening::recount(engine, before, damage).objects
+    };
+    let mut damage = Vec::new();
+    assert_eq!((found(&mut damage), damage.len()), (3, 0));
+    for name in ["secret/a", "secret/b"] {
+        let mut row = engine.meta.get(name).unwrap().unwrap().to_vec();
+        row[3] ^= 1;
+        engine.meta.insert(name, row).unwrap();
+    }
+    assert_eq!(found(&mut damage), 1);
+    assert_eq!(damage, ["records of proofs that are damaged: 2; the log names them"]);
+}
+
 #[tokio::test]
 async fn a_body_in_the_place_of_another_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
