@@ -134,11 +134,15 @@ impl Vault {
     /// # Errors
     /// `Unsupported`, naming the backend and the capability; `Unavailable` while it is not known.
     pub fn check_supported(&self, attributes: &Attributes) -> Result<(), VaultError> {
-        let capabilities = self.backend.capabilities();
         let encryption = self.backend.sealed().encryption_for(attributes.encryption);
         if encryption == Encryption::Envelope {
             self.backend.sealed().keyring()?;
         }
+        let is_plain = matches!(encryption, Encryption::None | Encryption::Envelope);
+        if is_plain && attributes.storage_class.is_none() && attributes.tags.is_empty() {
+            return Ok(());
+        }
+        let capabilities = self.backend.capabilities();
         let aes256 = match capabilities.encryption_aes256 {
             // Here the service could do it, as an envelope.
             Support::No => {

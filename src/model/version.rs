@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::object::Encryption;
 
@@ -51,9 +52,9 @@ const VERSION_DIGITS: usize = 12 + 1 + 4 + 1 + 8;
 #[error("not a version")]
 pub struct NoVersion;
 
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Written by hand, as each read through a pool writes one.
+impl Version {
+    /// Its text. Written by hand, as each call through a pool writes one.
+    fn digits(self) -> [u8; VERSION_DIGITS] {
         let mut text = [b'-'; VERSION_DIGITS];
         let parts =
             [(0..12, self.millis), (13..17, self.counter.into()), (18..26, self.writer.into())];
@@ -63,7 +64,19 @@ impl fmt::Display for Version {
                 rest >>= 4;
             }
         }
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        text
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.digits()).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl From<Version> for Arc<str> {
+    fn from(version: Version) -> Self {
+        String::from_utf8_lossy(&version.digits()).into()
     }
 }
 
@@ -90,7 +103,8 @@ impl FromStr for Version {
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.version, if self.create { 'c' } else { 'r' })?;
+        self.version.fmt(f)?;
+        f.write_str(if self.create { "-c" } else { "-r" })?;
         match self.encryption {
             Encryption::None => Ok(()),
             asked => write!(f, "-{}", asked.as_str()),

@@ -52,6 +52,7 @@ pub(super) struct Core {
     pub(super) moving: Semaphore,
     /// Wakes the repairer.
     pub(super) work: Notify,
+    homes: Vec<usize>,
     stripes: Vec<Mutex<()>>,
 }
 
@@ -98,7 +99,13 @@ impl Picture {
 
 impl Core {
     pub(super) fn new(members: Vec<Member>, policy: PoolPolicy) -> Self {
+        let mut homes: Vec<usize> =
+            (0..members.len()).filter(|&place| members[place].role.takes_writes()).collect();
+        if policy.mode == PoolMode::Fallback {
+            homes.truncate(1);
+        }
         Self {
+            homes,
             clock: Clock::new(
                 policy.wall.clone(),
                 policy.writer,
@@ -124,18 +131,14 @@ impl Core {
     }
 
     /// Members to which new proofs belong, in order.
-    pub(super) fn homes(&self) -> Vec<usize> {
-        let writable = (0..self.members.len()).filter(|&m| self.members[m].role.takes_writes());
-        match self.policy.mode {
-            PoolMode::Fallback => writable.take(1).collect(),
-            PoolMode::Mirror => writable.collect(),
-        }
+    pub(super) fn homes(&self) -> &[usize] {
+        &self.homes
     }
 
     /// Homes in the order in which they decide between writes that race: those first that compare and
     /// write in one step, for all replicas.
     pub(super) fn deciding(&self) -> Vec<usize> {
-        let mut homes = self.homes();
+        let mut homes = self.homes().to_vec();
         homes.sort_by_key(|&home| !self.members[home].compares_and_writes());
         homes
     }

@@ -49,7 +49,7 @@ impl Parts {
         &self,
         key: &ObjectKey,
         payload: Payload,
-        attributes: Attributes,
+        mut attributes: Attributes,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
         let is_plain = mode == PutMode::Create && !self.view.is_touched(key) && self.is_whole();
@@ -59,12 +59,12 @@ impl Parts {
                 Box::pin(self.clone().put_beside_others(key.clone(), payload, attributes, mode));
             return self.to_the_end(call).await;
         }
-        let attributes = self.stamped(attributes, true);
-        let write = Write { key: key.clone(), payload, attributes };
+        attributes.stamp = Some(self.stamp_for(&attributes, true));
         match self.policy.mode {
-            PoolMode::Fallback => self.create_at_home(write).await,
+            PoolMode::Fallback => self.create_at_home(key, payload, attributes).await,
             PoolMode::Mirror => {
                 let parts = self.clone();
+                let write = Write { key: key.clone(), payload, attributes };
                 let call = Box::pin(async move {
                     let key = write.key.clone();
                     let result = parts.clone().create_everywhere(write).await;
@@ -90,9 +90,13 @@ impl Parts {
 
     /// Attributes with the stamp of a write that begins now.
     pub(super) fn stamped(&self, attributes: Attributes, create: bool) -> Attributes {
+        let stamp = Some(self.stamp_for(&attributes, create));
+        Attributes { stamp, ..attributes }
+    }
+
+    fn stamp_for(&self, attributes: &Attributes, create: bool) -> Stamp {
         let encryption = attributes.encryption;
-        let stamp = Stamp { encryption, ..Stamp::new(self.clock.next(), create) };
-        Attributes { stamp: Some(stamp), ..attributes }
+        Stamp { encryption, ..Stamp::new(self.clock.next(), create) }
     }
 
     /// Whether a home that has nothing shows that nobody has anything.
@@ -146,33 +150,52 @@ impl Parts {
         write: &Write,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        let member = &self.members[place];
         let Write { key, payload, attributes } = write;
-        let put = member.backend.put(key, payload.clone(), attributes.clone(), mode);
+        self.send_to(place, key, payload.clone(), attributes.clone(), mode).await
+    }
+
+    async fn send_to(
+        &self,
+        place: usize,
+        key: &ObjectKey,
+        payload: Payload,
+        attributes: Attributes,
+        mode: PutMode,
+    ) -> Result<Stored, StoreError> {
+        let (member, bytes) = (&self.members[place], payload.len());
+        let put = member.backend.put(key, payload, attributes, mode);
         let result = member.timed(Asked::Write, put).await;
         if result.is_ok() {
-            member.wrote(payload.len());
+            member.wrote(bytes);
         }
         result
     }
 
-    async fn create_at_home(&self, write: Write) -> Result<Stored, StoreError> {
+    async fn create_at_home(
+        &self,
+        key: &ObjectKey,
+        payload: Payload,
+        attributes: Attributes,
+    ) -> Result<Stored, StoreError> {
         let Some(&home) = self.homes().first() else {
             return Err(self.no_member("takes writes"));
         };
         let error = if self.members[home].is_full() {
             self.full(home)
         } else {
-            match self.put_at(home, &write, PutMode::Create).await {
+            let sent = (payload.clone(), attributes.clone());
+            match self.send_to(home, key, sent.0, sent.1, PutMode::Create).await {
                 Ok(stored) => return Ok(self.outward_stored(home, stored, Some(false))),
                 Err(error) if passes_on(&error) => error,
                 Err(error) => {
-                    let parts = self.clone();
+                    let (parts, write) =
+                        (self.clone(), Write { key: key.clone(), payload, attributes });
                     let call = Box::pin(async move { parts.met(write, error).await });
                     return self.to_the_end(call).await;
                 }
             }
         };
+        let write = Write { key: key.clone(), payload, attributes };
         self.counters.failed_over(error.kind());
         let call = Box::pin(self.clone().take_over(write, vec![(home, error)]));
         self.to_the_end(call).await

@@ -92,7 +92,7 @@ impl Parts {
     pub(super) fn unwritten(&self, key: &ObjectKey, picture: &Picture) -> Option<Line> {
         let winner = picture.winner()?;
         let holders = &picture.resolved.holders;
-        let mut missing = self.homes();
+        let mut missing = self.homes().to_vec();
         missing.retain(|home| !holders.contains(home));
         let is_written_down = picture.lines.iter().any(|known| {
             matches!(known.line.what, What::Copy { .. })

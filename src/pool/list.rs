@@ -59,7 +59,7 @@ impl Parts {
     ) -> Result<Option<String>, StoreError> {
         let pages = self.pages(request).await?;
         // Of one that is being filled nothing is expected yet.
-        let mut homes = self.homes();
+        let mut homes = self.homes().to_vec();
         homes.retain(|home| self.members[*home].is_complete());
         let answering = pages.iter().filter(|(place, _)| homes.contains(place)).count();
         // Of those that have more, the one that came least far.

@@ -30,7 +30,7 @@ impl Parts {
     /// The version token that callers see: the same for all copies of one write.
     pub(super) fn etag_of(&self, place: usize, meta: &ObjectMeta) -> ETag {
         match (version_of(meta), meta.attributes.representation) {
-            (Some(version), _) => ETag::new(version.to_string()),
+            (Some(version), _) => ETag::new(version),
             (None, Some(known)) => ETag::new(format!("sha256-{}", known.stored_sha256.to_hex())),
             // Somebody else's object, told apart by its member's own token.
             (None, None) => {

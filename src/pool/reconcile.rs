@@ -345,7 +345,7 @@ impl Parts {
 
     async fn mark_complete(&self) {
         let (name, nothing) = (self.complete_mark(), bytes::Bytes::new());
-        for home in self.homes() {
+        for &home in self.homes() {
             if put_record(&self.core, home, &name, &nothing).await.is_ok() {
                 self.members[home].set_complete(true);
             }

@@ -70,10 +70,10 @@ impl Sealed {
     /// by itself: where there are keys, AES256 is an envelope's there.
     pub fn encryption_for(&self, asked: Encryption) -> Encryption {
         let able = self.sealing.keyring.is_some();
-        let lacking = self.inner.capabilities().encryption_aes256 == Support::No;
+        let lacking = || self.inner.capabilities().encryption_aes256 == Support::No;
         match asked {
             Encryption::None if self.sealing.by_default => Encryption::Envelope,
-            Encryption::Aes256 if able && (lacking || self.sealing.by_default) => {
+            Encryption::Aes256 if able && (self.sealing.by_default || lacking()) => {
                 Encryption::Envelope
             }
             other => other,

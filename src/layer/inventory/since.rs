@@ -1,6 +1,8 @@
 //! What this process stored and deleted, by the second, to be added to the last walk's sums.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, SystemTime};
 
 use crate::model::ObjectKey;
@@ -23,8 +25,10 @@ pub(super) struct Since {
     moments: VecDeque<(SystemTime, Change)>,
     /// The next change begins a new moment.
     marked: bool,
-    /// Sizes of what was stored here: a delete does not say what it deleted.
-    sizes: HashMap<ObjectKey, u64>,
+    /// Sizes of what was stored here, by a hash of its key: a delete does not say what it deleted. Two keys
+    /// with one hash would make an estimate wrong by one object.
+    sizes: HashMap<u64, u64>,
+    hasher: RandomState,
 }
 
 impl Since {
@@ -35,11 +39,17 @@ impl Since {
     }
 
     pub(super) fn stored(&mut self, now: SystemTime, key: &ObjectKey, bytes: u64, created: bool) {
-        let before = self.sizes.get(key).copied();
-        let known = self.sizes.len() < REMEMBERED || before.is_some();
-        if known {
-            self.sizes.insert(key.clone(), bytes);
-        }
+        let key = self.hash(key);
+        let has_room = self.sizes.len() < REMEMBERED;
+        let before = match self.sizes.entry(key) {
+            Entry::Occupied(mut known) => Some(known.insert(bytes)),
+            Entry::Vacant(unknown) => {
+                if has_room {
+                    unknown.insert(bytes);
+                }
+                None
+            }
+        };
         let bytes = signed(bytes);
         match (created, before) {
             (true, _) => self.add(now, Change { objects: 1, stored_bytes: bytes }),
@@ -52,7 +62,7 @@ impl Since {
     }
 
     pub(super) fn deleted(&mut self, now: SystemTime, key: &ObjectKey, existed: Option<bool>) {
-        let bytes = self.sizes.remove(key).map(signed);
+        let bytes = self.sizes.remove(&self.hash(key)).map(signed);
         match (existed, bytes) {
             (Some(false), _) | (None, None) => {}
             (_, bytes) => {
@@ -62,7 +72,7 @@ impl Since {
     }
 
     pub(super) fn moved_away(&mut self, now: SystemTime, key: &ObjectKey, bytes: u64) {
-        self.sizes.remove(key);
+        self.sizes.remove(&self.hash(key));
         self.add(now, Change { objects: -1, stored_bytes: -signed(bytes) });
     }
 
@@ -76,6 +86,10 @@ impl Since {
         while self.moments.front().is_some_and(|(when, _)| *when < then) {
             self.moments.pop_front();
         }
+    }
+
+    fn hash(&self, key: &ObjectKey) -> u64 {
+        self.hasher.hash_one(key)
     }
 
     fn add(&mut self, now: SystemTime, change: Change) {
