@@ -3,8 +3,8 @@
 //! Every secret that a run is given is a canary: keys that sign, that chain the audit log, that seal
 //! proofs, that open a bucket, tokens and signed URLs, also wrong ones and those in wrong places. They
 //! are looked for in everything that the service prints or answers or leaves on a disk, and what is
-//! stored sealed in everything but its own answer. The log is at `trace`, libraries included. Then a
-//! gzip bomb is stored.
+//! stored sealed in everything but its own answer. The log is at `trace`, that of libraries too but for the AWS
+//! SDK's. Then a gzip bomb is stored.
 //!
 //! Controls: canaries of the same kind where they have to be seen (in the log, the answers, the audit log,
 //! a data directory, a bucket, a core dump) must all be found; and a store that holds what it is sent in
@@ -85,6 +85,7 @@ struct Secrets {
     signing_previous: String,
     audit: String,
     keyring: String,
+    keyring_retired: String,
     jwks: String,
     token: String,
     tokens_file: PathBuf,
@@ -107,6 +108,10 @@ impl Secrets {
         hunt.add("a key of the keyring, raw", Kind::Secret, &key);
         let keyring = BASE64_STANDARD.encode(key);
         hunt.add("a key of the keyring", Kind::Secret, keyring.as_bytes());
+        rng.fill(&mut key);
+        hunt.add("a retired key, raw", Kind::Secret, &key);
+        let keyring_retired = BASE64_STANDARD.encode(key);
+        hunt.add("a retired key", Kind::Secret, keyring_retired.as_bytes());
         hunt.add("the bucket's secret key", Kind::Secret, FakeS3::SECRET_KEY.as_bytes());
         let jwks = hunt.canary("the key in the URL of a JWKS", Kind::Secret, &mut rng);
         let sealed = hunt.canary("a sealed proof", Kind::Sealed, &mut rng);
@@ -135,6 +140,7 @@ impl Secrets {
             signing_previous,
             audit,
             keyring,
+            keyring_retired,
             jwks,
             token,
             tokens_file,
@@ -149,12 +155,17 @@ impl Secrets {
     fn launch(&self, context: &Context, data: &Path, name: &str, cores: &Path) -> Launch {
         context
             .service(data, name)
-            .with("STORAGE_LOG", "trace")
+            // Of the AWS SDK all that is not a whole request: at `debug` it tells those, signatures and all, to
+            // whoever names it in the filter.
+            .with("STORAGE_LOG", "trace,fjall=trace,lsm_tree=trace")
             .with("STORAGE_SIGNING_KEY", &self.signing)
             .with("STORAGE_SIGNING_KEY_PREVIOUS", &self.signing_previous)
             .with("STORAGE_AUDIT", "file")
             .with("STORAGE_AUDIT_KEY", &self.audit)
-            .with("STORAGE_KEYRING", format!("canary:active:{}", self.keyring))
+            .with(
+                "STORAGE_KEYRING",
+                format!("canary:active:{},old:retired:{}", self.keyring, self.keyring_retired),
+            )
             .with("STORAGE_TOKENS_FILE", &self.tokens_file)
             // Where nobody answers.
             .with("STORAGE_JWT_JWKS", format!("http://127.0.0.1:9/keys?key={}", self.jwks))
@@ -197,6 +208,8 @@ fn remote(context: &Context, secrets: &Secrets, hunt: &mut Hunt) -> Result<()> {
     let launch = secrets
         .launch(context, &data, "secrets-remote-log", &cores)
         .with("STORAGE_LOG_FORMAT", "json")
+        .with("STORAGE_AUDIT", "log")
+        .with("STORAGE_BACKEND_URLS", "on")
         .with("STORAGE_PROVIDER", "s3")
         .with("STORAGE_ENDPOINT", store.endpoint())
         .with("STORAGE_BUCKET", FakeS3::BUCKET)
@@ -206,6 +219,7 @@ fn remote(context: &Context, secrets: &Secrets, hunt: &mut Hunt) -> Result<()> {
     let (server, _) = launch.start_ready(START_LIMIT)?;
     let visitor = secrets.visitor(&server);
     visitor.visit(hunt)?;
+    visitor.signed_by_backend(hunt)?;
     for effect in [Effect::access_denied(), Effect::internal_error(), Effect::slow_down()] {
         store.fault(Fault::new(effect).times(8));
         visitor.look_again(hunt)?;

@@ -117,6 +117,20 @@ impl<'a> Visitor<'a> {
         Ok(())
     }
 
+    /// A URL that the bucket's own key signs: whoever has it can read, and nobody can take it back.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn signed_by_backend(&self, hunt: &mut Hunt) -> Result<()> {
+        let body = json!({"key": self.lure.0, "method": "GET", "via": "backend"}).to_string();
+        let answer = self.expect(hunt, 201, "POST", "/v1/signed-urls", body.as_bytes())?;
+        let url = answer.json()["url"].as_str().unwrap_or_default().to_owned();
+        let signature = url.split_once("X-Amz-Signature=").ok_or("a URL without a signature")?.1;
+        let signature = signature.split('&').next().unwrap_or_default();
+        hunt.add("the signature of a backend's URL", Kind::Secret, signature.as_bytes());
+        Ok(())
+    }
+
     /// Credentials that are wrong, or where they do not belong; and requests that are.
     fn wrong(&self, hunt: &mut Hunt) -> Result<()> {
         let path = proof(SEALED_KEY);
