@@ -52,7 +52,9 @@ async fn the_whole_matrix_leaves_the_lines_that_it_should() {
     play_all(&client, &credentials, |name, method, answer| {
         let mut lines = paper.take();
         // Of many refusals in a second those beyond measure are counted: see `writer`.
-        lines.retain(|line| line["action"] != "refuse-more");
+        // Who shows a JWT asks for a URL before it is used: that line is another call's.
+        let asked = |line: &Value| name.starts_with("signed-") && line["action"] == "sign";
+        lines.retain(|line| line["action"] != "refuse-more" && !asked(line));
         let status = answer.status.as_u16();
         let actions: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap()).collect();
         if matches!(status, 401 | 403) {
@@ -67,12 +69,13 @@ async fn the_whole_matrix_leaves_the_lines_that_it_should() {
             assert_eq!(line["request"].as_str(), answer.header("x-request-id"));
         }
         for line in &lines {
-            assert!(!line.to_string().contains("pst_"), "a token is in {line}");
+            let line = line.to_string();
+            assert!(!line.contains("pst_") && !line.contains("eyJ"), "a token is in {line}");
         }
         played += 1;
     })
     .await;
-    assert!(played > 5_000, "{played}");
+    assert!(played > 10_000, "{played}");
 }
 
 #[tokio::test]

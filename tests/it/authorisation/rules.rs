@@ -2,8 +2,9 @@
 
 use super::cells::Verdict;
 
-/// Columns of the table. Tokens without `everywhere` hold for the prefix `mine`.
-pub const CREDENTIALS: [&str; 19] = [
+/// Columns of the table. Tokens without `everywhere` hold for the prefix `mine`; those that begin with
+/// `jwt-` are of an identity provider.
+pub const CREDENTIALS: [&str; 26] = [
     "none",
     "basic",
     "unknown",
@@ -23,15 +24,33 @@ pub const CREDENTIALS: [&str; 19] = [
     "mine",
     "two",
     "everywhere",
+    "jwt-mine",
+    "jwt-no-delete",
+    "jwt-nowhere",
+    "jwt-expired",
+    "jwt-audience",
+    "jwt-forged",
+    "jwt-unknown",
 ];
+
+/// Whether it is of an identity provider.
+pub fn is_jwt(credential: usize) -> bool {
+    CREDENTIALS[credential].starts_with("jwt-")
+}
+
+/// The column of a name.
+pub fn column(name: &str) -> usize {
+    CREDENTIALS.iter().position(|column| *column == name).unwrap()
+}
 
 /// Words for what a token allows, by its column; `None` where it is no token that is taken.
 pub fn scopes(credential: usize) -> Option<Vec<&'static str>> {
     const ALL: [&str; 6] = ["read", "write", "delete", "list", "sign", "admin"];
     match CREDENTIALS[credential] {
         "none" | "basic" | "unknown" | "expired" => None,
-        "mine" | "two" | "everywhere" => Some(ALL.to_vec()),
-        name => match name.strip_prefix("no-") {
+        "jwt-expired" | "jwt-audience" | "jwt-forged" | "jwt-unknown" => None,
+        "mine" | "two" | "everywhere" | "jwt-mine" | "jwt-nowhere" => Some(ALL.to_vec()),
+        name => match name.trim_start_matches("jwt-").strip_prefix("no-") {
             Some(left_out) => Some(ALL.into_iter().filter(|scope| *scope != left_out).collect()),
             None => Some(vec![name]),
         },
@@ -43,6 +62,7 @@ pub fn prefixes(credential: usize) -> &'static [&'static str] {
     match CREDENTIALS[credential] {
         "everywhere" => &["*"],
         "two" => &["mine/", "third/b"],
+        "jwt-nowhere" => &[],
         _ => &["mine"],
     }
 }
@@ -52,6 +72,7 @@ fn reaches(credential: usize, key: &str) -> bool {
     match CREDENTIALS[credential] {
         "everywhere" => true,
         "two" => key.starts_with("mine/") || key == "third/b" || key.starts_with("third/b/"),
+        "jwt-nowhere" => false,
         _ => key == "mine" || key.starts_with("mine/"),
     }
 }
@@ -61,6 +82,7 @@ fn reaches_all(credential: usize, beginning: &str) -> bool {
     match CREDENTIALS[credential] {
         "everywhere" => true,
         "two" => beginning.starts_with("mine/") || beginning.starts_with("third/b/"),
+        "jwt-nowhere" => false,
         _ => beginning.starts_with("mine/"),
     }
 }
@@ -218,7 +240,8 @@ pub fn verdict(call: Call, relation: usize, credential: usize) -> Verdict {
     };
     match (allowed, call.takes) {
         (true, _) => Verdict::Allowed,
-        (false, Takes::Signed(_)) => Verdict::Denied,
+        // A URL that there is no right behind. Who shows a JWT has to ask for one first.
+        (false, Takes::Signed(_)) if !is_jwt(credential) => Verdict::Denied,
         (false, _) if scopes.is_none() => Verdict::Unknown,
         (false, _) => Verdict::Denied,
     }
@@ -234,12 +257,15 @@ pub fn render() -> String {
          # `everywhere` for every key. Public is `public/`. Of signed-* the column is whose right the URL stands on.\n\
          # Keys: see `RELATIONS` in rules.rs. `authorisation.rs` plays every cell.\n#\n",
     );
-    let head = CREDENTIALS.map(|name| format!("{name:>10}")).concat();
+    let width = |name: &str| name.len().max(8) + 2;
+    let head = CREDENTIALS.map(|name| format!("{name:>0$}", width(name))).concat();
     text.push_str(&format!("# {:<14}{:<17}{head}\n", "call", "key"));
     for call in calls() {
         for relation in call.relations() {
-            let cells = (0..CREDENTIALS.len())
-                .map(|credential| format!("{:>10}", verdict(call, relation, credential).as_str()));
+            let cells = CREDENTIALS.iter().enumerate().map(|(credential, name)| {
+                let word = verdict(call, relation, credential).as_str();
+                format!("{word:>0$}", width(name))
+            });
             let cells: String = cells.collect();
             text.push_str(&format!("{:<16}{:<17}{cells}\n", call.name, RELATIONS[relation].name));
         }
