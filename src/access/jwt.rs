@@ -163,7 +163,9 @@ impl Jwt {
                 }
             }
             JwksSource::File(path) => {
-                let mut seen = Some(Digest::of(&tokio::fs::read(path).await.unwrap_or_default()));
+                // As it was read last: it may have changed since, and a key that was taken back then is
+                // to end too.
+                let mut seen = self.text.read().unwrap_or_else(PoisonError::into_inner).flatten();
                 let mut looks = tokio::time::interval(look);
                 loop {
                     changed(path, &mut looks, &mut seen).await;

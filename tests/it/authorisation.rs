@@ -7,6 +7,7 @@
 //! fail, and a URL that was signed anew is let through by the mutations' own check.
 
 mod cells;
+mod jwt;
 mod mutations;
 mod provider;
 mod rules;
