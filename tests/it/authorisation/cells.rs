@@ -22,6 +22,8 @@ pub enum Verdict {
     Unknown,
     /// 403.
     Denied,
+    /// 404, because that listener has no such call: see `settings`.
+    Absent,
 }
 
 impl Verdict {
@@ -30,11 +32,13 @@ impl Verdict {
             Self::Allowed => ".",
             Self::Unknown => "401",
             Self::Denied => "403",
+            Self::Absent => "404",
         }
     }
 
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Allowed, Self::Unknown, Self::Denied].into_iter().find(|v| v.as_str() == word)
+        let all = [Self::Allowed, Self::Unknown, Self::Denied, Self::Absent];
+        all.into_iter().find(|verdict| verdict.as_str() == word)
     }
 
     pub fn of(answer: &Answer) -> Self {
