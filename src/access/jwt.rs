@@ -163,8 +163,9 @@ impl Jwt {
                 }
             }
             JwksSource::File(path) => {
-                // Nothing was seen yet: the file may have changed since the keys were read.
-                let mut seen = None;
+                // As it was read last: it may have changed since, and a key that was taken back then is
+                // to end too.
+                let mut seen = self.text.read().unwrap_or_else(PoisonError::into_inner).flatten();
                 let mut looks = tokio::time::interval(look);
                 loop {
                     changed(path, &mut looks, &mut seen).await;

@@ -48,15 +48,18 @@ async fn the_whole_matrix_leaves_the_lines_that_it_should() {
     let (client, paper) = client(config).await;
     credentials.fill(&client).await;
     paper.take();
-    let mut played = 0;
+    let (mut played, mut refused) = (0, 0);
     play_all(&client, &credentials, |name, method, answer| {
         let mut lines = paper.take();
         // Of many refusals in a second those beyond measure are counted: see `writer`.
-        lines.retain(|line| line["action"] != "refuse-more");
+        // Who shows a JWT asks for a URL before it is used: that line is another call's.
+        let asked = |line: &Value| name.starts_with("signed-") && line["action"] == "sign";
+        lines.retain(|line| line["action"] != "refuse-more" && !asked(line));
         let status = answer.status.as_u16();
         let actions: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap()).collect();
         if matches!(status, 401 | 403) {
             assert!(matches!(actions[..], ["refuse"] | []), "{name}: {actions:?}");
+            refused += actions.len();
         } else if method == "GET" || method == "HEAD" || status == 400 && lines.is_empty() {
             assert!(lines.is_empty(), "{name}: {lines:?}");
         } else {
@@ -67,12 +70,14 @@ async fn the_whole_matrix_leaves_the_lines_that_it_should() {
             assert_eq!(line["request"].as_str(), answer.header("x-request-id"));
         }
         for line in &lines {
-            assert!(!line.to_string().contains("pst_"), "a token is in {line}");
+            let line = line.to_string();
+            assert!(!line.contains("pst_") && !line.contains("eyJ"), "a token is in {line}");
         }
         played += 1;
     })
     .await;
-    assert!(played > 5_000, "{played}");
+    // What each single one says, and that it is there: see `refusals`.
+    assert!(played > 10_000 && refused >= 400, "{played} {refused}");
 }
 
 #[tokio::test]

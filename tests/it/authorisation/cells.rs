@@ -9,6 +9,7 @@ use proof_storage::http::{Grant, Pins, SignedMethod, Signer};
 use proof_storage::model::{KeyPrefix, Namespace, Rights, Scope};
 use serde_json::json;
 
+use super::provider::{self, ProviderKey};
 use super::rules::{self, CREDENTIALS, Call, RELATIONS};
 use crate::http::client::{Answer, Client};
 
@@ -21,6 +22,8 @@ pub enum Verdict {
     Unknown,
     /// 403.
     Denied,
+    /// 404, because that listener has no such call: see `settings`.
+    Absent,
 }
 
 impl Verdict {
@@ -29,11 +32,13 @@ impl Verdict {
             Self::Allowed => ".",
             Self::Unknown => "401",
             Self::Denied => "403",
+            Self::Absent => "404",
         }
     }
 
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Allowed, Self::Unknown, Self::Denied].into_iter().find(|v| v.as_str() == word)
+        let all = [Self::Allowed, Self::Unknown, Self::Denied, Self::Absent];
+        all.into_iter().find(|verdict| verdict.as_str() == word)
     }
 
     pub fn of(answer: &Answer) -> Self {
@@ -53,12 +58,24 @@ impl Verdict {
 pub struct Credentials {
     tokens: Vec<ApiToken>,
     root: ApiToken,
+    /// Of each column that has one.
+    jwts: Vec<Option<String>>,
+    /// Where the provider's keys are.
+    keys: tempfile::TempDir,
 }
 
 impl Credentials {
     pub fn make() -> Self {
         let token = || ApiToken::make().unwrap();
-        Self { tokens: CREDENTIALS.iter().map(|_| token()).collect(), root: token() }
+        let keys = tempfile::tempdir().unwrap();
+        let (known, other) = (ProviderKey::es256("known"), ProviderKey::ed25519("other"));
+        provider::publish(&keys.path().join("jwks"), &[&known, &other]);
+        let strangers = [ProviderKey::es256("known"), ProviderKey::es256("unknown")];
+        let columns = 0..CREDENTIALS.len();
+        let jwts =
+            columns.map(|column| rules::is_jwt(column).then(|| jwt(column, &known, &strangers)));
+        let tokens = CREDENTIALS.iter().map(|_| token()).collect();
+        Self { tokens, root: token(), jwts: jwts.collect(), keys }
     }
 
     /// The service's side of them.
@@ -66,6 +83,9 @@ impl Credentials {
         let mut tokens = Vec::new();
         for (column, token) in self.tokens.iter().enumerate() {
             let name = CREDENTIALS[column];
+            if rules::is_jwt(column) {
+                continue;
+            }
             let expired = name == "expired";
             let Some(scopes) =
                 rules::scopes(column).or(expired.then(|| vec!["read", "write", "sign"]))
@@ -85,7 +105,8 @@ impl Credentials {
         let (name, sha256) = ("root".into(), self.root.sha256());
         tokens.push(TokenEntry { name, sha256, rights: Rights::all(), expires: None });
         let public_read = vec![KeyPrefix::parse("public/").unwrap()];
-        AuthConfig { mode: AuthMode::Required, tokens, public_read, ..Config::default().auth }
+        let jwt = Some(provider::config(&self.keys.path().join("jwks")));
+        AuthConfig { mode: AuthMode::Required, tokens, jwt, public_read, ..Config::default().auth }
     }
 
     /// Stores what is to exist, and deletes what is not.
@@ -109,7 +130,11 @@ impl Credentials {
         match CREDENTIALS[column] {
             "none" => None,
             "basic" => Some("Basic dXNlcjpwYXNzd29yZA==".to_owned()),
-            _ => Some(format!("Bearer {}", self.tokens[column].expose())),
+            _ => {
+                let token = self.jwts[column].as_deref();
+                let token = token.unwrap_or_else(|| self.tokens[column].expose());
+                Some(format!("Bearer {token}"))
+            }
         }
     }
 
@@ -122,6 +147,49 @@ impl Credentials {
         let pins = Pins::default();
         sign(key, &Grant { method, expires: in_an_hour(), issuer, pins })
     }
+}
+
+/// What the provider, or somebody in its place, signed for a column.
+fn jwt(column: usize, known: &ProviderKey, [forger, unknown]: &[ProviderKey; 2]) -> String {
+    // What is not taken is not taken for one reason only: it says as much as `jwt-mine`.
+    let scopes = rules::scopes(column).or_else(|| rules::scopes(rules::column("jwt-mine")));
+    let mut claims =
+        provider::claims(CREDENTIALS[column], &scopes.unwrap().join(" "), rules::prefixes(column));
+    match CREDENTIALS[column] {
+        "jwt-nowhere" => drop(claims.as_object_mut().unwrap().remove(provider::WHERE)),
+        "jwt-expired" => {
+            let leeway = provider::LEEWAY.as_secs();
+            claims["exp"] = (provider::now() - leeway - 5).into();
+        }
+        "jwt-audience" => claims["aud"] = "other".into(),
+        _ => {}
+    }
+    match CREDENTIALS[column] {
+        "jwt-forged" => forger,
+        "jwt-unknown" => unknown,
+        _ => known,
+    }
+    .sign(&claims)
+}
+
+/// Asks for a URL as the bearer of a JWT does: the answer, where it is refused.
+async fn ask(
+    client: &Client,
+    credentials: &Credentials,
+    call: Call,
+    key: &str,
+    column: usize,
+) -> Result<String, Answer> {
+    let method = if call.name == "signed-head" { "HEAD" } else { call.method };
+    let header = credentials.header(column).unwrap();
+    let headers = [("content-type", "application/json"), ("authorization", header.as_str())];
+    let body = json!({ "key": key, "method": method }).to_string();
+    let answer = client.call("POST", "/v1/signed-urls", &headers, body).await;
+    if answer.status != 201 {
+        return Err(answer);
+    }
+    let url = answer.json()["url"].as_str().unwrap().to_owned();
+    Ok(url[url.find("/v1/").unwrap()..].to_owned())
 }
 
 pub fn issuer(token: &ApiToken) -> Issuer {
@@ -156,7 +224,16 @@ pub async fn play(
     let key = RELATIONS[relation].key;
     let path = format!("/v1/proofs/{}", encode(key));
     let query = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let signed = |method| credentials.signed(credential, key, method);
+    // Of a JWT, which cannot be asked again, it is said when the URL is made for which keys it is.
+    let own = match rules::is_jwt(credential) && call.name.starts_with("signed-") {
+        true => match ask(client, credentials, call, key, credential).await {
+            Ok(url) => Some(url),
+            Err(refused) => return refused,
+        },
+        false => None,
+    };
+    let signed =
+        |method| own.clone().unwrap_or_else(|| credentials.signed(credential, key, method));
     let transfer = |source: &str, destination: &str, overwrite: bool| {
         json!({ "source": source, "destination": destination, "overwrite": overwrite }).to_string()
     };

@@ -72,8 +72,32 @@ fn understood(path: &str) -> Option<(String, Vec<u8>)> {
     Some((token.to_owned(), percent_decode_str(key).collect()))
 }
 
-/// Every changed form of a URL, as method and path.
-fn mutations(method: &'static str, url: &str, other: &str) -> Vec<(&'static str, String)> {
+/// Status and code.
+type Refusal = (u16, &'static str);
+
+/// A URL that is not genuine, and one of another method, key or token.
+const DENIED: Refusal = (403, "ACCESS_DENIED");
+/// A path that cannot be a key: told before any signature is looked at, whoever asks.
+const NO_KEY: Refusal = (400, "INVALID_KEY");
+/// A query, which no signed URL has: told first of all, so that none is passed over.
+const QUERY: Refusal = (400, "INVALID_REQUEST");
+
+/// Other keys, and what is to be answered where a URL is used for them.
+const KEYS: [(&str, Refusal); 10] = [
+    ("a/2", DENIED),
+    ("a/1/", NO_KEY),
+    ("a//1", NO_KEY),
+    ("a/1%00", NO_KEY),
+    ("a/./1", NO_KEY),
+    ("a/../a/1", NO_KEY),
+    ("A/1", DENIED),
+    ("a", DENIED),
+    ("a/1x", DENIED),
+    ("public/1", DENIED),
+];
+
+/// Every changed form of a URL, as method and path, and what is to be answered.
+fn mutations(method: &'static str, url: &str, other: &str) -> Vec<(&'static str, String, Refusal)> {
     let (token, key) = url.strip_prefix("/v1/signed/").unwrap().split_once('/').unwrap();
     let (other_token, _) = other.strip_prefix("/v1/signed/").unwrap().split_once('/').unwrap();
     let bytes = URL_SAFE_NO_PAD.decode(token).unwrap();
@@ -117,34 +141,33 @@ fn mutations(method: &'static str, url: &str, other: &str) -> Vec<(&'static str,
     tokens.push([payload, &[0; 32]].concat());
     let mut paths: Vec<_> = tokens
         .iter()
-        .map(|token| format!("/v1/signed/{}/{key}", URL_SAFE_NO_PAD.encode(token)))
+        .map(|token| (format!("/v1/signed/{}/{key}", URL_SAFE_NO_PAD.encode(token)), DENIED))
         .collect();
     // The text itself: each character another, and forms of it that decode alike.
     for at in 0..token.len() {
         for letter in ["A", "_", "%41", "=", "+"] {
-            paths.push(format!("/v1/signed/{}{letter}{}/{key}", &token[..at], &token[at + 1..]));
+            let changed = format!("{}{letter}{}", &token[..at], &token[at + 1..]);
+            paths.push((format!("/v1/signed/{changed}/{key}"), DENIED));
         }
     }
-    paths.push(format!("/v1/signed/{token}=/{key}"));
-    paths.push(format!("/v1/signed/{token}%00/{key}"));
-    paths.push(format!("/v1/signed//{token}/{key}"));
-    for key in
-        ["a/2", "a/1/", "a//1", "a/1%00", "a/./1", "a/../a/1", "A/1", "a", "a/1x", "public/1"]
-    {
-        paths.push(format!("/v1/signed/{token}/{key}"));
-    }
+    paths.push((format!("/v1/signed/{token}=/{key}"), DENIED));
+    paths.push((format!("/v1/signed/{token}%00/{key}"), DENIED));
+    paths.push((format!("/v1/signed//{token}/{key}"), DENIED));
+    paths.extend(KEYS.map(|(key, refusal)| (format!("/v1/signed/{token}/{key}"), refusal)));
     for more in ["?", "?expires=9999999999", "?a", "?key=a/2", "?method=PUT", "?%00", "?a=1&a=1"] {
-        paths.push(format!("{url}{more}"));
+        paths.push((format!("{url}{more}"), QUERY));
     }
     let genuine = understood(url);
     let mut all: Vec<_> = paths
         .into_iter()
         // `?` alone is no query, and a key that decodes to the same is the same.
-        .filter(|path| !path.ends_with('?') && (path.contains('?') || understood(path) != genuine))
-        .map(|path| (method, path))
+        .filter(|(path, _)| {
+            !path.ends_with('?') && (path.contains('?') || understood(path) != genuine)
+        })
+        .map(|(path, refusal)| (method, path, refusal))
         .collect();
     let others = ["GET", "HEAD", "PUT"].into_iter().filter(|other| *other != method);
-    all.extend(others.map(|other| (other, url.to_owned())));
+    all.extend(others.map(|other| (other, url.to_owned(), DENIED)));
     all
 }
 
@@ -153,23 +176,26 @@ async fn no_changed_url_is_let_through() {
     let (client, token) = service().await;
     let grants = grants(&token);
     let urls: Vec<_> = grants.iter().map(|(key, grant)| sign(key, grant)).collect();
-    let (mut tried, mut allowed) = (0, Vec::new());
+    let (mut tried, mut denied, mut wrong) = (0, 0, Vec::new());
     for (index, (_, grant)) in grants.iter().enumerate() {
         let (method, url) = (grant.method.as_str(), &urls[index]);
         assert!(call(&client, method, url).await.status.is_success(), "unchanged it works: {url}");
         let other = &urls[(index + 1) % urls.len()];
-        for (method, path) in mutations(method, url, other) {
+        for (method, path, refusal) in mutations(method, url, other) {
             let answer = call(&client, method, &path).await;
             tried += 1;
-            if !answer.status.is_client_error() {
-                allowed.push(format!("{method} {path}: {}", answer.status));
+            denied += usize::from(refusal == DENIED);
+            // Of a HEAD only the status is told.
+            let (status, code) = refusal;
+            if answer.status != status || method != "HEAD" && answer.problem() != code {
+                wrong.push(format!("{method} {path}: {}, not {code}", answer.status));
             }
         }
         assert!(call(&client, method, url).await.status.is_success(), "and still does");
     }
-    assert!(allowed.is_empty(), "{} of {tried}:\n{}", allowed.len(), allowed.join("\n"));
-    assert!(tried >= FEWEST, "{tried}");
-    crate::tell(&format!("counted: {tried} changed signed URLs, 0 let through"));
+    assert!(wrong.is_empty(), "{} of {tried}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(denied >= FEWEST && tried - denied < 100, "{denied} of {tried}");
+    crate::tell(&format!("counted: {tried} changed signed URLs, 0 let through, {denied} denied"));
 }
 
 /// Negative control: what is changed and signed anew is let through, so that one that was let

@@ -2,8 +2,9 @@
 
 use super::cells::Verdict;
 
-/// Columns of the table. Tokens without `everywhere` hold for the prefix `mine`.
-pub const CREDENTIALS: [&str; 19] = [
+/// Columns of the table. Tokens without `everywhere` hold for the prefix `mine`; those that begin with
+/// `jwt-` are of an identity provider.
+pub const CREDENTIALS: [&str; 26] = [
     "none",
     "basic",
     "unknown",
@@ -23,15 +24,33 @@ pub const CREDENTIALS: [&str; 19] = [
     "mine",
     "two",
     "everywhere",
+    "jwt-mine",
+    "jwt-no-delete",
+    "jwt-nowhere",
+    "jwt-expired",
+    "jwt-audience",
+    "jwt-forged",
+    "jwt-unknown",
 ];
+
+/// Whether it is of an identity provider.
+pub fn is_jwt(credential: usize) -> bool {
+    CREDENTIALS[credential].starts_with("jwt-")
+}
+
+/// The column of a name.
+pub fn column(name: &str) -> usize {
+    CREDENTIALS.iter().position(|column| *column == name).unwrap()
+}
 
 /// Words for what a token allows, by its column; `None` where it is no token that is taken.
 pub fn scopes(credential: usize) -> Option<Vec<&'static str>> {
     const ALL: [&str; 6] = ["read", "write", "delete", "list", "sign", "admin"];
     match CREDENTIALS[credential] {
         "none" | "basic" | "unknown" | "expired" => None,
-        "mine" | "two" | "everywhere" => Some(ALL.to_vec()),
-        name => match name.strip_prefix("no-") {
+        "jwt-expired" | "jwt-audience" | "jwt-forged" | "jwt-unknown" => None,
+        "mine" | "two" | "everywhere" | "jwt-mine" | "jwt-nowhere" => Some(ALL.to_vec()),
+        name => match name.trim_start_matches("jwt-").strip_prefix("no-") {
             Some(left_out) => Some(ALL.into_iter().filter(|scope| *scope != left_out).collect()),
             None => Some(vec![name]),
         },
@@ -43,6 +62,7 @@ pub fn prefixes(credential: usize) -> &'static [&'static str] {
     match CREDENTIALS[credential] {
         "everywhere" => &["*"],
         "two" => &["mine/", "third/b"],
+        "jwt-nowhere" => &[],
         _ => &["mine"],
     }
 }
@@ -52,6 +72,7 @@ fn reaches(credential: usize, key: &str) -> bool {
     match CREDENTIALS[credential] {
         "everywhere" => true,
         "two" => key.starts_with("mine/") || key == "third/b" || key.starts_with("third/b/"),
+        "jwt-nowhere" => false,
         _ => key == "mine" || key.starts_with("mine/"),
     }
 }
@@ -61,6 +82,7 @@ fn reaches_all(credential: usize, beginning: &str) -> bool {
     match CREDENTIALS[credential] {
         "everywhere" => true,
         "two" => beginning.starts_with("mine/") || beginning.starts_with("third/b/"),
+        "jwt-nowhere" => false,
         _ => beginning.starts_with("mine/"),
     }
 }
@@ -218,31 +240,128 @@ pub fn verdict(call: Call, relation: usize, credential: usize) -> Verdict {
     };
     match (allowed, call.takes) {
         (true, _) => Verdict::Allowed,
-        (false, Takes::Signed(_)) => Verdict::Denied,
+        // A URL that there is no right behind. Who shows a JWT has to ask for one first.
+        (false, Takes::Signed(_)) if !is_jwt(credential) => Verdict::Denied,
         (false, _) if scopes.is_none() => Verdict::Unknown,
         (false, _) => Verdict::Denied,
     }
 }
 
+/// Whether it replaces what is stored: that takes more where stores do not.
+pub fn replaces(call: Call) -> bool {
+    matches!(call.name, "replace" | "copy-over" | "move-over" | "signed-replace")
+}
+
+/// The same calls where every store may replace: who may store there needs no right to delete for it.
+/// A move takes the right to delete its source all the same.
+pub fn calls_overwriting() -> Vec<Call> {
+    let takes = |call: Call| match call.name {
+        "replace" => Takes::Key(&["write"]),
+        "copy-over" => Takes::KeyAndMine(&["write"], &["read"]),
+        "move-over" => Takes::KeyAndMine(&["write"], &["read", "delete"]),
+        "signed-replace" => Takes::Signed(&["sign", "write"]),
+        _ => call.takes,
+    };
+    calls().into_iter().map(|call| Call { takes: takes(call), ..call }).collect()
+}
+
+/// Who listens, where those who watch the service have an address of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    Main,
+    Admin,
+}
+
+pub const LISTENERS: [Listener; 2] = [Listener::Main, Listener::Admin];
+
+impl Listener {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Whether it tells what only those are to know who watch the service.
+pub fn is_figures(call: Call) -> bool {
+    matches!(call.name, "stats" | "backends" | "metrics")
+}
+
+/// What the rules say of a call for `mine/a`, where there are two listeners. The admin one asks nobody,
+/// and has no proofs, no description and no page.
+pub fn verdict_at(listener: Listener, call: Call, credential: usize) -> Verdict {
+    let health = matches!(call.name, "health" | "ready");
+    match listener {
+        Listener::Main if is_figures(call) => Verdict::Absent,
+        Listener::Main => verdict(call, 0, credential),
+        Listener::Admin if is_figures(call) || health => Verdict::Allowed,
+        Listener::Admin => Verdict::Absent,
+    }
+}
+
+const COLUMNS: &str = "\
+# Credentials: `none` no header; `basic` another scheme; `unknown` and `expired` tokens; one scope each; all
+# scopes but one; `mine` all scopes. They hold for the prefix `mine`; `two` for `mine/` and `third/b`,
+# `everywhere` for every key. Public is `public/`. Of signed-* the column is whose right the URL stands on.
+# JWTs: `jwt-mine` and `jwt-no-delete` as `mine` and `no-delete`; `jwt-nowhere` has all scopes and no claim of
+# prefixes; what is expired, for another audience, forged under the name of a known key or of an unknown key is
+# not taken. Of signed-* their bearers ask for the URL first: where that is refused, that is the verdict.
+# Keys: see `RELATIONS` in rules.rs. `authorisation.rs` plays every cell.
+#
+";
+
 /// The table, as it is checked in.
 pub fn render() -> String {
-    let mut text = String::from(
-        "# Who may do what: one row for each call and key, one column for each credential.\n\
-         #   .  let through      401  not authenticated      403  authenticated, and may not\n\
-         # Credentials: `none` no header; `basic` another scheme; `unknown` and `expired` tokens; one scope each; all\n\
-         # scopes but one; `mine` all scopes. They hold for the prefix `mine`; `two` for `mine/` and `third/b`,\n\
-         # `everywhere` for every key. Public is `public/`. Of signed-* the column is whose right the URL stands on.\n\
-         # Keys: see `RELATIONS` in rules.rs. `authorisation.rs` plays every cell.\n#\n",
-    );
-    let head = CREDENTIALS.map(|name| format!("{name:>10}")).concat();
-    text.push_str(&format!("# {:<14}{:<17}{head}\n", "call", "key"));
-    for call in calls() {
-        for relation in call.relations() {
-            let cells = (0..CREDENTIALS.len())
-                .map(|credential| format!("{:>10}", verdict(call, relation, credential).as_str()));
-            let cells: String = cells.collect();
-            text.push_str(&format!("{:<16}{:<17}{cells}\n", call.name, RELATIONS[relation].name));
-        }
+    let about =
+        "# Who may do what: one row for each call and key, one column for each credential.\n";
+    of_keys(about, calls())
+}
+
+/// That of the calls that replace, where every store may.
+pub fn render_overwriting() -> String {
+    let about =
+        "# Who may replace, with STORAGE_WRITE_MODE=overwrite. The other calls: see matrix.txt.\n";
+    of_keys(about, calls_overwriting().into_iter().filter(|call| replaces(*call)).collect())
+}
+
+/// That of both listeners, for one key.
+pub fn render_admin() -> String {
+    let about = "# Who may do what, with STORAGE_ADMIN_LISTEN: the key is `mine/a`.\n\
+                 #   404  no such resource\n";
+    let rows = LISTENERS.iter().flat_map(|listener| {
+        calls().into_iter().map(move |call| {
+            let verdicts = std::array::from_fn(|column| verdict_at(*listener, call, column));
+            ([listener.name(), call.name], verdicts)
+        })
+    });
+    table(about, ["listener", "call"], rows)
+}
+
+fn of_keys(about: &str, calls: Vec<Call>) -> String {
+    let rows = calls.into_iter().flat_map(|call| {
+        call.relations().map(move |relation| {
+            let verdicts = std::array::from_fn(|column| verdict(call, relation, column));
+            ([call.name, RELATIONS[relation].name], verdicts)
+        })
+    });
+    table(about, ["call", "key"], rows)
+}
+
+fn table(
+    about: &str,
+    [first, second]: [&str; 2],
+    rows: impl Iterator<Item = ([&'static str; 2], [Verdict; CREDENTIALS.len()])>,
+) -> String {
+    const WORDS: &str =
+        "#   .  let through      401  not authenticated      403  authenticated, and may not\n";
+    let width = |name: &str| name.len().max(8) + 2;
+    let head = CREDENTIALS.map(|name| format!("{name:>0$}", width(name))).concat();
+    let mut text = format!("{about}{WORDS}{COLUMNS}# {first:<14}{second:<17}{head}\n");
+    for ([first, second], verdicts) in rows {
+        let cells = verdicts.iter().zip(CREDENTIALS);
+        let cells = cells.map(|(word, name)| format!("{:>1$}", word.as_str(), width(name)));
+        text.push_str(&format!("{first:<16}{second:<17}{}\n", cells.collect::<String>()));
     }
     text
 }

@@ -22,7 +22,7 @@ use proof_storage::vault::{Holds, Monitor};
 /// A service without a network, and the folder that its large bodies wait in.
 pub struct Client {
     service: Service,
-    _spool: tempfile::TempDir,
+    _spool: Arc<tempfile::TempDir>,
 }
 
 /// An answer, read to its end.
@@ -117,7 +117,13 @@ impl Client {
         let rights = Rights { authority, signer, audit };
         let vault = app::vault(&config, &kept, folder);
         let state = app::assemble(&config, kept, vault, metrics, rights, settings);
-        Self { service: Service::new(state), _spool: spool }
+        Self { service: Service::new(state), _spool: Arc::new(spool) }
+    }
+
+    /// The same service, as those reach it who watch it.
+    pub fn admin(&self) -> Self {
+        let service = Service::admin(self.service.state().clone());
+        Self { service, _spool: Arc::clone(&self._spool) }
     }
 
     /// An answer whose body is not read yet.
