@@ -162,13 +162,9 @@ impl Parts {
         attributes: Attributes,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        let (member, bytes) = (&self.members[place], payload.len());
+        let member = &self.members[place];
         let put = member.backend.put(key, payload, attributes, mode);
-        let result = member.timed(Asked::Write, put).await;
-        if result.is_ok() {
-            member.wrote(bytes);
-        }
-        result
+        member.timed(Asked::Write, put).await
     }
 
     async fn create_at_home(

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -41,16 +41,12 @@ pub(super) struct Member {
     silent: AtomicBool,
     /// Whether anybody asks how long its calls take.
     is_timed: bool,
-    /// Bytes written since the backend was last asked how much it holds.
-    written: AtomicU64,
     inside: Mutex<Inside>,
 }
 
 #[derive(Debug, Default)]
 struct Inside {
     last_failure: Option<Instant>,
-    /// Time of the latest estimate of what it holds.
-    measured: Option<SystemTime>,
     /// Of calls that read an object or its head.
     reads: Latencies,
     /// Of calls that store one.
@@ -78,7 +74,6 @@ impl Member {
             returned: AtomicU64::new(0),
             silent: AtomicBool::new(false),
             is_timed: mode == PoolMode::Mirror,
-            written: AtomicU64::new(0),
             inside: Mutex::default(),
         }
     }
@@ -184,25 +179,12 @@ impl Member {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Counts bytes that were written, until the next [`Self::measure`].
-    pub(super) fn wrote(&self, bytes: u64) {
-        if self.quota_bytes.is_some() {
-            self.written.fetch_add(bytes, Ordering::Relaxed);
-        }
-    }
-
     /// Compares what it holds with its quota.
     pub(super) async fn measure(&self) {
         let Some(quota) = self.quota_bytes else { return };
-        let written = self.written.load(Ordering::Relaxed);
+        // An estimate of an earlier time has what this process wrote since, see `layer::inventory`.
         let Ok(usage) = self.backend.usage().await else { return };
-        let is_new = self.lock().measured.replace(usage.as_of) != Some(usage.as_of);
-        // The same estimate as before does not have what was written since.
-        let since = if is_new { 0 } else { written };
-        if is_new {
-            self.written.fetch_sub(written, Ordering::Relaxed);
-        }
-        self.full.store(usage.stored_bytes.saturating_add(since) >= quota, Ordering::Relaxed);
+        self.full.store(usage.stored_bytes >= quota, Ordering::Relaxed);
     }
 
     /// No holder leaves the figures half changed, so a lock poisoned by a panic is usable.

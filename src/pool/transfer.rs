@@ -81,7 +81,8 @@ impl Parts {
         .await
     }
 
-    /// A URL of a member that has the bytes.
+    /// A URL of a member that has the bytes, and keeps them: a copy that stands in for its home's is moved
+    /// there, and a URL of it would end with that.
     pub(super) async fn presign(
         &self,
         key: &ObjectKey,
@@ -94,7 +95,12 @@ impl Parts {
             return Err(StoreError::new(ErrorKind::Unsupported, self.provider(), detail));
         }
         let place = match self.holder(key).await {
-            Ok((place, _)) => place,
+            Ok((place, _)) if self.homes().contains(&place) && !self.view.is_touched(key) => place,
+            Ok(_) => {
+                let detail = "presign: this proof is about to be moved to the backend that it belongs to; use \
+                              via: service";
+                return Err(StoreError::new(ErrorKind::Unsupported, self.provider(), detail));
+            }
             // Whether it exists is not asked: the URL says so itself.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let homes = self.homes();

@@ -3,6 +3,7 @@
 mod contract;
 mod late;
 mod mixed;
+mod quota;
 pub mod ring;
 mod scenarios;
 mod scenarios_doubts;

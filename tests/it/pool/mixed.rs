@@ -139,6 +139,27 @@ async fn urls_of_a_members_own_are_for_reading() {
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
 }
 
+/// A copy that stands in for its home's is moved there: a URL of it would end long before its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_url_is_of_a_copy_that_will_be_moved() {
+    let members = Kinds::start(PoolMode::Fallback, &[Personality::Aws, Personality::Aws]).await;
+    let pool = members.pool();
+    settle(&pool).await;
+    let hour = Duration::from_secs(3600);
+    create(&*pool, "home", "proof").await;
+    members.darken(0);
+    create(&*pool, "away", "proof").await;
+    let refused = pool.presign(&key("away"), &PresignMethod::Get, hour).await.expect_err("none");
+    assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
+    members.heal(0);
+    settle(&pool).await;
+    assert!(members.at(0, "away").await.is_some() && members.at(1, "away").await.is_none());
+    for name in ["home", "away"] {
+        let url = pool.presign(&key(name), &PresignMethod::Get, hour).await.expect("a URL").url;
+        assert!(url.starts_with(&members.servers[0].endpoint().to_string()), "{url}");
+    }
+}
+
 /// What cannot be written to limits nothing that is written.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_member_limits_reading_only() {
