@@ -185,7 +185,7 @@ impl Parts {
         let mut further = resolved.holders.iter().filter(is_elsewhere).peekable();
         // A copy of the object itself stays until all homes have it, and have been read.
         if is_home_whole && further.peek().is_some() {
-            self.verify(key, &homes).await?;
+            self.verify(key, homes).await?;
             for &place in further {
                 self.remove(key, picture, place).await?;
             }

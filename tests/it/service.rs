@@ -87,7 +87,7 @@ async fn an_admin_address_can_ask_for_a_token() {
     std::fs::write(&file, text).unwrap();
     let sources = Sources { environment: Vec::new(), file: Some(file) };
     let app = App::start(&Config::load(sources).unwrap().config).await.unwrap();
-    let admin = app.admin_addr().unwrap();
+    let admin = app.admin_addr().unwrap().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(app.run(async move { drop(stopped.await) }));
     for path in ["/metrics", "/v1/stats", "/v1/backends"] {

@@ -5,6 +5,7 @@
 //! developer's loopback, such a page could store proofs there.
 
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Uri, header};
 
 use super::super::problem::{Code, Problem};
@@ -32,7 +33,7 @@ fn is_ours(state: &AppState, head: &Parts, origin: &HeaderValue) -> bool {
     let authority = |text: &str| text.parse::<Uri>().ok()?.into_parts().authority;
     let Some(origin) = origin.to_str().ok().and_then(authority) else { return false };
     let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let asked = head.uri.authority().map(|authority| authority.as_str()).or(host);
+    let asked = head.uri.authority().map(Authority::as_str).or(host);
     asked.is_some_and(|asked| origin.as_str().eq_ignore_ascii_case(asked))
         || authority(&state.settings.public_url).is_some_and(|ours| ours == origin)
 }
