@@ -95,7 +95,7 @@ impl Parts {
             return Err(StoreError::new(ErrorKind::Unsupported, self.provider(), detail));
         }
         let place = match self.holder(key).await {
-            Ok((place, _)) if self.homes().contains(&place) && !self.view.is_touched(key) => place,
+            Ok((place, _)) if self.homes().contains(&place) && !self.view.is_pending(key) => place,
             Ok(_) => {
                 let detail = "presign: this proof is about to be moved to the backend that it belongs to; use \
                               via: service";
