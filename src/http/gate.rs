@@ -21,7 +21,7 @@ use self::record::Notes;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 
 use super::admission::Reservation;
 use super::client::ClientAddress;
@@ -212,7 +212,8 @@ async fn admit<D: Demand>(
         }
     }
     let is_anyone = caller.as_ref().is_some_and(|caller| caller.issuer == Issuer::Anyone);
-    if is_anyone && D::ACTION.is_some() {
+    // For any other method that changes something a browser asks first, and is told no.
+    if is_anyone && D::ACTION.is_some() && head.method == Method::POST {
         page::refuse_foreign(&state, &head)?;
     }
     let anonymous = D::WHO == Who::Caller && caller.is_none();
