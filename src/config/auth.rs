@@ -151,7 +151,6 @@ impl AuthConfig {
 const NAME: &str = "make a token with `proof-storage token create` and name its file in \
                     STORAGE_TOKENS_FILE, or an identity provider with STORAGE_JWT_JWKS";
 
-/// Prefixes of keys, with commas between.
 /// Whether whoever comes to the second address has to say who they are.
 fn admin(reader: &mut Reader<'_>, server: &ServerConfig, mode: AuthMode) -> bool {
     let said = reader.option(&name::ADMIN_AUTH, parse::word(WATCHERS));
@@ -183,6 +182,7 @@ fn admin(reader: &mut Reader<'_>, server: &ServerConfig, mode: AuthMode) -> bool
     said.unwrap_or(false)
 }
 
+/// Prefixes of keys, with commas between.
 fn prefixes(text: &str) -> Result<Vec<KeyPrefix>, String> {
     text.split(',').map(|part| KeyPrefix::parse(part.trim())).collect()
 }

@@ -11,6 +11,13 @@ fn token(name: &str, digit: &str) -> String {
     format!("[[auth.token]]\nname = '{name}'\nsha256 = '{sha256}'\nscopes = ['read']\n")
 }
 
+/// A file with the token `b`, and its path.
+fn tokens_file() -> (Folder, String) {
+    let listed = Folder::with(&token("b", "cc").replace("auth.token", "token"));
+    let path = listed.file().display().to_string();
+    (listed, path)
+}
+
 #[test]
 fn only_this_machine_is_open_by_default() {
     for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
@@ -79,8 +86,7 @@ fn what_contradicts_itself_is_refused() {
 
 #[test]
 fn who_watches_from_other_machines_has_to_be_said() {
-    let listed = Folder::with(&token("b", "cc").replace("auth.token", "token"));
-    let tokens = listed.file().display().to_string();
+    let (_listed, tokens) = tokens_file();
     let named = ("STORAGE_TOKENS_FILE", tokens.as_str());
     for address in ["0.0.0.0:9090", "[::]:9090", "192.168.1.1:9090"] {
         let address = ("STORAGE_ADMIN_LISTEN", address);
@@ -110,8 +116,7 @@ fn who_watches_from_other_machines_has_to_be_said() {
 
 #[test]
 fn urls_of_the_backend_are_for_where_nobody_has_rights() {
-    let listed = Folder::with(&token("b", "cc").replace("auth.token", "token"));
-    let tokens = listed.file().display().to_string();
+    let (_listed, tokens) = tokens_file();
     let named = ("STORAGE_TOKENS_FILE", tokens.as_str());
     let on = ("STORAGE_BACKEND_URLS", "on");
     for (settings, backend_urls) in [
@@ -126,8 +131,7 @@ fn urls_of_the_backend_are_for_where_nobody_has_rights() {
 
 #[test]
 fn tokens_of_the_configuration_and_of_the_file_come_together() {
-    let listed = Folder::with(&token("b", "cc").replace("auth.token", "token"));
-    let path = listed.file().display().to_string();
+    let (_listed, path) = tokens_file();
     let file = [("STORAGE_TOKENS_FILE", path.as_str())];
     let auth = load_file(&token("a", "ba"), &file).unwrap().config.auth;
     assert_eq!((auth.tokens.len(), auth.tokens_file.unwrap().tokens.len()), (1, 1));
