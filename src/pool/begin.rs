@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokio::sync::Mutex;
 
 use super::parts::Parts;
@@ -15,6 +15,9 @@ use crate::model::StoreError;
 
 /// Longest wait for a member's records before the first call is served without them.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two looks whether it is known what members can do.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Whether this replica has begun.
 #[derive(Debug, Default)]
@@ -46,13 +49,26 @@ impl Parts {
         }
         let read = (0..self.members.len())
             .map(|place| tokio::time::timeout(PATIENCE, self.read_current(place)));
-        let is_read = join_all(read).await.into_iter().any(|result| matches!(result, Ok(Ok(()))));
+        let examined = tokio::time::timeout(PATIENCE, self.all_are_examined());
+        let (read, _) = join(join_all(read), examined).await;
+        let is_read = read.into_iter().any(|result| matches!(result, Ok(Ok(()))));
         self.judge_marks().await;
         beginning.tries.fetch_add(1, Ordering::AcqRel);
         if !is_read {
             return Err(failed());
         }
+        // Before the first version is given: who comes after a death knows of what was under way then.
+        let _ = tokio::time::timeout(PATIENCE, self.put_marks()).await;
         beginning.is_done.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Waits until it is known what each home can do: who decides between creates must be the same home
+    /// for all replicas.
+    async fn all_are_examined(&self) {
+        let is_known = |home: &usize| self.members[*home].is_examined();
+        while !self.homes().iter().all(is_known) {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }

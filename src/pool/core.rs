@@ -239,7 +239,7 @@ impl Core {
                 let places = on.iter().filter_map(|name| self.place_of(name));
                 !places.into_iter().any(|place| answering.contains(&place))
             }
-            What::Delete | What::Kill { .. } => false,
+            What::Announce | What::Delete | What::Kill { .. } => false,
         })
     }
 

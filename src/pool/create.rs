@@ -6,7 +6,7 @@
 //! Where other members than the homes may have the key, or it has unfinished business, the write
 //! goes by `rewrite`, which looks at all of them first.
 
-use futures_util::future::join;
+use futures_util::future::join3;
 use tokio::time::Instant;
 
 use super::core::{Picture, passes_on};
@@ -15,6 +15,7 @@ use super::line::{Line, What};
 use super::member::Asked;
 use super::parts::Parts;
 use super::policy::Planted;
+use super::state::Verdicts;
 use crate::model::{
     Attributes, Class, ErrorKind, ObjectKey, ObjectMeta, Payload, PoolMode, PutMode, Stamp,
     StoreError, Stored, Version,
@@ -199,7 +200,7 @@ impl Parts {
 
     /// The first of the other members that can takes what the home did not.
     async fn take_over(self, write: Write, mut tried: Tried) -> Result<Stored, StoreError> {
-        let _turn = self.lock(&write.key).await;
+        let turn = self.lock(&write.key).await;
         for place in 0..self.members.len() {
             let member = &self.members[place];
             if tried.iter().any(|(other, _)| *other == place) || !member.role.takes_writes() {
@@ -211,12 +212,18 @@ impl Parts {
             }
             let missing = self.names(tried.iter().map(|(place, _)| *place));
             let line = self.copy_line(&write.key, write.stamp(), &[place], missing);
-            let (put, noted) =
-                join(self.put_at(place, &write, PutMode::Create), self.write_down(vec![line]))
-                    .await;
+            let put = self.put_at(place, &write, PutMode::Create);
+            let (put, noted, ()) =
+                join3(put, self.write_down(vec![line]), self.hear_others()).await;
             match put {
                 Ok(stored) => {
                     noted.map_err(|error| self.not_written_down(&write, error))?;
+                    if self.is_hidden(&write) {
+                        // By a delete through a replica whose clock is ahead, which came before.
+                        let Write { key, payload, attributes } = write;
+                        drop(turn);
+                        return self.rewrite(&key, payload, attributes, PutMode::Create).await;
+                    }
                     return Ok(self.outward_stored(place, stored, Some(false)));
                 }
                 Err(error) if passes_on(&error) => tried.push((place, error)),
@@ -234,6 +241,12 @@ impl Parts {
         self.doubt(&write, &tried);
         let errors: Vec<_> = tried.into_iter().map(|(_, error)| error).collect();
         Err(self.failure(&errors))
+    }
+
+    /// Whether what is written down deletes this write, which nobody was told of yet.
+    fn is_hidden(&self, write: &Write) -> bool {
+        !self.view.is_clear()
+            && Verdicts::of(&self.view.lines(&write.key), |_| None).kills(Some(write.version()))
     }
 
     /// Writes down that what one member has belongs to others too.
@@ -303,6 +316,7 @@ impl Parts {
         let is_planted = |line: &Line| match (&line.what, self.policy.planted) {
             (What::Copy { .. }, Some(Planted::DropRepairRecord)) => true,
             (What::Delete, Some(Planted::DropTombstone)) => true,
+            (What::Announce, Some(Planted::DropAnnouncement)) => true,
             (_, _) => false,
         };
         let lines: Vec<_> = lines.into_iter().filter(|line| !is_planted(line)).collect();

@@ -28,7 +28,9 @@ impl Parts {
                 continue;
             }
             let is_deleted = picture.verdicts.tombstone.is_some();
-            let Some(winner) = picture.winner().filter(|_| is_deleted || !doubts.is_empty()) else {
+            let announced = &picture.verdicts.announced;
+            let is_open = is_deleted || !doubts.is_empty() || !announced.is_empty();
+            let Some(winner) = picture.winner().filter(|_| is_open) else {
                 return Ok(picture);
             };
             let winner = version_of(winner);
@@ -39,7 +41,8 @@ impl Parts {
             if dark.is_some() && open.iter().any(|version| Some(*version) > winner) {
                 return Err(self.cannot_tell(dark));
             }
-            let is_in_doubt = open.iter().any(|version| Some(*version) == winner);
+            // One that was announced may be at this home only, and its process gone.
+            let is_in_doubt = open.iter().chain(announced).any(|version| Some(*version) == winner);
             if is_deleted || is_in_doubt {
                 if let Some(line) = self.unwritten(key, &picture) {
                     let noted = self.write_down(vec![line]).await;

@@ -52,6 +52,11 @@ impl Errands {
             && self.lock().get(key).is_some_and(|errand| errand.wrong.contains(&place))
     }
 
+    /// Whether a key is to be seen to.
+    pub(super) fn contains(&self, key: &ObjectKey) -> bool {
+        self.count.load(Ordering::Acquire) > 0 && self.lock().contains_key(key)
+    }
+
     /// Those to see to; they stay until [`Self::done`].
     pub(super) fn list(&self) -> Vec<ObjectKey> {
         if self.count.load(Ordering::Acquire) == 0 {

@@ -70,10 +70,16 @@ impl Parts {
         loop {
             let decision = decide(&outcomes);
             let copies = outcomes.iter().flatten().filter(|outcome| outcome.is_ok()).count();
-            if matches!(decision, Decision::Won) && copies >= self.policy.min_copies {
+            let is_enough = match decision {
+                Decision::Won => copies >= self.policy.min_copies,
+                // What is still on its way has to be taken back.
+                Decision::Lost(_) => true,
+                Decision::Open | Decision::None => false,
+            };
+            if is_enough {
                 deadline.get_or_insert_with(|| Instant::now() + self.patience(&homes, &outcomes));
             }
-            if outcomes.iter().all(Option::is_some) || matches!(decision, Decision::Lost(_)) {
+            if outcomes.iter().all(Option::is_some) {
                 break;
             }
             let next = match deadline {
@@ -101,10 +107,16 @@ impl Parts {
             Decision::Lost(error) => {
                 let silent = silent_homes(&homes, &outcomes);
                 let has = taken_at(&homes, &outcomes);
+                let was_free = outcomes.iter().flatten().any(Result::is_ok);
                 let outcomes = (outcomes, arriving);
                 self.lost(&write, &homes, outcomes, racer).await;
                 if let (Some(has), false) = (has, silent.is_empty()) {
                     self.note_missing(&write.key, has, &silent).await?;
+                }
+                if was_free {
+                    // That home has nothing now: a create of a process that died may have come to the
+                    // other one only, and is about to be confirmed to who sends it again.
+                    self.vouch(&write.key).await;
                 }
                 self.met(write, error).await
             }
@@ -185,7 +197,8 @@ impl Parts {
         }
     }
 
-    /// Takes back what was written before another one's create was found to have won.
+    /// Takes back what was written before another one's create was found to have won. What may yet land is
+    /// written down before anybody is answered: this process may be gone by then.
     async fn lost(
         &self,
         write: &Write,
@@ -193,14 +206,16 @@ impl Parts {
         (outcomes, mut arriving): (Outcomes, mpsc::Receiver<(usize, Outcome)>),
         racer: Racer,
     ) {
-        let mut doubtful = Vec::new();
-        let mut is_open = false;
+        let (mut doubtful, mut is_open) = (Vec::new(), false);
         for (&place, outcome) in homes.iter().zip(&outcomes) {
             match outcome {
                 Some(Ok(_)) => doubtful.extend(self.take_back(place, write).await),
                 Some(Err(error)) if error.class() == Class::Unknown => doubtful.push(place),
                 Some(Err(_)) => {}
-                None => is_open = true,
+                None => {
+                    is_open = true;
+                    doubtful.push(place);
+                }
             }
         }
         if !doubtful.is_empty()
@@ -214,16 +229,8 @@ impl Parts {
             tokio::spawn(async move {
                 let _racer = racer;
                 while let Some((index, outcome)) = arriving.recv().await {
-                    let place = homes[index];
-                    let kept = match outcome {
-                        Ok(_) => parts.take_back(place, &write).await,
-                        Err(error) => (error.class() == Class::Unknown).then_some(place),
-                    };
-                    if let Some(place) = kept {
-                        let line = parts.kill_line(&write, vec![write.version()], [place]);
-                        if let Err(error) = parts.write_down(vec![line]).await {
-                            tracing::warn!(?error, "a write that lost may come back");
-                        }
+                    if outcome.is_ok() {
+                        let _ = parts.take_back(homes[index], &write).await;
                     }
                 }
             });

@@ -37,6 +37,9 @@ pub(super) enum What {
         #[serde(default)]
         replaces: bool,
     },
+    /// This write is about to take the place of what is there, at one home of a mirror after the other:
+    /// whoever finds this looks at all of them. It says nothing of what became of it.
+    Announce,
     /// All copies below this version are deleted: a tombstone.
     Delete,
     /// Copies of exactly these versions are: attempts that failed and may land late.
@@ -202,13 +205,14 @@ mod tests {
         };
         let lines = vec![
             line(What::Copy { on: vec!["second".to_owned()], replaces: true }),
+            line(What::Announce),
             line(What::Delete),
             line(What::Kill { versions: vec![version(3), version(4)] }),
         ];
         let body = encode(&lines);
         assert_eq!(decode(&body).unwrap(), lines);
         let cut = &body[..body.len() - 3];
-        assert!(decode(cut).unwrap_err().starts_with("line 3"));
+        assert!(decode(cut).unwrap_err().starts_with("line 4"));
         assert_eq!(decode(b"").unwrap(), []);
     }
 

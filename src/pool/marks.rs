@@ -6,9 +6,11 @@
 //! missing that was put there has been emptied, or set back to an earlier state.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::line::Mark;
 use super::parts::Parts;
@@ -22,30 +24,104 @@ pub(super) const EVERY: Duration = Duration::from_secs(10);
 /// How far a mark reaches: the next one may be late.
 const REACH: Duration = Duration::from_secs(20);
 
+/// A replica whose last mark has been seen for so long is gone: by the clock of who sees it, whatever the
+/// two walls say.
+/// Marks are put every 10 s and read every 36 s at the latest.
+const GONE: Duration = Duration::from_secs(90);
+
 /// A member whose newest mark is older than the newest of all by more than this was away, or is in
 /// an earlier state.
 const LAG_MS: u64 = 40_000;
+
+/// For how long a call may have been under way when its process was last heard of.
+const CALL_MS: u64 = 60_000;
+
+/// Processes that are gone and remembered, the latest of them.
+const REMEMBERED: usize = 256;
 
 /// Clocks of replicas that differ by more than this are an alarm.
 const ALARM_MS: u64 = 5_000;
 
 /// What is known of marks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Marks {
-    /// Until when another replica is known to be at work, by the wall in milliseconds.
-    others_until: AtomicU64,
+    began: Instant,
+    /// When another replica was last seen to be at work, in milliseconds since this one began and one more. 0
+    /// where none was.
+    others: AtomicU64,
+    /// Whether any process is known to be gone.
+    any_gone: AtomicBool,
     inside: Mutex<Inside>,
 }
 
 #[derive(Debug, Default)]
 struct Inside {
+    /// Others' marks on each member, and when they were first seen.
+    seen: BTreeMap<(usize, Mark), Instant>,
+    /// Last marks of processes that are gone, or may be, by their names.
+    gone: BTreeMap<u32, Mark>,
+    /// Of each member, when a reading of it that came to its end was begun last.
+    read: BTreeMap<usize, Instant>,
     /// Of each member, the newest mark when this replica read it first.
     found: BTreeMap<usize, Option<Mark>>,
     /// Of each member, the last one that this replica put there.
     put: BTreeMap<usize, Mark>,
 }
 
+impl Default for Marks {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            others: AtomicU64::new(0),
+            any_gone: AtomicBool::new(false),
+            inside: Mutex::default(),
+        }
+    }
+}
+
 impl Marks {
+    /// When another replica may still have been at work, for all that is known.
+    fn others_until(&self) -> Option<Instant> {
+        let seen = self.others.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.began + Duration::from_millis(seen) + GONE)
+    }
+
+    /// Another replica shows that it is at work.
+    fn is_another(&self) {
+        let seen = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.others.fetch_max(seen + 1, Ordering::Relaxed);
+    }
+
+    /// A process left this mark, and may have died in the middle of a call since.
+    fn may_be_gone(&self, mark: Mark) {
+        let mut inside = self.lock();
+        let last = inside.gone.entry(mark.bound.writer).or_insert(mark);
+        *last = mark.max(*last);
+        if inside.gone.len() > REMEMBERED
+            && let Some(oldest) = inside.gone.values().min().map(|mark| mark.bound.writer)
+        {
+            inside.gone.remove(&oldest);
+        }
+        self.any_gone.store(true, Ordering::Release);
+    }
+
+    /// Notes which marks of others are on a member now. Answers those that are new, and those that have
+    /// been there for as long as a replica at work leaves none.
+    fn see(&self, place: usize, others: &[Mark]) -> (Vec<Mark>, Vec<Mark>) {
+        let mut inside = self.lock();
+        inside.seen.retain(|(at, mark), _| *at != place || others.contains(mark));
+        let (mut new, mut old) = (Vec::new(), Vec::new());
+        for mark in others {
+            match inside.seen.get(&(place, *mark)) {
+                None => new.push(*mark),
+                Some(since) if since.elapsed() > GONE => old.push(*mark),
+                Some(_) => {}
+            }
+            inside.seen.entry((place, *mark)).or_insert_with(Instant::now);
+        }
+        (new, old)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,35 +130,61 @@ impl Marks {
 impl Parts {
     /// Whether no other replica is known to be at work.
     pub(super) fn is_alone(&self) -> bool {
-        self.marks.others_until.load(Ordering::Relaxed) < self.clock.wall_millis()
+        self.marks.others_until().is_none_or(|until| until < Instant::now())
+    }
+
+    /// Whether a write of this version may have been cut off between the homes of a mirror: by a process
+    /// that is gone, and shortly before it was.
+    pub(super) fn may_be_cut_off(&self, version: Version) -> bool {
+        self.marks.any_gone.load(Ordering::Acquire)
+            && self.marks.lock().gone.get(&version.writer).is_some_and(|last| {
+                (last.now.saturating_sub(CALL_MS)..=last.bound.millis).contains(&version.millis)
+            })
+    }
+
+    /// Whether another replica may have written lines at a member since this one read them: none that was
+    /// at work then, or has been since. That it cannot be seen, where nobody answers, shows nothing.
+    pub(super) fn may_have_missed(&self, place: usize) -> bool {
+        let read = self.marks.lock().read.get(&place).copied();
+        self.marks.others_until().is_some_and(|until| read.is_none_or(|read| read < until))
+    }
+
+    /// All of a member's lines were read, in a reading that began then.
+    pub(super) fn has_read(&self, place: usize, begun: Instant) {
+        self.marks.lock().read.insert(place, begun);
     }
 
     /// Takes note of a member's marks; those of processes that are gone are removed once a newer one
     /// says as much.
     pub(super) async fn take_marks(&self, place: usize, marks: &[Mark]) {
-        let wall = self.clock.wall_millis();
         let newest = marks.iter().copied().max();
         let is_first = !self.marks.lock().found.contains_key(&place);
-        for mark in marks {
-            let writer = mark.bound.writer;
-            if is_first {
-                // It may be of this machine before a restart.
-                self.clock.observe(mark.bound);
-            }
-            if writer == self.clock.writer() {
-                continue;
-            }
-            self.clock.observe(Version { millis: mark.now, counter: 0, writer });
-            if mark.bound.millis >= wall {
-                self.marks.others_until.fetch_max(mark.bound.millis, Ordering::Relaxed);
+        if is_first {
+            // They may be of this machine before a restart.
+            marks.iter().for_each(|mark| self.clock.observe(mark.bound));
+        }
+        let is_other = |mark: &Mark| mark.bound.writer != self.clock.writer();
+        let others: Vec<Mark> = marks.iter().copied().filter(is_other).collect();
+        let wall = self.clock.wall_millis();
+        let (new, old) = self.marks.see(place, &others);
+        let gone = old.iter().chain(new.iter().filter(|_| is_first));
+        gone.for_each(|mark| self.marks.may_be_gone(*mark));
+        for mark in new {
+            // What was there when this one began may be of one that is gone: then its own time has to say.
+            if !is_first || mark.bound.millis >= wall {
+                self.marks.is_another();
+                self.clock.hear(mark.now);
                 let ahead_ms = mark.now.saturating_sub(wall);
                 if ahead_ms > ALARM_MS {
                     tracing::warn!(ahead_ms, "another replica's clock is ahead of this one's");
                 }
-            } else if newest > Some(*mark) {
-                // Another replica may have done so already.
-                let _ = self.delete_at(place, &self.records.clock(*mark), None).await;
             }
+            let Mark { now: millis, bound } = mark;
+            self.clock.observe(Version { millis, counter: 0, writer: bound.writer });
+        }
+        for mark in old.into_iter().filter(|mark| newest > Some(*mark)) {
+            // Another replica may have done so already.
+            let _ = self.delete_at(place, &self.records.clock(mark), None).await;
         }
         if is_first {
             self.load_completeness(place).await;

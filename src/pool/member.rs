@@ -128,6 +128,12 @@ impl Member {
         can.create_only == Support::Native && can.replace_if_match == Support::Native
     }
 
+    /// Whether it is known what it can do.
+    pub(super) fn is_examined(&self) -> bool {
+        let can = self.backend.capabilities();
+        can.create_only != Support::Unknown && can.replace_if_match != Support::Unknown
+    }
+
     /// Whether it gave no answer a moment ago.
     pub(super) fn is_avoided(&self) -> bool {
         self.silent.load(Ordering::Acquire)

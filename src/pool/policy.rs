@@ -50,6 +50,8 @@ pub enum Planted {
     DropRepairRecord,
     /// Versions are bare wall-clock times.
     OrderByWallClock,
+    /// What takes the place of another at several homes is not announced.
+    DropAnnouncement,
 }
 
 impl PoolPolicy {

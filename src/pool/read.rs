@@ -161,11 +161,43 @@ impl Parts {
                 return Box::pin(self.find_elsewhere(key, &order[index..], misses, ask)).await;
             }
             let result = ask(place).await;
-            if let Some(found) = self.judge(key, place, result, &mut misses)? {
-                return self.settled_only(key, place, found, ask).await;
+            let Some(found) = self.judge(key, place, result, &mut misses)? else { continue };
+            if !misses.dark.is_empty() {
+                if self.is_nobodys(key, place, &misses, found.meta()).await {
+                    continue;
+                }
+                // What was written down meanwhile counts.
+                if self.view.is_pending(key) {
+                    return Box::pin(self.find_pending(key, ask)).await;
+                }
             }
+            return self.settled_only(key, place, found, ask).await;
         }
         Box::pin(self.last_resort(key, misses, ask)).await
+    }
+
+    /// Whether a copy beside a silent home was never acknowledged: its process died before the line, and
+    /// the home may have another one by now that was. A home that is complete has all that no line
+    /// tells of.
+    async fn is_nobodys(
+        &self,
+        key: &ObjectKey,
+        place: usize,
+        misses: &Misses,
+        found: &ObjectMeta,
+    ) -> bool {
+        let is_dark = |home: &usize| misses.dark.iter().any(|(dark, _)| dark == home);
+        let homes = self.homes();
+        let is_outage = self.policy.mode == PoolMode::Fallback
+            && !homes.contains(&place)
+            && self.members[place].role.takes_writes()
+            && homes.iter().all(|home| is_dark(home) && self.members[*home].is_complete());
+        if !is_outage || version_of(found).is_none() || self.view.is_touched(key) {
+            return false;
+        }
+        // Another replica may have written one.
+        self.read_answering().await;
+        !self.view.is_touched(key)
     }
 
     /// Nobody gave the object: a member that failed and may have it is asked once more.
@@ -197,6 +229,11 @@ impl Parts {
     /// Members in the order in which they are asked.
     fn reading_order(&self, is_racing: bool) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.members.len()).collect();
+        if self.policy.mode == PoolMode::Fallback {
+            // One that is drained or read-only may stand before it.
+            let home = |place: usize| self.homes().contains(&place);
+            order.sort_by_key(|&place| !(home(place) && self.members[place].is_complete()));
+        }
         if self.policy.mode == PoolMode::Mirror && !is_racing {
             order.sort_by_cached_key(|&place| {
                 let member = &self.members[place];
@@ -259,6 +296,12 @@ impl Parts {
         stamp.iter().for_each(|stamp| self.clock.observe(stamp.version));
         if self.policy.mode == PoolMode::Fallback {
             return Ok((place, found));
+        }
+        if stamp.is_some_and(|stamp| self.may_be_cut_off(stamp.version)) {
+            self.vouch(key).await;
+            if self.view.is_pending(key) {
+                return Box::pin(self.find_pending(key, ask)).await;
+            }
         }
         let is_young = stamp.is_some_and(|stamp| {
             let age = self.clock.now_millis().saturating_sub(stamp.version.millis);

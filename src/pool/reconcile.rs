@@ -209,6 +209,8 @@ impl Parts {
         how: Reconcile,
     ) -> Finding {
         let mut finding = Finding::default();
+        // A read found it amiss, maybe in what only reading shows.
+        let was_amiss = self.errands.contains(key);
         if how.verify_bytes {
             for &place in items.keys() {
                 if self.has_right_bytes(place, key).await == Some(false) {
@@ -216,7 +218,7 @@ impl Parts {
                     finding.corrupt += 1;
                 }
             }
-        } else if self.is_alike(&items) {
+        } else if !was_amiss && self.is_alike(&items) {
             return finding;
         }
         let homes = self.homes();
@@ -232,10 +234,13 @@ impl Parts {
         }
         finding.corrupt = finding.corrupt.max(resolved.damaged.len() as u64);
         let is_amiss = finding.different + finding.missing + finding.extra + finding.corrupt > 0
-            || !resolved.dark.is_empty();
+            || !resolved.dark.is_empty()
+            || was_amiss;
         if !is_amiss || how.dry_run {
             // Nobody shall mend what was only to be reported.
-            self.errands.done(key);
+            if !was_amiss {
+                self.errands.done(key);
+            }
             return finding;
         }
         let is_done = self.settle_or_put_aside(key, &mut finding).await;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::line::decode;
 use super::member::Asked;
@@ -16,11 +17,37 @@ use crate::model::{
 /// Names in one page of a listing.
 const PAGE: usize = 1000;
 
-/// Readings are shared by all who wait for one.
+/// Readings of what all members keep, and of those that answer at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Readings {
+    all: Reading,
+    answering: Reading,
+}
+
+/// Shared by all who wait for one.
+#[derive(Debug, Default)]
+struct Reading {
     begun: AtomicU64,
     last: Mutex<(u64, Option<StoreError>)>,
+}
+
+impl Reading {
+    /// Reads, or shares what another one reads that begins after this call.
+    async fn share(
+        &self,
+        read: impl Future<Output = Option<StoreError>>,
+    ) -> Result<(), StoreError> {
+        let before = self.begun.load(Ordering::Acquire);
+        let mut last = self.last.lock().await;
+        let (number, error) = &*last;
+        if *number > before {
+            return error.clone().map_or(Ok(()), Err);
+        }
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let error = read.await;
+        *last = (number, error.clone());
+        error.map_or(Ok(()), Err)
+    }
 }
 
 impl Parts {
@@ -29,29 +56,42 @@ impl Parts {
     /// # Errors
     /// Those of a member could not be read. What the others said counts all the same.
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
-        let before = self.readings.begun.load(Ordering::Acquire);
-        let mut last = self.readings.last.lock().await;
-        let (number, error) = &*last;
-        if *number > before {
-            return error.clone().map_or(Ok(()), Err);
-        }
-        let number = self.readings.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let members = 0..self.members.len();
-        let read = join_all(members.map(|place| self.read_current(place))).await;
-        for (place, result) in read.iter().enumerate() {
-            // Alone, this replica knows what was written since it last read them.
-            if result.is_err() && !self.is_alone() {
-                self.view.unload(place);
+        let read = async {
+            let members = 0..self.members.len();
+            let read = join_all(members.map(|place| self.read_current(place))).await;
+            for (place, result) in read.iter().enumerate() {
+                // Alone since then, this replica knows what was written since it last read them.
+                if result.is_err() && self.may_have_missed(place) {
+                    self.view.unload(place);
+                }
             }
+            read.into_iter().find_map(Result::err)
+        };
+        self.readings.all.share(read).await
+    }
+
+    /// Reads what other replicas, if there are any, wrote down before this call at members that answer.
+    /// What cannot be read is as unknown as before.
+    pub(super) async fn hear_others(&self) {
+        if !self.is_alone() {
+            self.read_answering().await;
         }
-        let error = read.into_iter().find_map(Result::err);
-        *last = (number, error.clone());
-        error.map_or(Ok(()), Err)
+    }
+
+    /// The same, whether others are known to be there or not.
+    pub(super) async fn read_answering(&self) {
+        let read = async {
+            let answers = |place: &usize| !self.members[*place].is_avoided();
+            let members = (0..self.members.len()).filter(answers);
+            join_all(members.map(|place| self.read_current(place))).await;
+            None
+        };
+        let _ = self.readings.answering.share(read).await;
     }
 
     /// Reads one member's segments and marks of clocks.
     pub(super) async fn read_current(&self, place: usize) -> Result<(), StoreError> {
-        let as_of = self.view.sequence();
+        let (as_of, begun) = (self.view.sequence(), Instant::now());
         let (mut found, mut failed) = (BTreeSet::new(), None);
         let mut marks = Vec::new();
         let put = self.mark_put(place);
@@ -74,6 +114,7 @@ impl Parts {
         self.take_marks(place, &marks).await;
         match failed {
             None => {
+                self.has_read(place, begun);
                 let was_set_back = self.members[place].was_set_back();
                 let lost = self.view.loaded(place, &found, as_of, was_set_back);
                 if lost.is_empty() { Ok(()) } else { self.write_down(lost).await }

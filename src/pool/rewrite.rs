@@ -2,18 +2,22 @@
 //!
 //! All members are looked at first. The write goes to the home, or to the first member that takes
 //! it, on condition that what is there is what was seen; then to the other homes. Whoever is left
-//! with another state than the new one stands in a line before the answer.
+//! with another state than the new one stands in a line before the answer. What takes the place of
+//! another at several homes is announced by a line before the first of them: should the process die
+//! on the way, whoever reads the key knows to look at all.
 
 use futures_util::future::join_all;
 
 use super::core::{Picture, passes_on};
 use super::create::{Tried, Write};
-use super::line::Line;
+use super::line::{Line, What};
 use super::member::is_race;
 use super::parts::Parts;
 use super::state::Sight;
+use super::view::View;
 use crate::model::{
-    Attributes, ErrorKind, ObjectKey, Payload, PoolMode, PutMode, StoreError, Stored, Version,
+    Attributes, Class, ErrorKind, ObjectKey, Payload, PoolMode, PutMode, StoreError, Stored,
+    Version,
 };
 
 /// Looks at a key that others write too, before the caller is told.
@@ -29,6 +33,21 @@ enum Attempt {
     Failed(StoreError),
 }
 
+/// Held while an announced write is under way.
+struct Announced<'a> {
+    view: &'a View,
+    key: &'a ObjectKey,
+    version: Version,
+    /// Whether it is known what every home has.
+    is_over: bool,
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        self.view.end(self.key, self.version, self.is_over);
+    }
+}
+
 impl Parts {
     pub(super) async fn rewrite(
         &self,
@@ -41,7 +60,7 @@ impl Parts {
         let mut raced = self.other_version();
         for _ in 0..ATTEMPTS {
             let doubts = self.view.doubts.of(key);
-            let picture = self.look(key).await;
+            let picture = self.look_to_change(key).await;
             if self.bury_in_doubt(key, &picture, &doubts).await? {
                 continue;
             }
@@ -50,22 +69,63 @@ impl Parts {
             }
             let attributes = self.stamped(attributes.clone(), mode == PutMode::Create);
             let write = Write { key: key.clone(), payload: payload.clone(), attributes };
+            let mut announced = self.announce(&picture, key, write.version()).await?;
+            let mut end = |is_over| announced.iter_mut().for_each(|write| write.is_over = is_over);
             let mut tried = Tried::new();
-            match self.first(&picture, &write, &mut tried).await {
+            let attempt = self.first(&picture, &write, &mut tried).await;
+            let is_doubtful = tried.iter().any(|(_, error)| error.class() == Class::Unknown);
+            match attempt {
                 Attempt::Done(place, stored) => {
-                    return self.follow(&picture, write, place, *stored, tried).await;
+                    let result = self.follow(&picture, write, place, *stored, tried).await;
+                    end(result.is_ok());
+                    return result;
                 }
                 Attempt::Raced(error) => {
                     self.give_up(&write, &tried).await;
+                    end(!is_doubtful);
                     raced = error;
                 }
                 Attempt::Failed(error) => {
                     self.doubt(&write, &tried);
+                    end(!is_doubtful && error.class() != Class::Unknown);
                     return Err(error);
                 }
             }
         }
         Err(raced)
+    }
+
+    /// Looks at a key that is about to be changed. Where a member is silent, another replica's word is
+    /// not to be had from it: what that one wrote down elsewhere must be known.
+    async fn look_to_change(&self, key: &ObjectKey) -> Picture {
+        let picture = self.look(key).await;
+        if picture.resolved.dark.is_empty() {
+            return picture;
+        }
+        self.hear_others().await;
+        if self.view.lines(key).len() > picture.lines.len() {
+            self.look(key).await
+        } else {
+            picture
+        }
+    }
+
+    /// Writes down that a write is about to go from home to home, where it takes the place of another.
+    async fn announce<'a>(
+        &'a self,
+        picture: &Picture,
+        key: &'a ObjectKey,
+        version: Version,
+    ) -> Result<Option<Announced<'a>>, StoreError> {
+        if self.homes().len() < 2 || picture.winner().is_none() {
+            return Ok(None);
+        }
+        let line = Line { what: What::Announce, key: key.clone(), version, missing: Vec::new() };
+        self.write_down(vec![line]).await.map_err(|cause| {
+            let error = self.no_member("takes a repair record: nothing was written");
+            error.with_source(cause)
+        })?;
+        Ok(Some(Announced { view: &self.view, key, version, is_over: false }))
     }
 
     /// Compares the caller's condition with what is there.

@@ -116,7 +116,7 @@ impl Where {
     fn of(core: &Core, line: &Line) -> Self {
         let beside = match line.what {
             What::Copy { .. } => core.view.buried_at(&line.key),
-            What::Delete | What::Kill { .. } => BTreeSet::new(),
+            What::Announce | What::Delete | What::Kill { .. } => BTreeSet::new(),
         };
         Self { missing: line.missing.iter().cloned().collect(), beside }
     }

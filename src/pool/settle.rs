@@ -53,7 +53,13 @@ impl Parts {
     pub(super) async fn settle_and_count(&self, key: &ObjectKey) -> (Settled, u64) {
         let _turn = self.lock(key).await;
         let now = Instant::now();
+        let doubts = self.view.doubts.of(key);
         let picture = self.look(key).await;
+        match self.bury_in_doubt(key, &picture, &doubts).await {
+            Ok(false) => {}
+            Ok(true) => return (Settled::Again, 0),
+            Err(_) => return (Settled::Stuck, 0),
+        }
         let picture = self.without_wrong_bytes(key, picture).await;
         let settled = self.settle_picture(key, &picture).await;
         if settled == Settled::Done {

@@ -44,6 +44,8 @@ pub(super) struct Verdicts {
     pub(super) tombstone: Option<Version>,
     /// Members that had not confirmed it.
     pub(super) unburied: Vec<usize>,
+    /// Writes that were announced, of which nobody said that they came to their end.
+    pub(super) announced: Vec<Version>,
     /// Copies of exactly these are, as was written down at the second version.
     pub(super) killed: Vec<(Version, Version)>,
     /// Versions that were written down, and so may have been acknowledged; and when.
@@ -62,7 +64,7 @@ impl Verdicts {
     pub(super) fn of(lines: &[Known], place_of: impl Fn(&str) -> Option<usize>) -> Self {
         let mut verdicts = Self::default();
         let places = |names: &[String]| names.iter().filter_map(|name| place_of(name)).collect();
-        for Known { line, id, .. } in lines {
+        for Known { line, id, settled } in lines {
             if let What::Copy { replaces, .. } = line.what {
                 verdicts.vouched.push((line.version, id.0));
                 verdicts.replacements.extend(replaces.then_some(line.version));
@@ -73,6 +75,7 @@ impl Verdicts {
                     verdicts.unburied = places(&line.missing);
                 }
                 What::Delete => {}
+                What::Announce => verdicts.announced.extend((!settled).then_some(line.version)),
                 What::Kill { versions } => {
                     verdicts.killed.extend(versions.iter().map(|version| (*version, id.0)));
                 }

@@ -4,6 +4,8 @@
 //! is *settled* when this replica has seen every member to be as it should; it stays known until
 //! its segment is removed, since a delete has to know that a copy may still be under way.
 
+mod segment;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::segment::{Entry, Segment, State};
 use super::doubts::Doubts;
 use super::line::{Line, What};
 use crate::model::{ObjectKey, Version};
@@ -37,25 +40,6 @@ struct Inside {
     loaded: Vec<bool>,
     /// Segments and holders that became known so far.
     added: u64,
-}
-
-#[derive(Debug)]
-struct Segment {
-    lines: Vec<Entry>,
-    /// Members that keep it.
-    holders: BTreeSet<usize>,
-    /// Whether this process wrote it, and so knows that it counts.
-    is_own: bool,
-    /// Place in the order in which segments and holders became known here.
-    added: u64,
-    /// When a line of it was last settled, by a clock that nobody sets.
-    settled: Instant,
-}
-
-#[derive(Debug)]
-struct Entry {
-    line: Arc<Line>,
-    settled: bool,
 }
 
 /// A line and whether it is settled.
@@ -117,24 +101,19 @@ impl View {
         if let Some(known) = inside.segments.get_mut(&version) {
             known.holders.extend(holders);
             known.added = added;
+            if is_own {
+                let open = known.open();
+                known.claim();
+                self.open.fetch_sub(open - known.open(), Ordering::Release);
+            }
             return;
         }
         for (place, line) in lines.iter().enumerate() {
             inside.keys.entry(line.key.clone()).or_default().push((version, place));
         }
-        self.open.fetch_add(lines.len(), Ordering::Release);
-        let entry = |line| Entry { line: Arc::new(line), settled: false };
-        let lines = lines.into_iter().map(entry).collect();
-        inside.segments.insert(
-            version,
-            Segment {
-                lines,
-                holders: holders.into_iter().collect(),
-                is_own,
-                added,
-                settled: Instant::now(),
-            },
-        );
+        let segment = Segment::new(lines, holders.into_iter().collect(), is_own, added);
+        self.open.fetch_add(segment.open(), Ordering::Release);
+        inside.segments.insert(version, segment);
         self.known.store(inside.segments.len(), Ordering::Release);
     }
 
@@ -147,18 +126,32 @@ impl View {
         let mut inside = self.lock();
         let segment = inside.segments.remove(&version)?;
         self.known.store(inside.segments.len(), Ordering::Release);
-        for Entry { line, settled } in &segment.lines {
-            if !settled {
-                self.open.fetch_sub(1, Ordering::Release);
-            }
-            if let Some(ids) = inside.keys.get_mut(&line.key) {
-                ids.retain(|(of, _)| *of != version);
-                if ids.is_empty() {
-                    inside.keys.remove(&line.key);
-                }
-            }
+        self.open.fetch_sub(segment.open(), Ordering::Release);
+        for entry in &segment.lines {
+            inside.forget(&entry.line.key, |(of, _)| of == version);
         }
         Some(segment)
+    }
+
+    /// An announced write of this process came to its end: every member has it, or certainly none. Or it
+    /// is not known what became of it, and the key is to be looked at.
+    pub(super) fn end(&self, key: &ObjectKey, version: Version, is_over: bool) {
+        let mut inside = self.lock();
+        let ids = inside.keys.get(key).cloned().unwrap_or_default();
+        for id in ids {
+            let Some(segment) = inside.segments.get_mut(&id.0) else { continue };
+            let Some(entry) = segment.lines.get_mut(id.1) else { continue };
+            if entry.state != State::UnderWay || entry.line.version != version {
+                continue;
+            }
+            if is_over {
+                entry.state = State::Over;
+                inside.forget(key, |other| other == id);
+            } else {
+                entry.state = State::Open;
+                self.open.fetch_add(1, Ordering::Release);
+            }
+        }
     }
 
     /// How much is known now, for [`Self::loaded`].
@@ -184,7 +177,9 @@ impl View {
         };
         let gone = self.take_from(member, is_gone);
         let lost = gone.into_iter().filter(|segment| was_set_back && segment.is_own);
-        lost.flat_map(|segment| segment.lines).map(|entry| (*entry.line).clone()).collect()
+        let lines = lost.flat_map(|segment| segment.lines).map(|entry| (*entry.line).clone());
+        // What is under way goes on, and its own call sees to it.
+        lines.filter(|line| line.what != What::Announce).collect()
     }
 
     /// A member no longer keeps the segments for which this holds; gives back those that it alone kept,
@@ -240,8 +235,9 @@ impl View {
     /// Whether one member's word on a key is not enough: it has a line that is not settled, was
     /// deleted so lately that an older write may still land, or has an attempt in doubt.
     pub(super) fn is_pending(&self, key: &ObjectKey) -> bool {
-        let is_open =
-            |known: &Known| !known.settled || !matches!(known.line.what, What::Copy { .. });
+        let is_open = |known: &Known| {
+            !known.settled || matches!(known.line.what, What::Delete | What::Kill { .. })
+        };
         self.doubts.contains(key)
             || (self.known.load(Ordering::Acquire) > 0 && self.lines(key).iter().any(is_open))
     }
@@ -252,7 +248,7 @@ impl View {
         let Some(ids) = inside.keys.get(key) else { return Vec::new() };
         let known = |id: &LineId| {
             let entry = inside.segments.get(&id.0)?.lines.get(id.1)?;
-            Some(Known { id: *id, line: Arc::clone(&entry.line), settled: entry.settled })
+            Some(Known { id: *id, line: Arc::clone(&entry.line), settled: entry.is_done() })
         };
         ids.iter().filter_map(known).collect()
     }
@@ -279,14 +275,18 @@ impl View {
         for (version, place) in ids {
             let Some(segment) = inside.segments.get_mut(version) else { continue };
             let Some(entry) = segment.lines.get_mut(*place) else { continue };
-            if entry.settled != settled {
-                entry.settled = settled;
-                segment.settled = Instant::now();
-                match settled {
-                    true => self.open.fetch_sub(1, Ordering::Release),
-                    false => self.open.fetch_add(1, Ordering::Release),
-                };
+            match (entry.state, settled) {
+                (State::Open, true) => {
+                    entry.state = State::Settled;
+                    self.open.fetch_sub(1, Ordering::Release);
+                }
+                (State::Settled, false) => {
+                    entry.state = State::Open;
+                    self.open.fetch_add(1, Ordering::Release);
+                }
+                _ => continue,
             }
+            segment.settled = Instant::now();
         }
     }
 
@@ -298,7 +298,7 @@ impl View {
         let inside = self.lock();
         let mut keys: BTreeMap<&ObjectKey, Pending> = BTreeMap::new();
         for (version, segment) in &inside.segments {
-            for Entry { line, .. } in segment.lines.iter().filter(|entry| !entry.settled) {
+            for Entry { line, .. } in segment.lines.iter().filter(|entry| entry.is_open()) {
                 let pending = keys.entry(&line.key).or_insert_with(|| Pending {
                     key: line.key.clone(),
                     since: line.version,
@@ -321,10 +321,10 @@ impl View {
             return false;
         }
         let inside = self.lock();
-        let mut open = inside.segments.values().flat_map(|s| &s.lines).filter(|e| !e.settled);
+        let mut open = inside.segments.values().flat_map(|s| &s.lines).filter(|e| e.is_open());
         open.any(|entry| match &entry.line.what {
             What::Copy { on, .. } => !on.iter().any(|name| reachable(name)),
-            What::Delete | What::Kill { .. } => false,
+            What::Announce | What::Delete | What::Kill { .. } => false,
         })
     }
 
@@ -336,24 +336,24 @@ impl View {
         let inside = self.lock();
         let mut lines = inside.segments.values().flat_map(|segment| &segment.lines);
         lines.any(|entry| {
-            !matches!(entry.line.what, What::Copy { .. })
+            matches!(entry.line.what, What::Delete | What::Kill { .. })
                 && entry.line.key.as_str().starts_with(prefix)
         })
     }
 
-    /// Segments whose lines are all settled, the last one so long ago.
+    /// Segments whose lines are all settled, the last one so long ago or all of them over; with the lines
+    /// that are not.
     pub(super) fn finished(&self, ago: Duration) -> Vec<(Version, BTreeSet<usize>, Vec<Known>)> {
         let inside = self.lock();
-        let done = inside.segments.iter().filter(|(_, segment)| {
-            segment.settled.elapsed() >= ago && segment.lines.iter().all(|entry| entry.settled)
-        });
+        let done = inside.segments.iter().filter(|(_, segment)| segment.is_finished(ago));
         let with_lines = |(version, segment): (&Version, &Segment)| {
             let known = |(place, entry): (usize, &Entry)| Known {
                 id: (*version, place),
                 line: Arc::clone(&entry.line),
-                settled: entry.settled,
+                settled: true,
             };
-            let lines = segment.lines.iter().enumerate().map(known).collect();
+            let lines = segment.lines.iter().enumerate();
+            let lines = lines.filter(|(_, e)| e.state == State::Settled).map(known).collect();
             (*version, segment.holders.clone(), lines)
         };
         done.map(with_lines).collect()
@@ -362,6 +362,18 @@ impl View {
     /// No holder leaves the maps half changed, so a lock poisoned by a panic is usable.
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    /// A key has these lines no more.
+    fn forget(&mut self, key: &ObjectKey, is_gone: impl Fn(LineId) -> bool) {
+        if let Some(ids) = self.keys.get_mut(key) {
+            ids.retain(|id| !is_gone(*id));
+            if ids.is_empty() {
+                self.keys.remove(key);
+            }
+        }
     }
 }
 
@@ -400,6 +412,29 @@ mod tests {
         assert!(view.is_clear());
         view.remove(version(5));
         assert!(!view.is_touched(&key));
+    }
+
+    #[test]
+    fn an_announced_write_holds_its_key_up_until_it_is_over() {
+        let view = View::new(2);
+        let key = ObjectKey::new("k");
+        view.add(version(5), vec![line("k", What::Announce)], [0]);
+        assert!(view.is_pending(&key) && view.pending().is_empty() && view.is_clear());
+        view.end(&key, version(2), true);
+        assert!(view.is_pending(&key), "that was another one");
+        view.end(&key, version(1), true);
+        assert!(!view.is_touched(&key));
+        let finished = view.finished(Duration::from_secs(60));
+        assert!(finished.len() == 1 && finished[0].2.is_empty());
+        view.remove(version(5));
+        // One that came to no end, and one of another process, are to be seen to.
+        view.add(version(6), vec![line("k", What::Announce)], [0]);
+        view.end(&key, version(1), false);
+        view.found(version(7), vec![line("l", What::Announce)], 0);
+        assert_eq!(view.pending().len(), 2);
+        view.mark(&[(version(6), 0), (version(7), 0)], true);
+        assert!(view.is_clear() && !view.is_pending(&key) && view.is_touched(&key));
+        assert!(view.finished(Duration::from_secs(60)).is_empty(), "it may land late");
     }
 
     #[test]

@@ -3,9 +3,11 @@
 mod contract;
 mod late;
 mod mixed;
+mod process;
 mod quota;
 pub mod ring;
 mod scenarios;
+mod scenarios_deaths;
 mod scenarios_doubts;
 mod scenarios_restored;
 mod trial;
@@ -20,9 +22,9 @@ use self::trial::{Course, Tally, run};
 fn random_histories_keep_the_promise() {
     for mode in [PoolMode::Fallback, PoolMode::Mirror] {
         let mut tally = Tally::default();
-        for seed in 0..30 {
-            let members = 2 + seed as usize % 2;
-            let course = Course { mode, members, operations: 200, planted: None };
+        for seed in 0..40 {
+            let (members, replicas) = (2 + seed as usize % 2, 1 + seed as usize / 2 % 2);
+            let course = Course { mode, members, replicas, operations: 200, planted: None };
             let found = run(seed, course);
             tally.add(
                 found.unwrap_or_else(|violation| panic!("{mode:?}, seed {seed}: {violation}")),
@@ -31,6 +33,7 @@ fn random_histories_keep_the_promise() {
         // Something was tried.
         assert!(tally.acknowledged > 1000 && tally.reads > 500, "{tally:?}");
         assert!(tally.outages > 100 && tally.restarts > 20 && tally.late > 20, "{tally:?}");
+        assert!(tally.deaths > 20 && tally.switches > 20, "{tally:?}");
     }
 }
 
@@ -41,6 +44,7 @@ fn random_histories_find_planted_mistakes() {
         let course = |seed: u64| Course {
             mode: if seed.is_multiple_of(2) { PoolMode::Fallback } else { PoolMode::Mirror },
             members: 2,
+            replicas: 1,
             operations: 500,
             planted: Some(planted),
         };

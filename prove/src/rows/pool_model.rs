@@ -7,6 +7,8 @@
 #[allow(dead_code)]
 #[path = "../../../tests/it/pool/late.rs"]
 mod late;
+#[path = "../../../tests/it/pool/process.rs"]
+mod process;
 #[allow(dead_code)]
 #[path = "../../../tests/it/pool/ring.rs"]
 mod ring;
@@ -79,13 +81,15 @@ pub(super) fn run(context: &Context) -> Result<Outcome> {
     let (control, is_caught) = control(context.seed());
     let counts = format!(
         "{histories} histories of 500 operations: {} acknowledged, {} maybes, {} reads, {} refused; {} \
-         outages, {} restarts, {} writes that landed late, {} conflicts put aside; {} violations",
+         outages, {} restarts, {} deaths in the middle of a call, {} changes of the replica, {} writes that landed late, {} conflicts put aside; {} violations",
         tally.acknowledged,
         tally.maybes,
         tally.reads,
         tally.refused,
         tally.outages,
         tally.restarts,
+        tally.deaths,
+        tally.switches,
         tally.late,
         tally.conflicts,
         violations.len()
@@ -93,11 +97,12 @@ pub(super) fn run(context: &Context) -> Result<Outcome> {
     Ok(Outcome::judged(&amiss, counts, is_caught, control))
 }
 
-/// Both modes, two and three members.
+/// Both modes, two and three members, one and two replicas.
 fn course(number: u64, planted: Option<Planted>) -> Course {
     let mode = if number.is_multiple_of(2) { PoolMode::Fallback } else { PoolMode::Mirror };
     let members = if number % 4 < 2 { 2 } else { 3 };
-    Course { mode, members, operations: 500, planted }
+    let replicas = if number % 8 < 4 { 1 } else { 2 };
+    Course { mode, members, replicas, operations: 500, planted }
 }
 
 /// Pools with a planted mistake: each must be found.

@@ -1,7 +1,7 @@
 //! Members that fail on purpose, and replicas of the service over them, on a clock of the test's.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use proof_storage::pool::{MemberSetup, Planted, Pool, PoolPolicy, WallClock};
 use tokio::time::Instant;
 
 use super::late::Late;
+use super::process::{Process, Wire};
 
 /// What the names of proofs begin with.
 pub const NAMESPACE: &str = "proofs/";
@@ -27,8 +28,6 @@ pub struct Ring {
     pub min_copies: usize,
     pub planted: Option<Planted>,
     roles: Vec<Role>,
-    /// Milliseconds by which the wall clock is off.
-    skew: Arc<AtomicI64>,
     writers: AtomicU32,
     began: Instant,
     spool: tempfile::TempDir,
@@ -44,7 +43,6 @@ impl Ring {
             min_copies: 1,
             planted: None,
             roles: vec![Role::ReadWrite; members],
-            skew: Arc::default(),
             writers: AtomicU32::new(1),
             began: Instant::now(),
             spool: tempfile::tempdir().expect("a folder"),
@@ -58,18 +56,23 @@ impl Ring {
 
     /// A replica of the service: it knows nothing but what the members keep.
     pub fn replica(&self) -> Arc<Pool> {
+        self.replica_of(&Arc::new(Process::prompt()))
+    }
+
+    /// A replica that is this process.
+    pub fn replica_of(&self, process: &Arc<Process>) -> Arc<Pool> {
         let setups = self.members.iter().zip(&self.roles).enumerate();
         let setups = setups.map(|(place, (member, &role))| MemberSetup {
             name: format!("m{place}").into(),
-            backend: Arc::clone(member) as Arc<dyn Backend>,
+            backend: Arc::new(Wire { process: Arc::clone(process), member: Arc::clone(member) }),
             role,
             quota_bytes: None,
         });
-        let (skew, began) = (Arc::clone(&self.skew), self.began);
+        let (process, began) = (Arc::clone(process), self.began);
         let now = move || -> SystemTime {
             // Somewhere in 2026, and then as the test's time goes.
             let millis = 1_800_000_000_000 + began.elapsed().as_millis() as i64;
-            let millis = millis + skew.load(Ordering::Relaxed);
+            let millis = millis + process.skew.load(Ordering::Relaxed);
             UNIX_EPOCH + Duration::from_millis(millis as u64)
         };
         let mut policy = PoolPolicy::new(self.mode, self.min_copies, NAMESPACE, self.spool.path());
@@ -78,11 +81,6 @@ impl Ring {
         policy.planted = self.planted;
         policy.repair_rate = 1_000_000;
         Pool::new(setups.collect(), policy)
-    }
-
-    /// Moves the wall clock of all replicas.
-    pub fn jump(&self, millis: i64) {
-        self.skew.fetch_add(millis, Ordering::Relaxed);
     }
 
     /// A member refuses connections.

@@ -1,5 +1,7 @@
 //! The scenarios in which fallback stores lose, hide or bring back: each once, by name.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proof_storage::backend::Backend as _;
@@ -7,6 +9,7 @@ use proof_storage::backend::faulty::{Fault, Operation};
 use proof_storage::model::{ErrorKind, PoolMode, PutMode, Role};
 use proof_storage::pool::{Planted, Reconcile};
 
+use super::process::Process;
 use super::ring::{Ring, create, key, list, put, read, settle};
 
 const NOT_FOUND: Result<String, ErrorKind> = Err(ErrorKind::NotFound);
@@ -99,8 +102,8 @@ async fn a_crash_between_the_copy_and_its_record_acknowledges_nothing_and_loses_
     let ring = fallback();
     let pool = ring.replica();
     ring.darken(0);
-    // The proof gets through, its record does not, and then the process is gone.
-    ring.members[1].inner().script(Operation::Put, [None, Some(Fault::Hang)]);
+    // The process' mark and the proof get through, its record does not, and then the process is gone.
+    ring.members[1].inner().script(Operation::Put, [None, None, Some(Fault::Hang)]);
     let unanswered = put(&*pool, "a", "maybe", PutMode::Create);
     let answer = tokio::time::timeout(Duration::from_secs(60), unanswered).await;
     assert!(answer.is_err(), "without a record there is no answer");
@@ -269,8 +272,9 @@ async fn a_clock_that_is_set_back_changes_no_order() {
         settle(&one).await;
         create(&*one, "a", "before").await;
         drop(one);
-        ring.jump(-3_600_000);
-        let two = ring.replica();
+        let behind = Process::prompt();
+        behind.skew.store(-3_600_000, Ordering::Relaxed);
+        let two = ring.replica_of(&Arc::new(behind));
         settle(&two).await;
         ring.darken(0);
         two.delete(&key("a"), None).await.expect("a delete is acknowledged");

@@ -3,26 +3,35 @@
 //! The reference is a map from each key to what a read may give: one value after an acknowledged
 //! write or delete; several after a call whose outcome nobody knows, until one of them is seen.
 //! Faults come in between: members that are dark, that lose answers, that do writes long after they
-//! were given up, that have wrong bytes; restarts, and wall clocks that jump. In the end everything
-//! is healed and repaired, and all must be as the map says, on every member.
+//! were given up, that have wrong bytes; restarts, deaths in the middle of a call, and wall clocks that
+//! jump, each replica's for itself. In the end everything is healed and repaired, and all must be as the
+//! map says, on every member and through every replica.
 //!
 //! What the pool does not promise is not asked for: an error while a member is dark or wrong is no
-//! violation, and neither is a conflict of two creates of which one could not know of the other.
+//! violation, and neither is a conflict of two creates of which one could not know of the other. Callers
+//! go from one replica to another one when that has read the lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use proof_storage::backend::Backend as _;
 use proof_storage::backend::faulty::{Fault, Operation};
 use proof_storage::model::{Class, ErrorKind, PoolMode, PutMode, StoreError};
 use proof_storage::pool::{Planted, Pool, Reconcile};
 
+use super::process::Process;
 use super::ring::{NAMESPACE, Ring, key, list, put, read, settle};
 
 /// Names that are written: few, so that histories meet.
 const KEYS: u64 = 6;
+/// Longest time that a member takes for a call.
+const LATENCY: Duration = Duration::from_millis(8);
+/// A call that takes longer is one of a process that is dead.
+const DEAD: Duration = Duration::from_secs(60);
 /// Longer than the pool waits for what may land late.
 const GRACE: Duration = Duration::from_secs(16 * 60);
 
@@ -31,6 +40,7 @@ const GRACE: Duration = Duration::from_secs(16 * 60);
 pub struct Course {
     pub mode: PoolMode,
     pub members: usize,
+    pub replicas: usize,
     pub operations: usize,
     pub planted: Option<Planted>,
 }
@@ -58,6 +68,8 @@ pub struct Tally {
     pub refused: u64,
     pub outages: u64,
     pub restarts: u64,
+    pub deaths: u64,
+    pub switches: u64,
     pub late: u64,
     pub conflicts: u64,
 }
@@ -70,6 +82,8 @@ impl Tally {
         self.refused += other.refused;
         self.outages += other.outages;
         self.restarts += other.restarts;
+        self.deaths += other.deaths;
+        self.switches += other.switches;
         self.late += other.late;
         self.conflicts += other.conflicts;
     }
@@ -82,6 +96,8 @@ struct Expected {
     /// Of calls that failed and may yet be done: until a repair with everybody well, what is seen is
     /// not the last word.
     landing: BTreeSet<Option<String>>,
+    /// Of calls whose process died: they may yet come to pass, until they are seen to have.
+    broken_off: BTreeSet<Option<String>>,
     /// Two creates were acknowledged: either may be served until the key is deleted.
     conflict: bool,
 }
@@ -94,7 +110,12 @@ impl Default for Expected {
 
 impl Expected {
     fn only(value: Option<String>) -> Self {
-        Self { values: [value].into(), landing: BTreeSet::new(), conflict: false }
+        Self {
+            values: [value].into(),
+            landing: BTreeSet::new(),
+            broken_off: BTreeSet::new(),
+            conflict: false,
+        }
     }
 
     /// A call failed that may have happened, or may yet where writes are held back.
@@ -103,10 +124,21 @@ impl Expected {
         self.landing.extend(may_land.then_some(value));
     }
 
+    /// A call whose process died: nobody was told anything.
+    fn break_off(&mut self, value: Option<String>) {
+        self.values.insert(value.clone());
+        self.broken_off.insert(value);
+    }
+
     fn keep(&mut self, is_right: impl Fn(&Option<String>) -> bool) {
         if !self.conflict {
-            let landing = &self.landing;
-            self.values.retain(|value| is_right(value) || landing.contains(value));
+            let may_come =
+                |value: &_| self.landing.contains(value) || self.broken_off.contains(value);
+            self.values.retain(|value| is_right(value) || may_come(value));
+            let right: Vec<_> = self.values.iter().filter(|value| is_right(value)).collect();
+            if let [seen] = right[..] {
+                self.broken_off.remove(seen);
+            }
         }
     }
 }
@@ -130,10 +162,17 @@ pub fn run(seed: u64, course: Course) -> Result<Tally, Violation> {
     })
 }
 
+struct Replica {
+    process: Arc<Process>,
+    pool: Arc<Pool>,
+}
+
 struct Trial {
     random: fastrand::Rng,
     ring: Ring,
-    pool: Arc<Pool>,
+    replicas: Vec<Replica>,
+    /// The one that is asked.
+    at: usize,
     course: Course,
     expected: BTreeMap<String, Expected>,
     dark: BTreeSet<usize>,
@@ -149,10 +188,12 @@ impl Trial {
     fn new(seed: u64, course: Course) -> Self {
         let mut ring = Ring::new(course.mode, course.members);
         ring.planted = course.planted;
-        let pool = ring.replica();
+        let mut random = fastrand::Rng::with_seed(seed);
+        let replicas = (0..course.replicas).map(|_| Replica::start(&mut random, &ring)).collect();
         Self {
-            random: fastrand::Rng::with_seed(seed),
-            pool,
+            random,
+            replicas,
+            at: 0,
             ring,
             course,
             expected: BTreeMap::new(),
@@ -180,11 +221,13 @@ impl Trial {
                 76..82 => self.heal(),
                 82..84 => self.hold(),
                 84..86 => self.land().await,
-                86..89 => self.lose_an_answer(),
-                89..91 => self.corrupt(&name).await,
-                91..93 => self.restart().await,
-                93..97 => self.repair().await,
-                97 => self.jump().await,
+                86..88 => self.lose_an_answer(),
+                88..90 => self.corrupt(&name).await,
+                90 => self.restart().await,
+                91..94 => self.die(&name).await?,
+                94..97 => self.repair().await,
+                97 => self.switch().await,
+                98 if self.random.bool() => self.jump().await,
                 98 => tokio::time::sleep(Duration::from_secs(self.random.u64(1..60))).await,
                 _ => {
                     // Long enough for tombstones to come to their end, where nothing hinders them;
@@ -226,7 +269,13 @@ impl Trial {
 
     async fn create(&mut self, name: &str) -> Result<(), String> {
         let value = self.new_value();
-        let result = put(&*self.pool, name, &value, PutMode::Create).await;
+        let pool = self.pool();
+        let call = put(&*pool, name, &value, PutMode::Create);
+        let Some(result) = self.unless_dead(call).await else {
+            self.note(format!("create {name} = {value}: dead"));
+            self.expected(name).break_off(Some(value));
+            return Ok(());
+        };
         self.note(format!("create {name} = {value}: {:?}", outcome(&result)));
         let is_dark = !self.dark.is_empty() || !self.holding.is_empty();
         let may_land = !self.holding.is_empty();
@@ -270,9 +319,16 @@ impl Trial {
     }
 
     async fn replace(&mut self, name: &str) -> Result<(), String> {
-        let Ok(meta) = self.pool.head(&key(name)).await else { return Ok(()) };
+        let pool = self.pool();
+        let looked = self.unless_dead(pool.head(&key(name))).await;
+        let Some(Ok(meta)) = looked else { return Ok(()) };
         let value = self.new_value();
-        let result = put(&*self.pool, name, &value, PutMode::Replace(meta.etag)).await;
+        let call = put(&*pool, name, &value, PutMode::Replace(meta.etag));
+        let Some(result) = self.unless_dead(call).await else {
+            self.note(format!("replace {name} = {value}: dead"));
+            self.expected(name).break_off(Some(value));
+            return Ok(());
+        };
         self.note(format!("replace {name} = {value}: {:?}", outcome(&result)));
         let may_land = !self.holding.is_empty();
         let expected = self.expected(name);
@@ -294,7 +350,13 @@ impl Trial {
     }
 
     async fn delete(&mut self, name: &str) -> Result<(), String> {
-        let result = self.pool.delete(&key(name), None).await;
+        let pool = self.pool();
+        let key = key(name);
+        let Some(result) = self.unless_dead(pool.delete(&key, None)).await else {
+            self.note(format!("delete {name}: dead"));
+            self.expected(name).break_off(None);
+            return Ok(());
+        };
         self.note(format!("delete {name}: {:?}", outcome(&result)));
         self.deleted(name, result.map(drop))
     }
@@ -304,7 +366,7 @@ impl Trial {
         let names: BTreeSet<String> =
             (0..count).map(|_| format!("k{}", self.random.u64(0..KEYS))).collect();
         let keys: Vec<_> = names.iter().map(|name| key(name)).collect();
-        let results = self.pool.delete_many(&keys).await;
+        let results = self.pool().delete_many(&keys).await;
         for (name, result) in names.iter().zip(results) {
             self.note(format!("delete {name} among others: {:?}", outcome(&result)));
             self.deleted(name, result.map(drop))?;
@@ -332,7 +394,7 @@ impl Trial {
 
     async fn get(&mut self, name: &str) -> Result<(), String> {
         self.tally.reads += 1;
-        let result = read(&*self.pool, name).await;
+        let result = read(&*self.pool(), name).await;
         let mut kept = Vec::new();
         for member in 0..self.course.members {
             kept.push(self.ring.kept(member, name).await);
@@ -357,7 +419,7 @@ impl Trial {
     }
 
     async fn list(&mut self) -> Result<(), String> {
-        let names = match list(&*self.pool).await {
+        let names = match list(&*self.pool()).await {
             Ok(names) => names,
             Err(_) if self.is_troubled() => return Ok(()),
             Err(kind) => return Err(format!("a list fails though every member is well: {kind:?}")),
@@ -444,32 +506,99 @@ impl Trial {
         }
     }
 
+    /// What a call gives; nothing where its process died meanwhile, as nobody hears of it then.
+    async fn unless_dead<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        let process = &self.replicas[self.at].process;
+        let result = tokio::time::timeout(DEAD, call).await.ok();
+        result.filter(|_| !process.is_dead())
+    }
+
+    fn pool(&self) -> Arc<Pool> {
+        Arc::clone(&self.replicas[self.at].pool)
+    }
+
     /// Not while a dark member alone keeps what a new replica would have to know.
-    async fn restart(&mut self) {
+    async fn may_start(&self) -> bool {
         for &member in &self.dark {
             let records = self.ring.names(member, ".proof-storage/pool/").await;
             if records.iter().any(|name| name.contains("/repair/")) {
-                return;
+                return false;
             }
+        }
+        true
+    }
+
+    async fn restart(&mut self) {
+        if !self.may_start().await {
+            return;
         }
         // What was in doubt was known to the old process only.
         self.land().await;
-        self.pool = self.ring.replica();
-        // A process reads what others left to it when it starts, and not at its first call.
-        let _ = self.pool.head(&key("nothing")).await;
+        self.start().await;
         self.tally.restarts += 1;
         self.note("restart".to_owned());
     }
 
+    /// A process takes the place of the one that was asked. It reads what others left to it when it
+    /// starts, and not at its first call.
+    async fn start(&mut self) {
+        self.replicas[self.at] = Replica::start(&mut self.random, &self.ring);
+        let _ = self.pool().head(&key("nothing")).await;
+    }
+
+    /// The process dies in the middle of a call, or shortly after it.
+    async fn die(&mut self, name: &str) -> Result<(), String> {
+        if !self.may_start().await {
+            return Ok(());
+        }
+        let process = Arc::clone(&self.replicas[self.at].process);
+        process.dies_after(self.random.u32(0..8));
+        match self.random.u32(0..4) {
+            0 => self.create(name).await?,
+            1 | 2 => self.replace(name).await?,
+            _ => self.delete(name).await?,
+        }
+        self.tally.deaths += u64::from(process.is_dead());
+        process.dies_after(0);
+        self.land().await;
+        self.start().await;
+        // What is seen once is seen again, whichever member is silent.
+        self.get(name).await?;
+        for member in 0..self.course.members {
+            if self.dark.insert(member) {
+                self.ring.darken(member);
+                self.note(format!("m{member} does not answer"));
+                self.get(name).await?;
+                self.dark.remove(&member);
+                self.ring.heal(member);
+            }
+        }
+        Ok(())
+    }
+
+    /// Callers go on to the next replica, which has read of what the one before did.
+    async fn switch(&mut self) {
+        if self.course.replicas > 1 {
+            self.pool().round().await;
+            let next = (self.at + 1) % self.course.replicas;
+            self.replicas[next].pool.round().await;
+            if self.replicas[next].pool.has_read_all() {
+                self.at = next;
+                self.tally.switches += 1;
+                self.note(format!("replica {next} is asked"));
+            }
+        }
+    }
+
     async fn repair(&mut self) {
-        settle(&self.pool).await;
+        self.settle_all().await;
         // A tombstone that landed late is known by now, where it can be read.
         if self.holding.is_empty() && self.dark.is_empty() {
             self.expected.values_mut().for_each(|expected| expected.landing.clear());
         }
         if self.dark.is_empty() && self.holding.is_empty() && !self.corrupt.is_empty() {
             let how = Reconcile { verify_bytes: true, dry_run: false };
-            if self.pool.reconcile(how).await.is_ok_and(|report| report.failed == 0) {
+            if self.pool().reconcile(how).await.is_ok_and(|report| report.failed == 0) {
                 self.corrupt.clear();
             }
         }
@@ -479,11 +608,16 @@ impl Trial {
     /// The wall clock of a machine is set, while the pool can tell its members so.
     async fn jump(&mut self) {
         if self.dark.is_empty() && self.holding.is_empty() {
-            self.pool.round().await;
+            self.pool().round().await;
             let millis = self.random.i64(-3_600_000..600_000);
-            self.ring.jump(millis);
+            self.replicas[self.at].process.skew.fetch_add(millis, Ordering::Relaxed);
             self.note(format!("the clock jumps by {millis} ms"));
         }
+    }
+
+    /// All replicas repair at once.
+    async fn settle_all(&self) {
+        join_all(self.replicas.iter().map(|replica| settle(&replica.pool))).await;
     }
 
     /// Heals and repairs everything, and compares all members with what was promised.
@@ -498,23 +632,27 @@ impl Trial {
         }
         self.note("everything is healed".to_owned());
         for _ in 0..3 {
-            settle(&self.pool).await;
+            self.settle_all().await;
             tokio::time::sleep(GRACE).await;
         }
         let how = Reconcile { verify_bytes: true, dry_run: false };
-        let report = self.pool.reconcile(how).await.map_err(|error| format!("{error:?}"))?;
+        let report = self.pool().reconcile(how).await.map_err(|error| format!("{error:?}"))?;
         if report.failed > 0 {
             return Err(format!("reconcile leaves something: {report:?}"));
         }
         self.corrupt.clear();
-        settle(&self.pool).await;
+        self.settle_all().await;
         self.expected.values_mut().for_each(|expected| expected.landing.clear());
-        self.check_all().await?;
-        let status = self.pool.status();
-        if status.repairs_pending > 0 {
-            return Err(format!("repairs are left: {status:?}"));
+        for at in 0..self.replicas.len() {
+            self.at = at;
+            self.note(format!("replica {at} is asked"));
+            self.check_all().await?;
+            let status = self.pool().status();
+            if status.repairs_pending > 0 {
+                return Err(format!("repairs are left: {status:?}"));
+            }
         }
-        self.pool = self.ring.replica();
+        self.start().await;
         self.note("a new replica".to_owned());
         self.check_all().await?;
         self.check_members().await
@@ -529,7 +667,7 @@ impl Trial {
 
     async fn check_members(&mut self) -> Result<(), String> {
         for name in (0..KEYS).map(|number| format!("k{number}")) {
-            let served = read(&*self.pool, &name).await.ok();
+            let served = read(&*self.pool(), &name).await.ok();
             for member in 0..self.course.members {
                 let kept = self.ring.kept(member, &name).await;
                 let is_home = member == 0 || self.course.mode == PoolMode::Mirror;
@@ -542,6 +680,14 @@ impl Trial {
             }
         }
         Ok(())
+    }
+}
+
+impl Replica {
+    fn start(random: &mut fastrand::Rng, ring: &Ring) -> Self {
+        let process = Arc::new(Process::slow(random.u64(..), LATENCY));
+        let pool = ring.replica_of(&process);
+        Self { process, pool }
     }
 }
 
