@@ -55,13 +55,13 @@ impl Client {
     }
 
     /// Over one where nothing is held, as by default.
-    pub async fn without_holds(backend: Arc<dyn Backend>, config: Config) -> Self {
+    pub async fn without_holds(backend: Arc<dyn Backend>, config: Config, audit: Audit) -> Self {
         let hour = Duration::from_secs(3600);
         let member = member("memory", Arc::clone(&backend), hour).await;
         let holds = Holds::unless_marked();
         holds.clone().settle(Arc::clone(&backend)).await;
         assert!(!holds.may_be(), "a store that was never marked");
-        Self::of(Kept { backend, members: vec![member], pool: None, holds }, config).await
+        Self::with(Kept { backend, members: vec![member], pool: None, holds }, config, audit).await
     }
 
     /// Over a pool, which is counted when the test says so.
