@@ -32,7 +32,7 @@ pub enum Action {
     Start,
     /// It ended by itself.
     Stop,
-    /// Tokens or keys were read again.
+    /// Tokens, keys or clients' authorities were read again.
     ReadCredentials,
     /// What retired keys wrapped was brought under the active one.
     Rekey,
