@@ -1,10 +1,14 @@
 //! Pools: the contract of a backend, and their own promises in the scenarios that break others.
 
 mod contract;
+mod copies;
+mod hedging;
 mod late;
+mod many_lines;
 mod mixed;
 mod quota;
 pub mod ring;
+mod roles;
 mod scenarios;
 mod scenarios_doubts;
 mod scenarios_restored;
