@@ -4,7 +4,7 @@
 //! is *settled* when this replica has seen every member to be as it should; it stays known until
 //! its segment is removed, since a delete has to know that a copy may still be under way.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,11 +32,18 @@ pub(super) struct View {
 #[derive(Debug, Default)]
 struct Inside {
     segments: BTreeMap<Version, Segment>,
-    keys: HashMap<ObjectKey, Vec<LineId>>,
+    /// In order, so that those below a prefix are found together.
+    keys: BTreeMap<ObjectKey, Vec<LineId>>,
     /// Of each member, whether its segments are known.
     loaded: Vec<bool>,
     /// Segments and holders that became known so far.
     added: u64,
+}
+
+impl Inside {
+    fn entry(&self, id: &LineId) -> Option<&Entry> {
+        self.segments.get(&id.0)?.lines.get(id.1)
+    }
 }
 
 #[derive(Debug)]
@@ -76,6 +83,16 @@ pub(super) struct Pending {
     pub(super) missing: BTreeSet<String>,
     /// Processes that wrote its lines.
     pub(super) writers: BTreeSet<u32>,
+}
+
+/// Keys with unsettled lines, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) keys: u64,
+    /// Of the oldest unsettled line.
+    pub(super) since: Option<Version>,
+    /// Those that wait for a member, by its name.
+    pub(super) by_member: BTreeMap<String, u64>,
 }
 
 impl View {
@@ -251,7 +268,7 @@ impl View {
         let inside = self.lock();
         let Some(ids) = inside.keys.get(key) else { return Vec::new() };
         let known = |id: &LineId| {
-            let entry = inside.segments.get(&id.0)?.lines.get(id.1)?;
+            let entry = inside.entry(id)?;
             Some(Known { id: *id, line: Arc::clone(&entry.line), settled: entry.settled })
         };
         ids.iter().filter_map(known).collect()
@@ -315,6 +332,31 @@ impl View {
         pending
     }
 
+    /// How much waits. Copies nothing of what it counts, as it is asked for all the time.
+    pub(super) fn waiting(&self) -> Waiting {
+        let mut waiting = Waiting::default();
+        if self.is_clear() {
+            return waiting;
+        }
+        let inside = self.lock();
+        for ids in inside.keys.values() {
+            let open = ids.iter().filter_map(|id| inside.entry(id)).filter(|entry| !entry.settled);
+            let lines: Vec<&Line> = open.map(|entry| &*entry.line).collect();
+            let Some(since) = lines.iter().map(|line| line.version).min() else { continue };
+            waiting.keys += 1;
+            waiting.since = Some(waiting.since.map_or(since, |earliest| earliest.min(since)));
+            let missing: BTreeSet<&str> =
+                lines.iter().flat_map(|line| &line.missing).map(String::as_str).collect();
+            for name in missing {
+                match waiting.by_member.get_mut(name) {
+                    Some(count) => *count += 1,
+                    None => drop(waiting.by_member.insert(name.to_owned(), 1)),
+                }
+            }
+        }
+        waiting
+    }
+
     /// Whether something was acknowledged that none of the members for whom `reachable` holds has.
     pub(super) fn is_stranded(&self, reachable: impl Fn(&str) -> bool) -> bool {
         if self.is_clear() {
@@ -334,10 +376,11 @@ impl View {
             return false;
         }
         let inside = self.lock();
-        let mut lines = inside.segments.values().flat_map(|segment| &segment.lines);
-        lines.any(|entry| {
-            !matches!(entry.line.what, What::Copy { .. })
-                && entry.line.key.as_str().starts_with(prefix)
+        let from = inside.keys.range(ObjectKey::new(prefix)..);
+        let mut below = from.take_while(|(key, _)| key.as_str().starts_with(prefix));
+        below.any(|(_, ids)| {
+            let mut entries = ids.iter().filter_map(|id| inside.entry(id));
+            entries.any(|entry| !matches!(entry.line.what, What::Copy { .. }))
         })
     }
 
@@ -391,15 +434,44 @@ mod tests {
         assert!(view.is_pending(&key) && view.is_stranded(|name| name == "a"));
         assert!(!view.is_stranded(|name| name == "b"));
         assert_eq!(view.pending().len(), 2);
+        let waiting = view.waiting();
+        assert_eq!((waiting.keys, waiting.since), (2, Some(version(1))));
+        assert_eq!(waiting.by_member, BTreeMap::from([("a".to_owned(), 2)]));
         view.mark(&[(version(5), 0)], true);
+        assert_eq!(view.waiting().keys, 1);
         assert!(!view.is_pending(&key) && view.is_touched(&key));
         assert!(view.finished(Duration::ZERO).is_empty());
         view.mark(&[(version(5), 1)], true);
         assert_eq!(view.finished(Duration::ZERO).len(), 1);
         assert!(view.finished(Duration::from_secs(60)).is_empty());
-        assert!(view.is_clear());
+        assert!(view.is_clear() && view.waiting() == Waiting::default());
         view.remove(version(5));
         assert!(!view.is_touched(&key));
+    }
+
+    #[test]
+    fn deletes_are_found_below_a_prefix_and_no_other() {
+        let view = View::new(1);
+        let copy = What::Copy { on: Vec::new(), replaces: false };
+        view.add(
+            version(5),
+            vec![line("a/copy", copy), line("b", What::Delete), line("b/1", What::Delete)],
+            [0],
+        );
+        view.mark(&[(version(5), 2)], true);
+        for (prefix, found) in [
+            ("", true),
+            ("a", false),
+            ("a/", false),
+            ("b", true),
+            ("b/", true),
+            ("b/2", false),
+            ("c", false),
+        ] {
+            assert_eq!(view.deletes_below(prefix), found, "{prefix:?}");
+        }
+        view.remove(version(5));
+        assert!(!view.deletes_below(""));
     }
 
     #[test]
