@@ -150,7 +150,7 @@ impl App {
         let (members, mut background) = store.watched().await;
         background.extend(store.background());
         let authority = Authority::new(&config.auth, &metrics).await;
-        audit::watch(&audit, &authority);
+        audit::watch(&audit, &authority, certificate.as_deref());
         background.extend(authority.background());
         background.push(tokio::spawn(metrics.clone().upkeep()));
         if let Some(certificate) = certificate {

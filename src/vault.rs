@@ -16,9 +16,11 @@ mod hold;
 mod holds;
 mod labour;
 mod monitor;
+mod remove;
 mod retained;
 mod retention;
 mod sealed;
+mod sight;
 mod spooling;
 mod store;
 mod upload;
@@ -38,6 +40,7 @@ pub use monitor::{Health, Monitor, Status};
 pub use retained::{Change, Retained};
 pub use retention::{Clock, Holding, Source, Standing, Strength, Unchecked};
 pub use sealed::{Rewrapped, Rewrapping, Sealed, Sealing};
+pub use sight::Sight;
 pub use spooling::Spooling;
 pub use store::{Condition, Outcome};
 pub use upload::{Compression, MEMORY_BYTES, Prepared, Upload, UploadOptions};
@@ -232,39 +235,6 @@ impl Vault {
         }
     }
 
-    /// Deletes a proof; with ETags only one of those versions.
-    ///
-    /// # Errors
-    /// `PreconditionFailed`, or the backend's. A key that never existed is no error.
-    pub async fn delete(&self, key: &Key, tags: Option<&[String]>) -> Result<(), VaultError> {
-        let Some(tags) = tags else {
-            self.backend.delete(key.object(), None).await?;
-            return Ok(());
-        };
-        let provider = self.backend.provider();
-        let meta = match self.head(key).await {
-            Ok(meta) => meta,
-            Err(error) if error.store_kind() == Some(ErrorKind::NotFound) => {
-                let detail = "If-Match is set and the key does not exist";
-                return Err(VaultError::precondition(provider, detail));
-            }
-            Err(error) => return Err(error),
-        };
-        if !tags.iter().any(|tag| tag == "*" || etag::names(tag, &meta)) {
-            let detail = "If-Match names none of the current ETags";
-            return Err(VaultError::precondition(provider, detail));
-        }
-        self.backend.delete(key.object(), Some(&meta.etag)).await?;
-        Ok(())
-    }
-
-    /// Deletes many proofs, each on its own, answers in the order asked.
-    pub async fn delete_many(&self, keys: &[Key]) -> Vec<Result<(), VaultError>> {
-        let objects: Vec<_> = keys.iter().map(|key| key.object().clone()).collect();
-        let results = self.backend.delete_many(&objects).await;
-        results.into_iter().map(|result| result.map(drop).map_err(Into::into)).collect()
-    }
-
     /// One page of this service's proofs; the request's names are without the prefix.
     ///
     /// # Errors
@@ -298,21 +268,6 @@ impl Vault {
     pub async fn copy(&self, from: &Key, to: &Key, overwrite: bool) -> Result<Stored, VaultError> {
         let mode = self.transfer_mode(from, to, overwrite)?;
         let stored = self.backend.copy(from.object(), to.object(), mode).await;
-        stored.map_err(|error| self.explain_taken(error, overwrite))
-    }
-
-    /// Moves a proof inside the store.
-    ///
-    /// # Errors
-    /// As [`Self::copy`].
-    pub async fn rename(
-        &self,
-        from: &Key,
-        to: &Key,
-        overwrite: bool,
-    ) -> Result<Stored, VaultError> {
-        let mode = self.transfer_mode(from, to, overwrite)?;
-        let stored = self.backend.rename(from.object(), to.object(), mode).await;
         stored.map_err(|error| self.explain_taken(error, overwrite))
     }
 

@@ -26,6 +26,7 @@ mod rows;
 mod server;
 mod stand_in;
 mod strace;
+mod tunnel;
 mod verify;
 mod wire;
 mod workload;

@@ -145,6 +145,11 @@ impl Server {
         self.address
     }
 
+    /// Has it be called at another address from now on, which leads to it.
+    pub(crate) fn reach_at(&mut self, address: SocketAddr) {
+        self.address = address;
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

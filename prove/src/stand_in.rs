@@ -39,6 +39,8 @@ enum Fault {
     IgnoreErrors,
     /// Holds every upload in memory while it comes in.
     Buffer,
+    /// Answers with what it was sent.
+    Echo,
 }
 
 /// Serves until it is killed.
@@ -146,6 +148,9 @@ impl Store {
         let target = head.target.as_str();
         if let Some(key) = target.strip_prefix("/v1/proofs/") {
             return self.object(head, &decode(key), body);
+        }
+        if self.fault == Fault::Echo && head.method == "POST" {
+            return Answer { body: body.to_vec(), ..Answer::empty(200) };
         }
         let asked: Value = serde_json::from_slice(body).unwrap_or_default();
         match target.split('?').next().unwrap_or_default() {

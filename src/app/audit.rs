@@ -3,9 +3,10 @@
 use super::StartError;
 use crate::access::Authority;
 use crate::audit::{
-    Action, Audit, ChainKey, Entry, Folder, OnFailure, Options, Place, Stream, Sync,
+    Action, Audit, ChainKey, Entry, Folder, OnFailure, Options, Outcome, Place, Stream, Sync,
 };
 use crate::config::{AuditFailure, AuditMode, AuditSync, AuthMode, Config};
+use crate::serve::Tls;
 use crate::telemetry::{Label as _, Metrics};
 
 const FOLDER: &str = "audit";
@@ -58,17 +59,26 @@ pub(super) async fn stop(audit: &Audit) {
     audit.close().await;
 }
 
-/// Has each reading of tokens and keys that brought something new, or failed, leave a line.
-pub(super) fn watch(audit: &Audit, authority: &Authority) {
+/// What a line calls the file of those whose certificates are taken from clients.
+const CLIENT_CA: &str = "client_ca";
+
+/// Has each reading of what says who may come in, and that brought something new or failed, leave a line.
+pub(super) fn watch(audit: &Audit, authority: &Authority, tls: Option<&Tls>) {
     if !audit.is_on() {
         return;
     }
-    let audit = audit.clone();
-    authority.on_reading(move |source, taken| {
-        let mut entry = Entry::of_service(Action::ReadCredentials).with("source", source.as_str());
-        if !taken {
-            entry.result = crate::audit::Outcome::Failed;
-        }
-        drop(audit.submit(vec![entry]));
-    });
+    let of_rights = audit.clone();
+    authority.on_reading(move |source, taken| was_read(&of_rights, source.as_str(), taken));
+    if let Some(tls) = tls {
+        let of_clients = audit.clone();
+        tls.on_authorities(move |taken| was_read(&of_clients, CLIENT_CA, taken));
+    }
+}
+
+fn was_read(audit: &Audit, source: &'static str, taken: bool) {
+    let mut entry = Entry::of_service(Action::ReadCredentials).with("source", source);
+    if !taken {
+        entry.result = Outcome::Failed;
+    }
+    drop(audit.submit(vec![entry]));
 }

@@ -32,7 +32,7 @@ pub enum Action {
     Start,
     /// It ended by itself.
     Stop,
-    /// Tokens or keys were read again.
+    /// Tokens, keys or clients' authorities were read again.
     ReadCredentials,
     /// What retired keys wrapped was brought under the active one.
     Rekey,
@@ -120,7 +120,7 @@ pub struct Entry {
     /// Key that it was copied or moved to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
-    /// Of the proof as the caller sent it; of a failed store, of what was not stored.
+    /// Of the proof as the caller sent it; of a failed store, of what was not stored; of what was taken away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Digest>,
     /// Id of the request: all its lines have it.

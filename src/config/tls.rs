@@ -60,6 +60,8 @@ pub struct TlsIdentity {
     pub not_after: SystemTime,
     /// Of the files that it was read from.
     pub digest: Digest,
+    /// Of the file with the authorities of clients, where there is one.
+    pub client_ca: Option<Digest>,
 }
 
 /// What was in the files at one moment.
@@ -125,6 +127,14 @@ impl TlsFiles {
     }
 }
 
+/// Of a file's bytes, or of why there are none.
+fn digest_of<E: AsRef<str>>(read: Result<&[u8], E>) -> Digest {
+    match read {
+        Ok(bytes) => Digest::of(bytes),
+        Err(reason) => Digest::of(reason.as_ref().as_bytes()),
+    }
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
@@ -138,13 +148,15 @@ impl TlsContents<'_> {
             Some(key),
             self.client_ca.as_ref().map(|file| file.as_deref()),
         ];
-        let digests = parts.into_iter().flatten().map(|part| match part {
-            Ok(bytes) => Digest::of(bytes),
-            Err(reason) => Digest::of(reason.as_bytes()),
-        });
+        let digests = parts.into_iter().flatten().map(digest_of);
         let mut all = self.key_mode.to_le_bytes().to_vec();
         digests.for_each(|digest| all.extend_from_slice(digest.as_bytes()));
         Digest::of(&all)
+    }
+
+    /// Tells whether the authorities of clients are others than before.
+    pub fn client_ca(&self) -> Option<Digest> {
+        self.client_ca.as_ref().map(|file| digest_of(file.as_deref()))
     }
 
     /// What the files make together.
@@ -175,8 +187,8 @@ impl TlsContents<'_> {
         };
         match (pair, roots) {
             (Some((key, not_before, not_after)), Some(client_roots)) if mistakes.is_empty() => {
-                let digest = self.digest();
-                Ok(TlsIdentity { key: Arc::new(key), client_roots, not_before, not_after, digest })
+                let (key, digest, client_ca) = (Arc::new(key), self.digest(), self.client_ca());
+                Ok(TlsIdentity { key, client_roots, not_before, not_after, digest, client_ca })
             }
             _ => Err(mistakes),
         }

@@ -34,7 +34,7 @@ use crate::access::{Caller, Issuer};
 use crate::audit::Action;
 use crate::model::{Key, Namespace, Scope, WriteMode};
 use crate::telemetry::Denial;
-use crate::vault::Vault;
+use crate::vault::{Sight, Vault};
 
 pub use record::{Each, Facts};
 pub use table::{Row, Surface, Table};
@@ -73,6 +73,18 @@ impl Pass {
     /// Adds what only the handler knows to the call's line in the audit log.
     pub fn note(&self, add: impl FnOnce(&mut Facts)) {
         self.notes.add(add);
+    }
+
+    /// Has a delete or a move tell what was there, for the call's lines in the audit log; where there is none
+    /// nothing is asked.
+    pub fn sight(&self) -> Sight {
+        if !self.state.audit.is_on() {
+            return Sight::none();
+        }
+        let sight = Sight::of(self.vault.policy().namespace.clone());
+        // Before the call: what is known of one that is dropped on the way stands in its line.
+        self.notes.add(|facts| facts.sight(sight.clone()));
+        sight
     }
 
     /// Takes a part of the memory budget for the client.

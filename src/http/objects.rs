@@ -373,6 +373,6 @@ pub async fn metadata(granted: Granted<Look>) -> Result<impl IntoResponse, Probl
 pub async fn delete(granted: Granted<Delete>) -> Result<StatusCode, Problem> {
     let Granted { pass, what: Delete(key), head, .. } = granted;
     let tags = conditional::delete_condition(&head.headers)?;
-    pass.vault().delete(&key, tags.as_deref()).await?;
+    pass.vault().delete_in_sight(&key, tags.as_deref(), &pass.sight()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -100,7 +100,8 @@ pub async fn copy(granted: Granted<Copy>) -> Result<impl IntoResponse, Problem> 
 /// `POST /v1/move`
 pub async fn rename(granted: Granted<Move>) -> Result<impl IntoResponse, Problem> {
     let Granted { pass, what: Move(Copy { source, destination, overwrite, .. }), .. } = granted;
-    let stored = pass.vault().rename(&source, &destination, overwrite).await?;
+    let stored =
+        pass.vault().rename_in_sight(&source, &destination, overwrite, &pass.sight()).await?;
     let sha256 = stored.meta.attributes.representation.map(|found| found.sha256);
     pass.note(|facts| facts.sha256 = sha256);
     Ok((StatusCode::CREATED, Json(render::store_result(&pass, &destination, &stored.meta))))
@@ -205,7 +206,7 @@ pub async fn batch_delete(granted: Granted<BatchDelete>) -> Result<Json<BatchRes
         result.fail(name, error.into());
     }
     let mut each = Vec::with_capacity(keys.len());
-    let outcomes = pass.vault().delete_many(&keys).await;
+    let outcomes = pass.vault().delete_many_in_sight(&keys, &pass.sight()).await;
     for (key, outcome) in keys.into_iter().zip(outcomes) {
         let name = key.as_str().to_owned();
         let problem = outcome.err().map(Problem::from);

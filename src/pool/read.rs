@@ -138,6 +138,8 @@ impl Parts {
         let may_hedge = !is_racing
             && self.policy.mode == PoolMode::Mirror
             && order.len() > 1
+            // Slow is not gone: who is written to only is asked where nobody else has it.
+            && self.members[order[1]].role.serves_reads()
             && !self.errands.is_suspect(key, order[1]);
         if may_hedge {
             let (place, result) = Box::pin(self.hedged(&order, &ask)).await;

@@ -1,9 +1,11 @@
 //! Reads what all members' segments say, also those of other replicas.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -16,6 +18,9 @@ use crate::model::{
 
 /// Names in one page of a listing.
 const PAGE: usize = 1000;
+
+/// Segments that are read at once: a start waits for them, and there may be hundreds.
+const AT_ONCE: usize = 16;
 
 /// Readings of what all members keep, and of those that answer at the moment.
 #[derive(Debug, Default)]
@@ -98,6 +103,7 @@ impl Parts {
         let items = self.list_records(place, self.records.current()).await?;
         self.look_for_mark(place, put, &items).await;
         self.take_notes(place, &items);
+        let mut unread = Vec::new();
         for item in items {
             marks.extend(self.records.clock_mark(&item.key));
             let Some(version) = self.records.segment_version(&item.key) else { continue };
@@ -108,8 +114,15 @@ impl Parts {
             }
             found.insert(version);
             if !is_known {
-                failed = self.read_segment(place, &item.key, version).await.err().or(failed);
+                unread.push((item.key, version));
             }
+        }
+        let reading = unread
+            .into_iter()
+            .map(|(name, version)| async move { self.read_segment(place, &name, version).await });
+        let mut reading = pin!(stream::iter(reading).buffer_unordered(AT_ONCE));
+        while let Some(read) = reading.next().await {
+            failed = read.err().or(failed);
         }
         self.take_marks(place, &marks).await;
         match failed {

@@ -59,25 +59,22 @@ pub struct PoolMemberStatus {
 
 impl Parts {
     pub(super) fn status(&self) -> PoolStatus {
-        let pending = self.view.pending();
+        let waiting = self.view.waiting();
         let now = self.clock.now_millis();
-        let oldest = pending.first().map(|pending| now.saturating_sub(pending.since.millis));
+        let oldest = waiting.since.map(|since| now.saturating_sub(since.millis));
         let counters = &self.counters;
-        let members = self.members.iter().map(|member| {
-            let waits = pending.iter().filter(|pending| pending.missing.contains(&*member.name));
-            PoolMemberStatus {
-                name: member.name.to_string(),
-                provider: member.backend.provider(),
-                role: member.role,
-                pending_repairs: waits.count() as u64,
-                full: member.is_full(),
-                complete: member.is_complete(),
-            }
+        let members = self.members.iter().map(|member| PoolMemberStatus {
+            name: member.name.to_string(),
+            provider: member.backend.provider(),
+            role: member.role,
+            pending_repairs: waiting.by_member.get(&*member.name).copied().unwrap_or_default(),
+            full: member.is_full(),
+            complete: member.is_complete(),
         });
         PoolStatus {
             mode: self.policy.mode,
             min_copies: self.policy.min_copies,
-            repairs_pending: (pending.len() + self.errands.len()) as u64,
+            repairs_pending: waiting.keys + self.errands.len() as u64,
             oldest_repair: oldest.map(Duration::from_millis).max(self.errands.oldest()),
             divergent: self.errands.len() as u64,
             conflicts: self.asides.count(Why::Conflict),

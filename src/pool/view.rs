@@ -5,8 +5,9 @@
 //! its segment is removed, since a delete has to know that a copy may still be under way.
 
 mod segment;
+mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::segment::{Entry, Segment, State};
+pub(super) use self::waiting::Pending;
 use super::doubts::Doubts;
 use super::line::{Line, What};
 use crate::model::{ObjectKey, Version};
@@ -35,7 +37,8 @@ pub(super) struct View {
 #[derive(Debug, Default)]
 struct Inside {
     segments: BTreeMap<Version, Segment>,
-    keys: HashMap<ObjectKey, Vec<LineId>>,
+    /// In order, so that those below a prefix are found together.
+    keys: BTreeMap<ObjectKey, Vec<LineId>>,
     /// Of each member, whether its segments are known.
     loaded: Vec<bool>,
     /// Segments and holders that became known so far.
@@ -48,18 +51,6 @@ pub(super) struct Known {
     pub(super) id: LineId,
     pub(super) line: Arc<Line>,
     pub(super) settled: bool,
-}
-
-/// A key with unsettled lines.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pending {
-    pub(super) key: ObjectKey,
-    /// Of its oldest unsettled line.
-    pub(super) since: Version,
-    /// Members, by name, that its lines wait for.
-    pub(super) missing: BTreeSet<String>,
-    /// Processes that wrote its lines.
-    pub(super) writers: BTreeSet<u32>,
 }
 
 impl View {
@@ -247,7 +238,7 @@ impl View {
         let inside = self.lock();
         let Some(ids) = inside.keys.get(key) else { return Vec::new() };
         let known = |id: &LineId| {
-            let entry = inside.segments.get(&id.0)?.lines.get(id.1)?;
+            let entry = inside.entry(id)?;
             Some(Known { id: *id, line: Arc::clone(&entry.line), settled: entry.is_done() })
         };
         ids.iter().filter_map(known).collect()
@@ -290,31 +281,6 @@ impl View {
         }
     }
 
-    /// Keys to settle, the longest-waiting first.
-    pub(super) fn pending(&self) -> Vec<Pending> {
-        if self.is_clear() {
-            return Vec::new();
-        }
-        let inside = self.lock();
-        let mut keys: BTreeMap<&ObjectKey, Pending> = BTreeMap::new();
-        for (version, segment) in &inside.segments {
-            for Entry { line, .. } in segment.lines.iter().filter(|entry| entry.is_open()) {
-                let pending = keys.entry(&line.key).or_insert_with(|| Pending {
-                    key: line.key.clone(),
-                    since: line.version,
-                    missing: BTreeSet::new(),
-                    writers: BTreeSet::new(),
-                });
-                pending.since = pending.since.min(line.version);
-                pending.missing.extend(line.missing.iter().cloned());
-                pending.writers.insert(version.writer);
-            }
-        }
-        let mut pending: Vec<_> = keys.into_values().collect();
-        pending.sort_by_key(|pending| pending.since);
-        pending
-    }
-
     /// Whether something was acknowledged that none of the members for whom `reachable` holds has.
     pub(super) fn is_stranded(&self, reachable: impl Fn(&str) -> bool) -> bool {
         if self.is_clear() {
@@ -334,10 +300,11 @@ impl View {
             return false;
         }
         let inside = self.lock();
-        let mut lines = inside.segments.values().flat_map(|segment| &segment.lines);
-        lines.any(|entry| {
-            matches!(entry.line.what, What::Delete | What::Kill { .. })
-                && entry.line.key.as_str().starts_with(prefix)
+        let from = inside.keys.range(ObjectKey::new(prefix)..);
+        let mut below = from.take_while(|(key, _)| key.as_str().starts_with(prefix));
+        below.any(|(_, ids)| {
+            let mut entries = ids.iter().filter_map(|id| inside.entry(id));
+            entries.any(|entry| matches!(entry.line.what, What::Delete | What::Kill { .. }))
         })
     }
 
@@ -366,6 +333,10 @@ impl View {
 }
 
 impl Inside {
+    fn entry(&self, id: &LineId) -> Option<&Entry> {
+        self.segments.get(&id.0)?.lines.get(id.1)
+    }
+
     /// A key has these lines no more.
     fn forget(&mut self, key: &ObjectKey, is_gone: impl Fn(LineId) -> bool) {
         if let Some(ids) = self.keys.get_mut(key) {
@@ -403,13 +374,17 @@ mod tests {
         assert!(view.is_pending(&key) && view.is_stranded(|name| name == "a"));
         assert!(!view.is_stranded(|name| name == "b"));
         assert_eq!(view.pending().len(), 2);
+        let waiting = view.waiting();
+        assert_eq!((waiting.keys, waiting.since), (2, Some(version(1))));
+        assert_eq!(waiting.by_member, BTreeMap::from([("a".to_owned(), 2)]));
         view.mark(&[(version(5), 0)], true);
+        assert_eq!(view.waiting().keys, 1);
         assert!(!view.is_pending(&key) && view.is_touched(&key));
         assert!(view.finished(Duration::ZERO).is_empty());
         view.mark(&[(version(5), 1)], true);
         assert_eq!(view.finished(Duration::ZERO).len(), 1);
         assert!(view.finished(Duration::from_secs(60)).is_empty());
-        assert!(view.is_clear());
+        assert!(view.is_clear() && view.waiting() == waiting::Waiting::default());
         view.remove(version(5));
         assert!(!view.is_touched(&key));
     }
@@ -435,6 +410,31 @@ mod tests {
         view.mark(&[(version(6), 0), (version(7), 0)], true);
         assert!(view.is_clear() && !view.is_pending(&key) && view.is_touched(&key));
         assert!(view.finished(Duration::from_secs(60)).is_empty(), "it may land late");
+    }
+
+    #[test]
+    fn deletes_are_found_below_a_prefix_and_no_other() {
+        let view = View::new(1);
+        let copy = What::Copy { on: Vec::new(), replaces: false };
+        view.add(
+            version(5),
+            vec![line("a/copy", copy), line("b", What::Delete), line("b/1", What::Delete)],
+            [0],
+        );
+        view.mark(&[(version(5), 2)], true);
+        for (prefix, found) in [
+            ("", true),
+            ("a", false),
+            ("a/", false),
+            ("b", true),
+            ("b/", true),
+            ("b/2", false),
+            ("c", false),
+        ] {
+            assert_eq!(view.deletes_below(prefix), found, "{prefix:?}");
+        }
+        view.remove(version(5));
+        assert!(!view.deletes_below(""));
     }
 
     #[test]

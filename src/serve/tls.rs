@@ -7,7 +7,7 @@
 mod client;
 
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use rustls::crypto::aws_lc_rs;
@@ -31,7 +31,11 @@ pub struct Tls {
     files: TlsFiles,
     current: RwLock<Current>,
     metrics: Metrics,
+    told: OnceLock<Told>,
 }
+
+/// Gets to know of each exchange of whose certificates are taken from clients, and whether it was taken.
+type Told = Box<dyn Fn(bool) + Send + Sync>;
 
 #[derive(Clone)]
 struct Current {
@@ -48,7 +52,14 @@ impl Tls {
         let identity = config.identity.clone();
         let current = Current { config: Arc::new(server_config(&identity)?), identity };
         metrics.certificate_ends(current.identity.not_after);
-        Ok(Self { files: config.files.clone(), current: RwLock::new(current), metrics })
+        let (files, current) = (config.files.clone(), RwLock::new(current));
+        Ok(Self { files, current, metrics, told: OnceLock::new() })
+    }
+
+    /// Has somebody told of each file of clients' authorities that is another one than the one in force: whether
+    /// it was taken. To be called once, before [`Self::watch`].
+    pub fn on_authorities(&self, told: impl Fn(bool) + Send + Sync + 'static) {
+        self.told.get_or_init(|| Box::new(told));
     }
 
     /// Looks at the files again and again, for ever, and takes what is new and sound. What is not
@@ -63,13 +74,14 @@ impl Tls {
             let files = self.files.clone();
             let read = tokio::task::spawn_blocking(move || {
                 let contents = files.contents();
-                (contents.digest(), contents.identity())
+                (contents.digest(), contents.client_ca(), contents.identity())
             });
-            let Ok((digest, identity)) = read.await else { continue };
+            let Ok((digest, client_ca, identity)) = read.await else { continue };
             if digest == seen {
                 unsound = None;
                 continue;
             }
+            let others = client_ca != self.current().identity.client_ca;
             let taken = identity.map_err(|problems| problems.to_string());
             let taken = taken.and_then(|identity| self.not_worse(identity));
             let taken = taken.and_then(|identity| self.take(identity.clone()).map(|()| identity));
@@ -91,6 +103,9 @@ impl Tls {
                 }
             }
             self.metrics.credentials_read(CredentialSource::Certificate, taken.is_ok());
+            if let Some(told) = self.told.get().filter(|_| others) {
+                told(taken.is_ok());
+            }
             (seen, unsound) = (digest, None);
         }
     }

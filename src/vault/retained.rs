@@ -11,6 +11,7 @@
 mod change;
 mod delete;
 mod look;
+mod rename;
 mod turns;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub use change::Change;
 use self::turns::{Turns, Want};
 use super::retention::{Holding, Standing, Unchecked};
 use super::sealed::{Rewrapped, Rewrapping, Sealed};
+use super::sight::Sight;
 use crate::backend::Backend;
 use crate::model::{
     Attributes, Capabilities, ETag, ErrorKind, GetOptions, ListPage, ListRequest, Namespace,
@@ -212,22 +214,11 @@ impl Backend for Retained {
         key: &ObjectKey,
         if_match: Option<&ETag>,
     ) -> Result<Option<bool>, StoreError> {
-        if self.is_off() {
-            return self.sealed.delete(key, if_match).await;
-        }
-        let (this, key, if_match) = (self.clone(), key.clone(), if_match.cloned());
-        self.to_the_end(async move {
-            let _turn = this.turns.one(&key, Want::Shared).await;
-            this.delete_free(&key, if_match.as_ref(), Unchecked::Delete).await
-        })
-        .await
+        self.delete_in_sight(key, if_match, &Sight::none()).await
     }
 
     async fn delete_many(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
-        if self.is_off() {
-            return self.sealed.delete_many(keys).await;
-        }
-        self.delete_pages(keys).await
+        self.delete_many_in_sight(keys, &Sight::none()).await
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
@@ -275,24 +266,7 @@ impl Backend for Retained {
         destination: &ObjectKey,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        if self.is_off() || source == destination {
-            return self.sealed.rename(source, destination, mode).await;
-        }
-        let want = self.want(destination, None);
-        let (this, source, destination) = (self.clone(), source.clone(), destination.clone());
-        self.to_the_end(async move {
-            let both = [(&source, Want::Shared), (&destination, want)];
-            let _turn = this.turns.of(both).await;
-            if this.free(&source, Unchecked::MoveSource).await?.is_none() {
-                // Missing or damaged: told before anything is said of the destination.
-                this.sealed.below().head(&source).await?;
-            }
-            if mode != PutMode::Create {
-                this.free(&destination, Unchecked::MoveOnto).await?;
-            }
-            this.sealed.rename(&source, &destination, mode).await
-        })
-        .await
+        self.rename_in_sight(source, destination, mode, &Sight::none()).await
     }
 
     /// Never one that would replace: nobody could look when it is used. Nor one to read what is held, as the

@@ -30,6 +30,7 @@ use crate::model::{
     ListRequest, ObjectKey, ObjectMeta, Payload, PresignMethod, Presigned, Provider, PutMode,
     Retrieved, StoreError, Stored, Support, Usage,
 };
+use crate::vault::sight::Sight;
 
 /// How proofs are sealed.
 #[derive(Clone, Debug, Default)]
@@ -227,7 +228,7 @@ impl Backend for Sealed {
         destination: &ObjectKey,
         mode: PutMode,
     ) -> Result<Stored, StoreError> {
-        self.rename_either(source, destination, mode).await
+        self.rename_in_sight(source, destination, mode, &Sight::none()).await
     }
 
     /// Never of sealed bytes, which are of no use to who would come by it; nor of what may be sealed

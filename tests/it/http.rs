@@ -9,6 +9,7 @@ mod limits;
 mod listing;
 mod objects;
 pub mod pool;
+mod pool_deletes;
 mod problems;
 mod representation;
 mod signed;

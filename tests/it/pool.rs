@@ -1,11 +1,15 @@
 //! Pools: the contract of a backend, and their own promises in the scenarios that break others.
 
 mod contract;
+mod copies;
+mod hedging;
 mod late;
+mod many_lines;
 mod mixed;
 mod process;
 mod quota;
 pub mod ring;
+mod roles;
 mod scenarios;
 mod scenarios_deaths;
 mod scenarios_doubts;

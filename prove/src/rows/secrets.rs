@@ -1,33 +1,34 @@
 //! Row 14: nothing tells a secret, and nothing is unpacked beyond what is allowed.
 //!
 //! Every secret that a run is given is a canary: keys that sign, that chain the audit log, that seal
-//! proofs, that open a bucket, tokens and signed URLs, also wrong ones and those in wrong places. They
+//! proofs, that open a bucket, that show a certificate; tokens, a JWT and signed URLs, also wrong ones and those in
+//! wrong places. Some are given themselves, some by where they are. They
 //! are looked for in everything that the service prints or answers or leaves on a disk, and what is
 //! stored sealed in everything but its own answer. The log is at `trace`, that of libraries too but for the AWS
 //! SDK's. Then a gzip bomb is stored.
 //!
-//! Controls: canaries of the same kind where they have to be seen (in the log, the answers, the audit log,
-//! a data directory, a bucket, a core dump) must all be found; and a store that holds what it is sent in
+//! Controls: lures where they have to be seen (in the log, the answers, the audit log,
+//! a data directory, a bucket, a core dump) must all be found, and every canary where it is told (`told`); and a store that holds what it is sent in
 //! memory must cost more than the goal.
 
 mod bomb;
 mod canary;
+mod given;
 mod mistakes;
+mod told;
 mod visit;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use fake_s3::{Effect, FakeS3, Fault, Personality};
-use fastrand::Rng;
 use rustix::process::Signal;
 
-use self::canary::{Hunt, Kind};
-use self::visit::Visitor;
+use self::canary::Hunt;
+use self::given::Secrets;
 use super::{Context, Outcome};
 use crate::Result;
-use crate::server::{Launch, Server, run as run_program};
+use crate::server::{Launch, run as run_program};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// Lures, and where each has to be found.
@@ -51,9 +52,13 @@ const CORE: &str = "core dump";
 pub(crate) fn run(context: &Context) -> Result<Outcome> {
     let mut hunt = Hunt::default();
     let secrets = Secrets::new(context, &mut hunt)?;
-    embedded(context, &secrets, &mut hunt)?;
-    remote(context, &secrets, &mut hunt)?;
-    mistakes::check(context, &mut hunt)?;
+    let services = [
+        embedded(context, &secrets, &mut hunt)?,
+        remote(context, &secrets, Credentials::Lasting, &mut hunt)?,
+        remote(context, &secrets, Credentials::Temporary, &mut hunt)?,
+        mistakes::check(context, &mut hunt)?,
+    ];
+    let untold = told::missed(context, &secrets, &services, &hunt)?;
     let cores = core_of_the_control(context, &secrets, &mut hunt)?;
     let bomb = bomb::run(context)?;
 
@@ -71,112 +76,17 @@ pub(crate) fn run(context: &Context) -> Result<Outcome> {
         if cores { "" } else { "; core dumps not tried, as this machine writes none" },
         bomb.counts
     );
-    let told = match missed.is_empty() {
-        true => format!("lures found in all of {} places; {}", expected.len(), bomb.control),
-        false => format!("lures NOT found: {}; {}", missed.join(", "), bomb.control),
+    let lures = match missed.is_empty() {
+        true => format!("lures found in all of {} places", expected.len()),
+        false => format!("lures NOT found: {}", missed.join(", ")),
     };
-    Ok(Outcome::judged(&amiss, counts, missed.is_empty() && bomb.control_caught, told))
-}
-
-/// What the services of this row are given.
-#[derive(Debug)]
-struct Secrets {
-    signing: String,
-    signing_previous: String,
-    audit: String,
-    keyring: String,
-    keyring_retired: String,
-    jwks: String,
-    token: String,
-    tokens_file: PathBuf,
-    /// What is stored sealed.
-    sealed: String,
-    /// What is stored so that it must be found, and under which name.
-    lure: String,
-    lure_key: String,
-    lure_folder: String,
-}
-
-impl Secrets {
-    fn new(context: &Context, hunt: &mut Hunt) -> Result<Self> {
-        let mut rng = Rng::with_seed(context.seed() ^ 14);
-        let signing = hunt.canary("the key that signs URLs", Kind::Secret, &mut rng);
-        let signing_previous = hunt.canary("the previous such key", Kind::Secret, &mut rng);
-        let audit = hunt.canary("the key of the audit log", Kind::Secret, &mut rng);
-        let mut key = [0; 32];
-        rng.fill(&mut key);
-        hunt.add("a key of the keyring, raw", Kind::Secret, &key);
-        let keyring = BASE64_STANDARD.encode(key);
-        hunt.add("a key of the keyring", Kind::Secret, keyring.as_bytes());
-        rng.fill(&mut key);
-        hunt.add("a retired key, raw", Kind::Secret, &key);
-        let keyring_retired = BASE64_STANDARD.encode(key);
-        hunt.add("a retired key", Kind::Secret, keyring_retired.as_bytes());
-        hunt.add("the bucket's secret key", Kind::Secret, FakeS3::SECRET_KEY.as_bytes());
-        let jwks = hunt.canary("the key in the URL of a JWKS", Kind::Secret, &mut rng);
-        let sealed = hunt.canary("a sealed proof", Kind::Sealed, &mut rng);
-        let lure = hunt.lure(BODY, &mut rng);
-        let lure_key = format!("open/{}.c2pa", hunt.lure(KEY, &mut rng));
-        let lure_folder = hunt.lure(FOLDER, &mut rng);
-
-        let (folder, tokens_file) = (context.work().join("x"), context.work().join("tokens.toml"));
-        let words = ["token", "create", "--name", "prove", "--json", "--scope"];
-        let scopes = ["read,write,delete,list,sign,admin"];
-        let launch = context.service(&folder, "token");
-        let (created, printed) = launch.run(&[&words[..], &scopes].concat())?;
-        let printed: serde_json::Value = serde_json::from_slice(&printed)?;
-        let text = |name: &str| printed[name].as_str().map(str::to_owned);
-        let (Some(token), Some(digest), true) = (text("token"), text("sha256"), created) else {
-            return Err(format!("`token create` printed {printed}").into());
-        };
-        let entry = format!(
-            "[[token]]\nname = \"prove\"\nsha256 = \"{digest}\"\nscopes = [\"read\", \
-             \"write\", \"delete\", \"list\", \"sign\", \"admin\"]\n"
-        );
-        std::fs::write(&tokens_file, entry)?;
-        hunt.add("an API token", Kind::Secret, token.as_bytes());
-        Ok(Self {
-            signing,
-            signing_previous,
-            audit,
-            keyring,
-            keyring_retired,
-            jwks,
-            token,
-            tokens_file,
-            sealed,
-            lure,
-            lure_key,
-            lure_folder,
-        })
-    }
-
-    /// A service that has them, with room for a core dump in a folder of its own.
-    fn launch(&self, context: &Context, data: &Path, name: &str, cores: &Path) -> Launch {
-        context
-            .service(data, name)
-            // Of the AWS SDK all that is not a whole request: at `debug` it tells those, signatures and all, to
-            // whoever names it in the filter.
-            .with("STORAGE_LOG", "trace,fjall=trace,lsm_tree=trace")
-            .with("STORAGE_SIGNING_KEY", &self.signing)
-            .with("STORAGE_SIGNING_KEY_PREVIOUS", &self.signing_previous)
-            .with("STORAGE_AUDIT", "file")
-            .with("STORAGE_AUDIT_KEY", &self.audit)
-            .with(
-                "STORAGE_KEYRING",
-                format!("canary:active:{},old:retired:{}", self.keyring, self.keyring_retired),
-            )
-            .with("STORAGE_TOKENS_FILE", &self.tokens_file)
-            // Where nobody answers.
-            .with("STORAGE_JWT_JWKS", format!("http://127.0.0.1:9/keys?key={}", self.jwks))
-            .with("STORAGE_JWT_ISSUER", "https://idp.example")
-            .with("STORAGE_JWT_AUDIENCE", "proofs")
-            .through(with_cores(cores))
-    }
-
-    fn visitor(&self, server: &Server) -> Visitor<'_> {
-        Visitor::new(server.address(), &self.token, &self.sealed, (&self.lure_key, &self.lure))
-    }
+    let canaries = match untold.is_empty() {
+        true => format!("all {} canaries found where they are told", hunt.canaries()),
+        false => format!("canaries NOT found where they are told: {}", untold.join(", ")),
+    };
+    let caught = missed.is_empty() && untold.is_empty() && bomb.control_caught;
+    let told = format!("{lures}; {canaries}; {}", bomb.control);
+    Ok(Outcome::judged(&amiss, counts, caught, told))
 }
 
 /// Words before a command that let it leave a core dump in a folder.
@@ -185,41 +95,73 @@ fn with_cores(folder: &Path) -> [String; 4] {
     ["sh".into(), "-c".into(), script, "sh".into()]
 }
 
-fn embedded(context: &Context, secrets: &Secrets, hunt: &mut Hunt) -> Result<()> {
+/// An embedded store behind TLS, asked by who shows a token and by who shows a JWT.
+fn embedded(context: &Context, secrets: &Secrets, hunt: &mut Hunt) -> Result<Launch> {
     let (data, cores) = (context.work().join(&secrets.lure_folder), context.work().join("cores"));
     std::fs::create_dir_all(&cores)?;
-    let launch = secrets.launch(context, &data, "secrets-embedded", &cores);
-    let (mut server, _) = launch.start_ready(START_LIMIT)?;
+    let launch = secrets.referring(context, &data, "secrets-embedded", &cores)?;
+    let mut server = launch.start()?;
+    let tunnel = secrets.tunnel(&server)?;
+    server.reach_at(tunnel.address());
+    server.wait_ready(START_LIMIT)?;
     secrets.visitor(&server).visit(hunt)?;
+    secrets.visitor_by_jwt(&server).visit(hunt)?;
     server.signal(Signal::ABORT)?;
     server.wait(START_LIMIT)?.ok_or("does not end of SIGABRT")?;
     hunt.folder(CORE, &cores)?;
     hunt.file("log", server.log())?;
     hunt.folder("audit log", &data.join("audit"))?;
     hunt.folder("data directory", &data)?;
-    printed(&launch, hunt, &["check-config", "--json"])
+    printed(&launch, hunt, &["check-config", "--json"])?;
+    Ok(launch)
 }
 
-fn remote(context: &Context, secrets: &Secrets, hunt: &mut Hunt) -> Result<()> {
-    let (data, cores) =
-        (context.work().join("secrets-remote"), context.work().join("cores-remote"));
+/// How a service is let into its bucket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Credentials {
+    /// By a key of the configuration.
+    Lasting,
+    /// By one with a session token, which the SDK finds in its own variables.
+    Temporary,
+}
+
+fn remote(
+    context: &Context,
+    secrets: &Secrets,
+    credentials: Credentials,
+    hunt: &mut Hunt,
+) -> Result<Launch> {
+    let (name, key_id, secret) = match credentials {
+        Credentials::Lasting => {
+            ("secrets-remote", "STORAGE_ACCESS_KEY_ID", "STORAGE_SECRET_ACCESS_KEY")
+        }
+        Credentials::Temporary => {
+            ("secrets-temporary", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        }
+    };
+    let (data, cores) = (context.work().join(name), context.work().join(format!("{name}-cores")));
     std::fs::create_dir_all(&cores)?;
     let store = FakeS3::start(Personality::Aws)?;
-    let launch = secrets
-        .launch(context, &data, "secrets-remote-log", &cores)
+    let mut launch = secrets
+        .given(context, &data, &format!("{name}-log"), &cores)
         .with("STORAGE_LOG_FORMAT", "json")
-        .with("STORAGE_AUDIT", "log")
         .with("STORAGE_BACKEND_URLS", "on")
         .with("STORAGE_PROVIDER", "s3")
         .with("STORAGE_ENDPOINT", store.endpoint())
         .with("STORAGE_BUCKET", FakeS3::BUCKET)
         .with("STORAGE_REGION", FakeS3::REGION)
-        .with("STORAGE_ACCESS_KEY_ID", FakeS3::ACCESS_KEY)
-        .with("STORAGE_SECRET_ACCESS_KEY", FakeS3::SECRET_KEY);
+        .with(key_id, FakeS3::ACCESS_KEY)
+        .with(secret, FakeS3::SECRET_KEY);
+    if credentials == Credentials::Temporary {
+        launch = launch.with("AWS_SESSION_TOKEN", &secrets.session);
+    }
     let (server, _) = launch.start_ready(START_LIMIT)?;
     let visitor = secrets.visitor(&server);
     visitor.visit(hunt)?;
-    visitor.signed_by_backend(hunt)?;
+    // A bucket's URL by temporary credentials has their token in it, as S3 demands: that is for who asked.
+    if credentials == Credentials::Lasting {
+        visitor.signed_by_backend(hunt)?;
+    }
     for effect in [Effect::access_denied(), Effect::internal_error(), Effect::slow_down()] {
         store.fault(Fault::new(effect).times(8));
         visitor.look_again(hunt)?;
@@ -236,7 +178,7 @@ fn remote(context: &Context, secrets: &Secrets, hunt: &mut Hunt) -> Result<()> {
         hunt.look("bucket", &object.bytes, true);
         hunt.look("bucket", format!("{:?}", object.headers).as_bytes(), true);
     }
-    Ok(())
+    Ok(launch)
 }
 
 /// Looks into what a command prints.

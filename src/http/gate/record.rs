@@ -20,6 +20,7 @@ use super::{Need, Who};
 use crate::access::{Caller, Issuer};
 use crate::audit::{Action, Actor, Audit, Entry, Outcome};
 use crate::model::{Digest, Key, Namespace, Scope};
+use crate::vault::Sight;
 
 const UNWRITTEN: &str = "the audit log cannot be written, and nothing may change without a line in \
                          it: try again shortly";
@@ -60,6 +61,8 @@ pub struct Facts {
     pub detail: serde_json::Map<String, serde_json::Value>,
     /// Of a call about many keys.
     pub each: Vec<Each>,
+    /// What was there before it was taken away.
+    sight: Sight,
     actor: Option<Actor>,
 }
 
@@ -67,6 +70,11 @@ impl Facts {
     /// Sets the key of a proof that had none when the call was let through.
     pub fn key(&mut self, key: &str) {
         self.keys = vec![key.to_owned()];
+    }
+
+    /// Sets what tells of what was there before the call took it away.
+    pub fn sight(&mut self, sight: Sight) {
+        self.sight = sight;
     }
 
     /// What was not allowed, of all that the call takes.
@@ -233,7 +241,8 @@ impl Record {
                 }
                 keys => drop(entry.detail.insert("keys".to_owned(), keys.len().into())),
             }
-            entry.sha256 = facts.sha256;
+            let was_there = || facts.sight.sha256(entry.key.as_deref()?);
+            entry.sha256 = facts.sha256.or_else(was_there);
             entry.effect = facts.effect;
             entry.detail.append(&mut facts.detail.clone());
         });
@@ -253,17 +262,19 @@ impl Record {
         if action != Action::BatchDelete {
             return vec![call];
         }
-        let (mut each, mut keys) = (Vec::new(), Vec::new());
+        let (mut each, mut keys, mut sight) = (Vec::new(), Vec::new(), Sight::none());
         self.notes.add(|facts| {
             (each, keys) = (std::mem::take(&mut facts.each), facts.keys.clone());
+            sight = facts.sight.clone();
         });
         if each.is_empty() && outcome == Outcome::Indeterminate {
             let unknown = |key| Each { key, result: Outcome::Indeterminate, code: None };
             each = keys.into_iter().map(unknown).collect();
         }
-        call.key = None;
+        (call.key, call.sha256) = (None, None);
         let line = |each: Each| {
             let mut entry = Entry::new(Action::Delete, call.actor.clone());
+            entry.sha256 = sight.sha256(&each.key);
             (entry.result, entry.code, entry.key) = (each.result, each.code, Some(each.key));
             (entry.address, entry.call) = (call.address, call.call.clone());
             entry.request.clone_from(&call.request);

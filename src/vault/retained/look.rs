@@ -8,6 +8,7 @@ use crate::model::{
     ErrorKind, ObjectKey, ObjectMeta, PutMode, StoreError, Stored, rfc3339_seconds,
 };
 use crate::vault::retention::{Source, Standing};
+use crate::vault::sight::Sight;
 
 /// Until a caller is asked to come again where nobody can look.
 const COME_AGAIN: Duration = Duration::from_secs(5);
@@ -19,16 +20,37 @@ impl Retained {
         key: &ObjectKey,
         check: Unchecked,
     ) -> Result<Option<ObjectMeta>, StoreError> {
+        self.free_in_sight(key, check, &Sight::none()).await
+    }
+
+    /// The same, and tells what was seen, held or not.
+    pub(super) async fn free_in_sight(
+        &self,
+        key: &ObjectKey,
+        check: Unchecked,
+        sight: &Sight,
+    ) -> Result<Option<ObjectMeta>, StoreError> {
         let meta = match self.sealed.below().head(key).await {
             Ok(meta) => meta,
             Err(error) => return self.unread(key, error),
         };
+        self.sealed.tell(&meta, sight);
         match self.standing(&meta) {
             Some(standing) if standing.holds(self.holding.clock.now()) && !self.omits(check) => {
                 Err(self.held(standing))
             }
             _ if !self.holding.holds.is_seen() => Err(self.unseen()),
             _ => Ok(Some(meta)),
+        }
+    }
+
+    /// Looks for whoever writes down what goes, where nothing else makes a look necessary. Of what the store
+    /// does not say there is nothing to tell: what is wrong with it, the delete finds for itself.
+    pub(super) async fn look_for(&self, sight: &Sight, key: &ObjectKey) {
+        if sight.looks()
+            && let Ok(meta) = self.sealed.below().head(key).await
+        {
+            self.sealed.tell(&meta, sight);
         }
     }
 

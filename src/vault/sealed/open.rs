@@ -9,6 +9,7 @@ use crate::model::{
     Attributes, Body, BodyStream, ByteRange, ETag, Encryption, ErrorKind, GetOptions, ListItem,
     ObjectKey, ObjectMeta, PresignMethod, Retrieved, StoreError, Stored, form_size,
 };
+use crate::vault::sight::Sight;
 
 /// How often a range starts again because its proof was replaced meanwhile.
 const RANGE_TRIES: u32 = 100;
@@ -43,6 +44,15 @@ impl Sealed {
 
     pub(super) fn opened_meta(&self, meta: ObjectMeta) -> Result<ObjectMeta, StoreError> {
         self.shown(meta).map(|shown| shown.meta)
+    }
+
+    /// Tells of what is at rest which proof it is, where anybody asks and it can be opened.
+    pub(in crate::vault) fn tell(&self, at_rest: &ObjectMeta, sight: &Sight) {
+        if sight.looks()
+            && let Ok(opened) = self.opened_meta(at_rest.clone())
+        {
+            sight.saw(&opened);
+        }
     }
 
     pub(super) fn opened_stored(&self, stored: Stored) -> Result<Stored, StoreError> {

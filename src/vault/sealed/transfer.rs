@@ -13,6 +13,7 @@ use crate::model::{
     Attributes, Body, Digest, Encryption, ErrorKind, GetOptions, Hasher, ObjectKey, ObjectMeta,
     Payload, PutMode, Retention, Retrieved, SpoolWriter, StoreError, Stored,
 };
+use crate::vault::sight::Sight;
 
 /// How often a copy starts again because its source was replaced meanwhile. With proofs, which are
 /// written once, it never is.
@@ -50,22 +51,26 @@ impl Sealed {
         Err(self.error(ErrorKind::Contended, detail))
     }
 
-    pub(super) async fn rename_either(
+    /// Moves a proof, and tells of what is moved.
+    pub(in crate::vault) async fn rename_in_sight(
         &self,
         source: &ObjectKey,
         destination: &ObjectKey,
         mode: PutMode,
+        sight: &Sight,
     ) -> Result<Stored, StoreError> {
         if source == destination {
             return self.inner.rename(source, destination, mode).await;
         }
         let (this, source, destination) = (self.clone(), source.clone(), destination.clone());
+        let sight = sight.clone();
         // A caller that goes away must not leave it half done.
         let moved = tokio::spawn(Box::pin(async move {
             let mut hasher = DefaultHasher::new();
             source.as_str().hash(&mut hasher);
             let _turn = this.turns[(hasher.finish() % TURNS as u64) as usize].lock().await;
             let before = this.inner.head(&source).await?;
+            this.tell(&before, &sight);
             let stored = if is_its_own(&before) {
                 this.move_anew(&before, &destination, mode).await?
             } else {

@@ -55,31 +55,33 @@ impl Client {
     }
 
     /// Over one where nothing is held, as by default.
-    pub async fn without_holds(backend: Arc<dyn Backend>, config: Config) -> Self {
+    pub async fn without_holds(backend: Arc<dyn Backend>, config: Config, audit: Audit) -> Self {
         let hour = Duration::from_secs(3600);
         let member = member("memory", Arc::clone(&backend), hour).await;
         let holds = Holds::unless_marked();
         holds.clone().settle(Arc::clone(&backend)).await;
         assert!(!holds.may_be(), "a store that was never marked");
-        Self::of(Kept { backend, members: vec![member], pool: None, holds }, config).await
+        Self::with(Kept { backend, members: vec![member], pool: None, holds }, config, audit).await
     }
 
     /// Over a pool, which is counted when the test says so.
     pub async fn pool(members: Vec<MemberSetup>, mode: PoolMode) -> (Self, Arc<Inventory>) {
-        let hour = Duration::from_secs(3600);
-        let shown = members.iter().map(async |setup| {
-            let member = member(&setup.name, Arc::clone(&setup.backend), hour).await;
-            Member { role: setup.role, quota_bytes: setup.quota_bytes, ..member }
-        });
-        let shown = futures_util::future::join_all(shown).await;
+        let shown = shown(&members).await;
         let policy = PoolPolicy::new(mode, 1, "proofs/", std::env::temp_dir());
         let pool = Pool::new(members, policy);
         let view = Some(app::pool_view(Arc::clone(&pool)));
-        let policy = InventoryPolicy::new("proofs/", hour).of_pool();
+        let policy = InventoryPolicy::new("proofs/", Duration::from_secs(3600)).of_pool();
         let inventory = Arc::new(Inventory::new(pool, policy));
         let kept =
             Kept { backend: inventory.clone(), members: shown, pool: view, holds: Holds::on() };
         (Self::of(kept, Config::default()).await, inventory)
+    }
+
+    /// Over a pool that the test made of these members, and sees to itself.
+    pub async fn over_pool(pool: Arc<Pool>, members: &[MemberSetup], holds: Holds) -> Self {
+        let members = shown(members).await;
+        let view = Some(app::pool_view(Arc::clone(&pool)));
+        Self::of(Kept { backend: pool, members, pool: view, holds }, Config::default()).await
     }
 
     /// Over one store, beside a pool of two that stands as the test says.
@@ -197,6 +199,16 @@ impl Client {
         let body = Body::from_stream(futures_util::stream::iter(pieces));
         self.send(Request::put(path).body(body).unwrap()).await
     }
+}
+
+/// Members as answers show them.
+async fn shown(members: &[MemberSetup]) -> Vec<Member> {
+    let shown = members.iter().map(async |setup| {
+        let hour = Duration::from_secs(3600);
+        let member = member(&setup.name, Arc::clone(&setup.backend), hour).await;
+        Member { role: setup.role, quota_bytes: setup.quota_bytes, ..member }
+    });
+    futures_util::future::join_all(shown).await
 }
 
 /// Probed once, now.

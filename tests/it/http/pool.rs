@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 
-type Store = Arc<Faulty<Memory>>;
+pub type Store = Arc<Faulty<Memory>>;
 
 /// Members of these names, and the stores behind them.
 pub fn members<const N: usize>(names: [&str; N]) -> ([Store; N], Vec<MemberSetup>) {
@@ -31,7 +31,7 @@ pub fn members<const N: usize>(names: [&str; N]) -> ([Store; N], Vec<MemberSetup
 }
 
 /// Every call is refused, as by a host that is off.
-fn darken(store: &Store) {
+pub fn darken(store: &Store) {
     let fault = Fault::Refuse(ErrorKind::Unavailable);
     store.set_chances(Operation::ALL.map(|operation| Chance {
         operation,

@@ -27,6 +27,8 @@ pub struct Ring {
     pub mode: PoolMode,
     pub min_copies: usize,
     pub planted: Option<Planted>,
+    /// Of all reads of a mirror, so many may be asked a second time.
+    pub hedge_share: f64,
     roles: Vec<Role>,
     writers: AtomicU32,
     began: Instant,
@@ -42,6 +44,7 @@ impl Ring {
             mode,
             min_copies: 1,
             planted: None,
+            hedge_share: 0.05,
             roles: vec![Role::ReadWrite; members],
             writers: AtomicU32::new(1),
             began: Instant::now(),
@@ -79,6 +82,7 @@ impl Ring {
         policy.wall = WallClock::new(now);
         policy.writer = self.writers.fetch_add(1, Ordering::Relaxed);
         policy.planted = self.planted;
+        policy.hedge_share = self.hedge_share;
         policy.repair_rate = 1_000_000;
         Pool::new(setups.collect(), policy)
     }
@@ -96,6 +100,23 @@ impl Ring {
 
     pub fn heal(&self, member: usize) {
         self.members[member].inner().set_chances([]);
+    }
+
+    /// A member takes so long for each call.
+    pub fn slow(&self, member: usize, millis: u64) {
+        self.strike(member, Fault::Delay(Duration::from_millis(millis)));
+    }
+
+    /// And so long for its next read of a proof.
+    pub fn slow_next(&self, member: usize, millis: u64) {
+        let delay = Fault::Delay(Duration::from_millis(millis));
+        self.members[member].inner().script(Operation::Get, [delay]);
+    }
+
+    /// Reads of proofs that a member was asked for while it was slow or failing.
+    pub fn asked(&self, member: usize) -> usize {
+        let injected = self.members[member].inner().injected();
+        injected.iter().filter(|(operation, _)| *operation == Operation::Get).count()
     }
 
     /// What is behind a member's faults.

@@ -58,7 +58,7 @@ async fn service(
     let store = paced(&server, store);
     let mut config = Config::default();
     change(&mut config);
-    let client = Client::without_holds(store, config).await;
+    let client = Client::without_holds(store, config, proof_storage::audit::Audit::off()).await;
     (server, client)
 }
 

@@ -159,3 +159,56 @@ async fn a_withdrawn_authority_lets_nobody_in_any_more() {
     ask_again(&known, to).await.expect_err("by no session of before either");
     running.stop().await;
 }
+
+/// The audit log's lines about what was read again: its source, and what came of it.
+fn readings(folder: &Path) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(folder.join("audit-00000001.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let read = lines.filter(|line| line["action"] == "read-credentials");
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    read.map(|line| (text(&line["detail"]["source"]), text(&line["result"]))).collect()
+}
+
+/// Who may come in is written down as it changes; of the service's own certificate, which decides nothing,
+/// there is no line.
+#[tokio::test(flavor = "multi_thread")]
+async fn exchanged_authorities_of_clients_leave_a_line() {
+    let (first, second) = (Authority::new("first"), Authority::new("second"));
+    let running = Running::with(|folder| {
+        let file = folder.join("clients.crt");
+        std::fs::write(&file, &first.pem).unwrap();
+        let log = folder.join("audit");
+        format!(
+            "tls_client_ca = '{}'\n[audit]\nmode = 'file'\ndir = '{}'\n",
+            file.display(),
+            log.display()
+        )
+    })
+    .await;
+    // The service's own: the control, which is read again and leaves none.
+    running.authority.server().write(running.folder.path());
+    running.wait_for(READ, 1.0).await;
+    let clients = running.file("clients.crt");
+    std::fs::write(&clients, "no authority").unwrap();
+    running.wait_for(FAILED, 1.0).await;
+    // Back again: those in force are the same as before.
+    std::fs::write(&clients, &first.pem).unwrap();
+    running.wait_for(READ, 2.0).await;
+
+    // New ones beside a pair that does not fit are taken when it does.
+    let (cert, own) = (running.file("tls.crt"), std::fs::read(running.file("tls.crt")).unwrap());
+    std::fs::write(&cert, Authority::new("other").server().cert).unwrap();
+    std::fs::write(&clients, &second.pem).unwrap();
+    running.wait_for(FAILED, 2.0).await;
+    std::fs::write(&cert, own).unwrap();
+    running.wait_for(READ, 3.0).await;
+    // Its folder stays, so that the log can be read when it is whole.
+    let Running { folder, stop, serving, .. } = running;
+    stop.send(()).unwrap();
+    serving.await.unwrap();
+    let line = |result: &str| ("client_ca".to_owned(), result.to_owned());
+    assert_eq!(
+        readings(&folder.path().join("audit")),
+        [line("failed"), line("failed"), line("done")]
+    );
+}

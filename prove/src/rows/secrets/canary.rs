@@ -18,12 +18,15 @@ pub(super) enum Kind {
     Sealed,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Canary {
     name: String,
     kind: Kind,
     /// As it is, and as it may be written down.
     forms: Vec<Vec<u8>>,
+    /// Whether it goes over the wire, rather than being given to the service.
+    sent: bool,
+    seen: bool,
 }
 
 /// Canaries, and what was found of them.
@@ -51,7 +54,13 @@ impl Hunt {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let forms =
             vec![bytes.to_vec(), hex.into_bytes(), BASE64_STANDARD.encode(bytes).into_bytes()];
-        self.canaries.push(Canary { name: name.to_owned(), kind, forms });
+        self.canaries.push(Canary { name: name.to_owned(), kind, forms, sent: false, seen: false });
+    }
+
+    /// The same of what a caller sends.
+    pub(super) fn add_sent(&mut self, name: &str, kind: Kind, bytes: &[u8]) {
+        self.add(name, kind, bytes);
+        self.canaries.iter_mut().last().into_iter().for_each(|canary| canary.sent = true);
     }
 
     /// A text that has to be found.
@@ -65,8 +74,10 @@ impl Hunt {
     pub(super) fn look(&mut self, place: &str, bytes: &[u8], sealed: bool) {
         self.places.insert(place.to_owned());
         self.bytes += bytes.len() as u64;
-        for canary in self.canaries.iter().filter(|canary| sealed || canary.kind == Kind::Secret) {
+        let looked_for = |canary: &&mut Canary| sealed || canary.kind == Kind::Secret;
+        for canary in self.canaries.iter_mut().filter(looked_for) {
             if canary.forms.iter().any(|form| memmem::find(bytes, form).is_some()) {
+                canary.seen = true;
                 let text = format!("{} is in the {place}", canary.name);
                 if !self.found.contains(&text) {
                     self.found.push(text);
@@ -118,6 +129,24 @@ impl Hunt {
         self.lured.contains(&(name, place.to_owned()))
     }
 
+    /// The same canaries, of which nothing was found yet.
+    pub(super) fn again(&self) -> Self {
+        let unseen = |canary: &Canary| Canary { seen: false, ..canary.clone() };
+        Self { canaries: self.canaries.iter().map(unseen).collect(), ..Self::default() }
+    }
+
+    /// Names of canaries that were found nowhere.
+    pub(super) fn missed(&self) -> Vec<String> {
+        let missed = self.canaries.iter().filter(|canary| !canary.seen);
+        missed.map(|canary| canary.name.clone()).collect()
+    }
+
+    /// Those that callers send, as they are.
+    pub(super) fn sent(&self) -> impl Iterator<Item = &[u8]> {
+        let sent = self.canaries.iter().filter(|canary| canary.sent);
+        sent.filter_map(|canary| canary.forms.first().map(Vec::as_slice))
+    }
+
     /// How many canaries there are.
     pub(super) fn canaries(&self) -> usize {
         self.canaries.len()
@@ -134,7 +163,8 @@ impl Hunt {
     }
 }
 
-fn letters(rng: &mut Rng) -> String {
+/// 48 letters.
+pub(super) fn letters(rng: &mut Rng) -> String {
     std::iter::repeat_with(|| rng.alphanumeric()).take(48).collect()
 }
 
@@ -154,5 +184,9 @@ mod tests {
         hunt.look("metrics", b"YWJj", true);
         hunt.look("bucket", b"xyz", true);
         assert_eq!(hunt.found().len(), 3);
+        assert_eq!(hunt.missed(), [""; 0]);
+        let mut again = hunt.again();
+        again.look("control", b"abc", true);
+        assert_eq!(again.missed(), ["sealed"]);
     }
 }

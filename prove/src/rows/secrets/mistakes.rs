@@ -3,15 +3,16 @@
 use super::super::Context;
 use super::canary::{Hunt, Kind};
 use crate::Result;
+use crate::server::Launch;
 
 /// Shorter than a key has to be.
 const CANARY: &str = "canaryInAMistake7Qz";
 
-/// Has `check-config` report mistakes of every secret setting at once.
+/// Has `check-config` report mistakes of every secret setting at once; gives what it was told them by.
 ///
 /// # Errors
 /// A mistake is not reported, or a file cannot be written.
-pub(super) fn check(context: &Context, hunt: &mut Hunt) -> Result<()> {
+pub(super) fn check(context: &Context, hunt: &mut Hunt) -> Result<Launch> {
     hunt.add("a secret with a mistake in it", Kind::Secret, CANARY.as_bytes());
     let file = |name: &str, text: String| -> Result<String> {
         let path = context.work().join(name);
@@ -59,5 +60,5 @@ pub(super) fn check(context: &Context, hunt: &mut Hunt) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(launch)
 }

@@ -101,7 +101,7 @@ impl<'a> Visitor<'a> {
             let url = answer.json()["url"].as_str().unwrap_or_default().to_owned();
             let path = url.splitn(4, '/').nth(3).ok_or("a signed URL without a path")?;
             let token = path.split('/').nth(2).ok_or("a signed URL without a token")?;
-            hunt.add("the token of a signed URL", Kind::Secret, token.as_bytes());
+            hunt.add_sent("the token of a signed URL", Kind::Secret, token.as_bytes());
             let mut client = self.client.borrow_mut();
             let used = client.call(method, &format!("/{path}"), &[], self.lure.1.as_bytes())?;
             if !used.is_success() {
@@ -127,7 +127,7 @@ impl<'a> Visitor<'a> {
         let url = answer.json()["url"].as_str().unwrap_or_default().to_owned();
         let signature = url.split_once("X-Amz-Signature=").ok_or("a URL without a signature")?.1;
         let signature = signature.split('&').next().unwrap_or_default();
-        hunt.add("the signature of a backend's URL", Kind::Secret, signature.as_bytes());
+        hunt.add_sent("the signature of a backend's URL", Kind::Secret, signature.as_bytes());
         Ok(())
     }
 
@@ -137,9 +137,9 @@ impl<'a> Visitor<'a> {
         let mut wrong = self.token.to_owned();
         let last = wrong.pop().unwrap_or('a');
         wrong.push(if last == 'a' { 'b' } else { 'a' });
-        hunt.add("a token that is nobody's", Kind::Secret, wrong.as_bytes());
+        hunt.add_sent("a token that is nobody's", Kind::Secret, wrong.as_bytes());
         let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2Fu";
-        hunt.add("a JWT that is nobody's", Kind::Secret, jwt.as_bytes());
+        hunt.add_sent("a JWT that is nobody's", Kind::Secret, jwt.as_bytes());
         let bearer = |text: &str| format!("Bearer {text}");
         let (wrong_bearer, jwt_bearer) = (bearer(&wrong), bearer(jwt));
         let basic = format!("Basic {}", BASE64_STANDARD.encode(self.token));
