@@ -15,6 +15,7 @@
 
 mod aside;
 mod begin;
+mod belief;
 mod body;
 mod clock;
 mod core;

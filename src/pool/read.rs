@@ -165,7 +165,7 @@ impl Parts {
             let result = ask(place).await;
             let Some(found) = self.judge(key, place, result, &mut misses)? else { continue };
             if !misses.dark.is_empty() {
-                if self.is_nobodys(key, place, &misses, found.meta()).await {
+                if self.is_nobodys(key, place, &misses.dark, found.meta()).await {
                     continue;
                 }
                 // What was written down meanwhile counts.
@@ -176,30 +176,6 @@ impl Parts {
             return self.settled_only(key, place, found, ask).await;
         }
         Box::pin(self.last_resort(key, misses, ask)).await
-    }
-
-    /// Whether a copy beside a silent home was never acknowledged: its process died before the line, and
-    /// the home may have another one by now that was. A home that is complete has all that no line
-    /// tells of.
-    async fn is_nobodys(
-        &self,
-        key: &ObjectKey,
-        place: usize,
-        misses: &Misses,
-        found: &ObjectMeta,
-    ) -> bool {
-        let is_dark = |home: &usize| misses.dark.iter().any(|(dark, _)| dark == home);
-        let homes = self.homes();
-        let is_outage = self.policy.mode == PoolMode::Fallback
-            && !homes.contains(&place)
-            && self.members[place].role.takes_writes()
-            && homes.iter().all(|home| is_dark(home) && self.members[*home].is_complete());
-        if !is_outage || version_of(found).is_none() || self.view.is_touched(key) {
-            return false;
-        }
-        // Another replica may have written one.
-        self.read_answering().await;
-        !self.view.is_touched(key)
     }
 
     /// Nobody gave the object: a member that failed and may have it is asked once more.
@@ -371,16 +347,6 @@ impl Parts {
             }
         }
         self.last_resort(key, misses, ask).await
-    }
-
-    /// Whether a home's copy counts that others lack: not where it may have been set back to an
-    /// earlier state, and one that was not has nothing.
-    pub(super) fn is_believed(&self, place: usize, absent: &[usize]) -> bool {
-        let homes = self.homes();
-        let is_complete = |place: &usize| self.members[*place].is_complete();
-        is_complete(&place)
-            || !homes.contains(&place)
-            || !absent.iter().any(|other| homes.contains(other) && is_complete(other))
     }
 
     /// What is said where nobody gave the object.
