@@ -199,7 +199,7 @@ impl Backend for Embedded {
     /// page cache, where a hop to another thread would cost several times the read.
     async fn get(&self, key: &ObjectKey, options: GetOptions) -> Result<Retrieved, StoreError> {
         check_key(key)?;
-        let snapshot = self.shared.engine.db.snapshot();
+        let snapshot = self.shared.snapshot();
         let record = self.lookup(&snapshot, key)?;
         let header = record.header;
         if options.if_match.is_some_and(|etag| version_of(&etag) != Some(header.version)) {
@@ -228,7 +228,7 @@ impl Backend for Embedded {
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
         check_key(key)?;
-        let snapshot = self.shared.engine.db.snapshot();
+        let snapshot = self.shared.snapshot();
         self.lookup(&snapshot, key).map(|record| record.into_meta(key.clone()))
     }
 
@@ -265,7 +265,7 @@ impl Backend for Embedded {
         check_distinct(source, destination)?;
         let mut tries = COPY_TRIES;
         loop {
-            let snapshot = self.shared.engine.db.snapshot();
+            let snapshot = self.shared.snapshot();
             let record = self.lookup(&snapshot, source)?;
             let Header { version, body, .. } = record.header;
             let original = Original { key: source.clone(), version };

@@ -92,7 +92,7 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
 
 impl<'a> Scan<'a> {
     fn new(shared: &'a Shared, prefix: &str, start: Bound<Vec<u8>>) -> Self {
-        let snapshot = shared.engine.db.snapshot();
+        let snapshot = shared.snapshot();
         let end = successor(prefix.as_bytes()).map_or(Bound::Unbounded, Bound::Excluded);
         let names = snapshot.range(&shared.engine.meta, (start, end.clone()));
         Self { shared, snapshot, names, end }

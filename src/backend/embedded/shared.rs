@@ -1,7 +1,9 @@
 //! What the callers' side and the committer's side of the store have in common.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use fjall::Snapshot;
 
 use super::batch::Counters;
 use super::directory::Directory;
@@ -22,6 +24,8 @@ pub(super) struct Shared {
     pub(super) engine: Engine,
     pub(super) health: Health,
     ids: AtomicU64,
+    /// The store as of the last commit, see [`Self::snapshot`].
+    seen: RwLock<Snapshot>,
     counters: Mutex<Counters>,
     synced: AtomicU64,
     /// Locked for as long as the engine is open.
@@ -41,6 +45,7 @@ impl Shared {
     ) -> Self {
         let shadow = Mutex::new(Shadow::new(directory.engine(), directory.shadow()));
         Self {
+            seen: RwLock::new(engine.db.snapshot()),
             engine,
             shadow,
             health: Health::default(),
@@ -68,8 +73,26 @@ impl Shared {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets them, after a commit; `durable` where it was synced.
+    /// The store as of the last commit, whole.
+    ///
+    /// One that the engine is asked for at any other time may be of the middle of a commit: its worker, when it
+    /// registers what it flushed or merged, makes all numbers visible that were given out by then, that of a
+    /// batch which is still being synced and is not in the write buffers among them. The record that such a
+    /// snapshot gives may be the old one, and its body gone a moment later, as if it were damaged.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes a commit visible, before anybody is answered; `durable` where it was synced. Only the committer
+    /// calls this: no batch is under way then.
     pub(super) fn publish(&self, counters: Counters, durable: bool) {
+        let seen = self.engine.db.snapshot();
+        let before = {
+            let mut latest = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *latest, seen)
+        };
+        // Which tells the engine that it is not needed: not while readers wait.
+        drop(before);
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
         if durable {
             self.synced.store(counters.sequence, Ordering::Release);

@@ -2,6 +2,7 @@
 
 mod crash;
 mod full;
+mod snapshots;
 mod sweep;
 
 use std::collections::BTreeMap;

@@ -199,7 +199,7 @@ impl Reaper {
         self.queue.apply_blocking(Operation::Reap { body: id, chunks: 0..0, last: false })?;
         let rows = &self.shared.engine.body;
         let last = fence(|| {
-            let snapshot = self.shared.engine.db.snapshot();
+            let snapshot = self.shared.snapshot();
             snapshot.prefix(rows, id.to_be_bytes()).next_back().map(fjall::Guard::key).transpose()
         })?;
         let chunks = match last.as_deref().and_then(|key| key.last_chunk::<4>()) {

@@ -119,6 +119,11 @@ async fn chunks_of_an_upload_cut_off_are_collected_at_the_next_start() {
     assert_eq!(read(&store, "kept").await.unwrap(), kept);
 }
 
+/// Makes visible what a test wrote past the committer.
+fn show(store: &Embedded) {
+    store.shared.publish(store.shared.counters(), false);
+}
+
 #[tokio::test]
 async fn a_damaged_record_is_never_served_and_can_be_deleted() {
     let folder = tempfile::tempdir().unwrap();
@@ -128,6 +133,7 @@ async fn a_damaged_record_is_never_served_and_can_be_deleted() {
     let mut damaged = row.to_vec();
     damaged[3] ^= 1;
     store.shared.engine.meta.insert("k", damaged).unwrap();
+    show(&store);
     assert_eq!(read(&store, "k").await.unwrap_err().kind(), ErrorKind::Corrupt);
     let refused = put(&store, "k", &noise(2, 100), PutMode::Create).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Corrupt, "whether it is there cannot be decided");
@@ -187,6 +193,7 @@ async fn a_body_in_the_place_of_another_is_noticed() {
             [&a, &b].map(|body| engine.body_row(&snapshot, body, 0).unwrap().unwrap());
         engine.body.insert(engine::body_key(a.id, 0), row_b.to_vec()).unwrap();
         engine.body.insert(engine::body_key(b.id, 0), row_a.to_vec()).unwrap();
+        show(&store);
         for name in ["a", "b"] {
             let swapped = read(&store, &format!("{size}/{name}")).await.unwrap_err();
             assert_eq!(swapped.kind(), ErrorKind::Corrupt);
