@@ -217,7 +217,7 @@ impl Trial {
                 42..45 => self.delete_some().await?,
                 45..65 => self.get(&name).await?,
                 65..70 => self.list().await?,
-                70..76 => self.darken(),
+                70..76 => self.darken().await,
                 76..82 => self.heal(),
                 82..84 => self.hold(),
                 84..86 => self.land().await,
@@ -445,9 +445,16 @@ impl Trial {
         self.random.usize(0..self.course.members)
     }
 
-    fn darken(&mut self) {
+    /// Of the other replicas each has just read what is there: in a service they do so all the time, and
+    /// know of each other.
+    async fn darken(&mut self) {
         let member = self.any_member();
         if self.dark.insert(member) {
+            for (at, other) in self.replicas.iter().enumerate() {
+                if at != self.at {
+                    other.pool.round().await;
+                }
+            }
             self.tally.outages += 1;
             self.ring.darken(member);
             self.note(format!("m{member} goes dark"));
