@@ -51,14 +51,15 @@ impl Parts {
             .map(|place| tokio::time::timeout(PATIENCE, self.read_current(place)));
         let examined = tokio::time::timeout(PATIENCE, self.all_are_examined());
         let (read, _) = join(join_all(read), examined).await;
-        let is_read = read.into_iter().any(|result| matches!(result, Ok(Ok(()))));
+        let was_read = |place: &usize| matches!(read[*place], Ok(Ok(())));
+        let answering: Vec<usize> = (0..read.len()).filter(was_read).collect();
         self.judge_marks().await;
         beginning.tries.fetch_add(1, Ordering::AcqRel);
-        if !is_read {
+        if answering.is_empty() {
             return Err(failed());
         }
         // Before the first version is given: who comes after a death knows of what was under way then.
-        let _ = tokio::time::timeout(PATIENCE, self.put_marks()).await;
+        let _ = tokio::time::timeout(PATIENCE, self.put_marks(answering)).await;
         beginning.is_done.store(true, Ordering::Release);
         Ok(())
     }

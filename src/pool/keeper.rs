@@ -109,7 +109,7 @@ impl Parts {
             return;
         }
         if due(&mut reader.marked, marks::EVERY) {
-            self.put_marks().await;
+            self.put_marks(0..self.members.len()).await;
         }
         if due(&mut reader.measured, MEASURE) {
             for member in &self.members {

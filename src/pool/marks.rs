@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::line::Mark;
@@ -245,29 +246,31 @@ impl Parts {
         }
     }
 
-    /// Puts a new mark on every member, and looks for the one before.
-    pub(super) async fn put_marks(&self) {
+    /// Puts a new mark on these members at once, and looks for the one before.
+    pub(super) async fn put_marks(&self, places: impl IntoIterator<Item = usize>) {
         let now = self.clock.now_millis();
         let bound = Version { millis: self.clock.bound(REACH), ..self.clock.next() };
         let mark = Mark { bound, now };
         let name = self.records.clock(mark);
         let nothing = bytes::Bytes::new();
-        for (place, member) in self.members.iter().enumerate() {
-            if !member.role.takes_writes() {
-                continue;
-            }
-            let before = self.mark_put(place);
-            if let Some(before) = before
-                && !self.find_mark(place, before).await
-            {
-                continue;
-            }
-            if put_record(&self.core, place, &name, &nothing).await.is_ok() {
-                self.marks.lock().put.insert(place, mark);
-                if let Some(before) = before {
-                    let _ = self.delete_at(place, &self.records.clock(before), None).await;
+        let takes_writes = |place: &usize| self.members[*place].role.takes_writes();
+        let puts = places.into_iter().filter(takes_writes).map(|place| {
+            let (name, nothing) = (&name, &nothing);
+            async move {
+                let before = self.mark_put(place);
+                if let Some(before) = before
+                    && !self.find_mark(place, before).await
+                {
+                    return;
+                }
+                if put_record(&self.core, place, name, nothing).await.is_ok() {
+                    self.marks.lock().put.insert(place, mark);
+                    if let Some(before) = before {
+                        let _ = self.delete_at(place, &self.records.clock(before), None).await;
+                    }
                 }
             }
-        }
+        });
+        join_all(puts).await;
     }
 }
