@@ -4,6 +4,8 @@
 //! is *settled* when this replica has seen every member to be as it should; it stays known until
 //! its segment is removed, since a delete has to know that a copy may still be under way.
 
+mod waiting;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,16 +85,6 @@ pub(super) struct Pending {
     pub(super) missing: BTreeSet<String>,
     /// Processes that wrote its lines.
     pub(super) writers: BTreeSet<u32>,
-}
-
-/// Keys with unsettled lines, counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Waiting {
-    pub(super) keys: u64,
-    /// Of the oldest unsettled line.
-    pub(super) since: Option<Version>,
-    /// Those that wait for a member, by its name.
-    pub(super) by_member: BTreeMap<String, u64>,
 }
 
 impl View {
@@ -332,31 +324,6 @@ impl View {
         pending
     }
 
-    /// How much waits. Copies nothing of what it counts, as it is asked for all the time.
-    pub(super) fn waiting(&self) -> Waiting {
-        let mut waiting = Waiting::default();
-        if self.is_clear() {
-            return waiting;
-        }
-        let inside = self.lock();
-        for ids in inside.keys.values() {
-            let open = ids.iter().filter_map(|id| inside.entry(id)).filter(|entry| !entry.settled);
-            let lines: Vec<&Line> = open.map(|entry| &*entry.line).collect();
-            let Some(since) = lines.iter().map(|line| line.version).min() else { continue };
-            waiting.keys += 1;
-            waiting.since = Some(waiting.since.map_or(since, |earliest| earliest.min(since)));
-            let missing: BTreeSet<&str> =
-                lines.iter().flat_map(|line| &line.missing).map(String::as_str).collect();
-            for name in missing {
-                match waiting.by_member.get_mut(name) {
-                    Some(count) => *count += 1,
-                    None => drop(waiting.by_member.insert(name.to_owned(), 1)),
-                }
-            }
-        }
-        waiting
-    }
-
     /// Whether something was acknowledged that none of the members for whom `reachable` holds has.
     pub(super) fn is_stranded(&self, reachable: impl Fn(&str) -> bool) -> bool {
         if self.is_clear() {
@@ -410,6 +377,7 @@ impl View {
 
 #[cfg(test)]
 mod tests {
+    use super::waiting::Waiting;
     use super::*;
 
     fn version(millis: u64) -> Version {
