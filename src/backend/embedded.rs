@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A write is answered after the fdatasync of the batch that has its record, its body and the
-//! counters. Bodies are named by ids that are never reused, so reads need no locks. The engine is
+//! counters. Bodies are named by ids that are never reused, so reads wait for no sync. The engine is
 //! fjall; only this module and its children know that.
 
 mod batch;

@@ -350,6 +350,7 @@ impl Inside {
 
 #[cfg(test)]
 mod tests {
+    use super::waiting::Waiting;
     use super::*;
 
     fn version(millis: u64) -> Version {
