@@ -385,7 +385,7 @@ mod tests {
         view.mark(&[(version(5), 1)], true);
         assert_eq!(view.finished(Duration::ZERO).len(), 1);
         assert!(view.finished(Duration::from_secs(60)).is_empty());
-        assert!(view.is_clear() && view.waiting() == waiting::Waiting::default());
+        assert!(view.is_clear() && view.waiting() == Waiting::default());
         view.remove(version(5));
         assert!(!view.is_touched(&key));
     }
