@@ -75,6 +75,11 @@ impl Picture {
         count(&self.aside);
     }
 
+    /// Whether it has lines that were not known before. Others may have gone meanwhile.
+    pub(super) fn has_news_since(&self, known: &[Known]) -> bool {
+        self.lines.iter().any(|line| known.iter().all(|before| before.id != line.id))
+    }
+
     /// The object, where there is one.
     pub(super) fn winner(&self) -> Option<&ObjectMeta> {
         self.resolved.holders.first().and_then(|&place| self.sights[place].copy())
@@ -186,15 +191,15 @@ impl Core {
     /// What all members say of a key, together with what is written down of it. A line that comes
     /// while they are asked may be about something that they had not yet: they are asked again.
     pub(super) async fn look(&self, key: &ObjectKey) -> Picture {
-        let mut known = self.view.lines(key).len();
+        let mut known = self.view.lines(key);
         loop {
             let all = 0..self.members.len();
             let sights = join_all(all.map(|place| self.look_at(place, key))).await;
             let picture = self.picture(key, sights);
-            if picture.lines.len() <= known {
+            if !picture.has_news_since(&known) {
                 return picture;
             }
-            known = picture.lines.len();
+            known = picture.lines;
         }
     }
 

@@ -101,7 +101,11 @@ impl Parts {
             matches!(known.line.what, What::Copy { .. })
                 && version_of(winner).is_none_or(|version| known.line.version == version)
         });
+        // What it took the place of may be where nobody looks until this one is dark.
+        let is_announced =
+            version_of(winner).is_some_and(|v| picture.verdicts.announced.contains(&v));
         let is_needed = !missing.is_empty()
+            || is_announced
             || picture.verdicts.tombstone.is_some()
             || self.view.doubts.contains(key);
         if is_written_down || !is_needed {

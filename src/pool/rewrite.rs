@@ -103,21 +103,22 @@ impl Parts {
             return picture;
         }
         self.hear_others().await;
-        if self.view.lines(key).len() > picture.lines.len() {
-            self.look(key).await
-        } else {
-            picture
-        }
+        let again = self.picture(key, picture.sights.clone());
+        if again.has_news_since(&picture.lines) { self.look(key).await } else { picture }
     }
 
-    /// Writes down that a write is about to go from home to home, where it takes the place of another.
+    /// Writes down that a write is about to take the place of another that more members have than the home of
+    /// a fallback.
     async fn announce<'a>(
         &'a self,
         picture: &Picture,
         key: &'a ObjectKey,
         version: Version,
     ) -> Result<Option<Announced<'a>>, StoreError> {
-        if self.homes().len() < 2 || picture.winner().is_none() {
+        let homes = self.homes();
+        let mut copies = (0..picture.sights.len()).filter(|&m| picture.sights[m].copy().is_some());
+        let is_elsewhere = copies.any(|place| !homes.contains(&place));
+        if picture.winner().is_none() || (homes.len() < 2 && !is_elsewhere) {
             return Ok(None);
         }
         let line = Line { what: What::Announce, key: key.clone(), version, missing: Vec::new() };
