@@ -20,6 +20,10 @@ check:
 test *filter:
     cargo test --workspace {{ filter }}
 
+# A pool with 100 000 unfinished lines: the one test that does not run unless asked.
+many-lines:
+    cargo test --test it -- --ignored --nocapture a_hundred_thousand_lines
+
 # Check openapi.yaml and its examples.
 openapi:
     .ci/run openapi

@@ -75,11 +75,6 @@ impl Picture {
         count(&self.aside);
     }
 
-    /// Whether it has lines that were not known before. Others may have gone meanwhile.
-    pub(super) fn has_news_since(&self, known: &[Known]) -> bool {
-        self.lines.iter().any(|line| known.iter().all(|before| before.id != line.id))
-    }
-
     /// The object, where there is one.
     pub(super) fn winner(&self) -> Option<&ObjectMeta> {
         self.resolved.holders.first().and_then(|&place| self.sights[place].copy())
@@ -196,7 +191,7 @@ impl Core {
             let all = 0..self.members.len();
             let sights = join_all(all.map(|place| self.look_at(place, key))).await;
             let picture = self.picture(key, sights);
-            if !picture.has_news_since(&known) {
+            if !has_news(&picture.lines, &known) {
                 return picture;
             }
             known = picture.lines;
@@ -308,6 +303,11 @@ impl Core {
         let detail = "another version is there, or none";
         StoreError::new(ErrorKind::PreconditionFailed, self.provider(), detail)
     }
+}
+
+/// Whether there are lines that were not known before. Others may have gone meanwhile.
+pub(super) fn has_news(lines: &[Known], known: &[Known]) -> bool {
+    lines.iter().any(|line| known.iter().all(|before| before.id != line.id))
 }
 
 /// Whether a write may be tried at the next member.

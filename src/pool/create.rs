@@ -245,8 +245,7 @@ impl Parts {
 
     /// Whether what is written down deletes this write, which nobody was told of yet.
     fn is_hidden(&self, write: &Write) -> bool {
-        !self.view.is_clear()
-            && Verdicts::of(&self.view.lines(&write.key), |_| None).kills(Some(write.version()))
+        Verdicts::of(&self.view.lines(&write.key), |_| None).kills(Some(write.version()))
     }
 
     /// Writes down that what one member has belongs to others too.

@@ -28,8 +28,8 @@ impl Parts {
                 continue;
             }
             let is_deleted = picture.verdicts.tombstone.is_some();
-            let announced = &picture.verdicts.announced;
-            let is_open = is_deleted || !doubts.is_empty() || !announced.is_empty();
+            let is_open =
+                is_deleted || !doubts.is_empty() || !picture.verdicts.announced.is_empty();
             let Some(winner) = picture.winner().filter(|_| is_open) else {
                 return Ok(picture);
             };
@@ -41,8 +41,8 @@ impl Parts {
             if dark.is_some() && open.iter().any(|version| Some(*version) > winner) {
                 return Err(self.cannot_tell(dark));
             }
-            // One that was announced may be at this home only, and its process gone.
-            let is_in_doubt = open.iter().chain(announced).any(|version| Some(*version) == winner);
+            let is_in_doubt = picture.verdicts.is_announced(winner)
+                || open.iter().any(|version| Some(*version) == winner);
             if is_deleted || is_in_doubt {
                 if let Some(line) = self.unwritten(key, &picture) {
                     let noted = self.write_down(vec![line]).await;
@@ -102,10 +102,8 @@ impl Parts {
                 && version_of(winner).is_none_or(|version| known.line.version == version)
         });
         // What it took the place of may be where nobody looks until this one is dark.
-        let is_announced =
-            version_of(winner).is_some_and(|v| picture.verdicts.announced.contains(&v));
         let is_needed = !missing.is_empty()
-            || is_announced
+            || picture.verdicts.is_announced(version_of(winner))
             || picture.verdicts.tombstone.is_some()
             || self.view.doubts.contains(key);
         if is_written_down || !is_needed {

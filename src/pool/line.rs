@@ -49,6 +49,13 @@ pub(super) enum What {
     },
 }
 
+impl What {
+    /// Whether it tells of copies that do not count, as long as it is known.
+    pub(super) fn takes_away(&self) -> bool {
+        matches!(self, Self::Delete | Self::Kill { .. })
+    }
+}
+
 mod as_text {
     use serde::{Deserialize as _, Deserializer, Serializer};
 

@@ -6,7 +6,7 @@
 //! missing that was put there has been emptied, or set back to an earlier state.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,8 +26,7 @@ pub(super) const EVERY: Duration = Duration::from_secs(10);
 const REACH: Duration = Duration::from_secs(20);
 
 /// A replica whose last mark has been seen for so long is gone: by the clock of who sees it, whatever the
-/// two walls say.
-/// Marks are put every 10 s and read every 36 s at the latest.
+/// two walls say. Marks are put every 10 s and read every 36 s at the latest.
 const GONE: Duration = Duration::from_secs(90);
 
 /// A member whose newest mark is older than the newest of all by more than this was away, or is in
@@ -44,19 +43,17 @@ const REMEMBERED: usize = 256;
 const ALARM_MS: u64 = 5_000;
 
 /// What is known of marks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Marks {
-    began: Instant,
-    /// When another replica was last seen to be at work, in milliseconds since this one began and one more. 0
-    /// where none was.
-    others: AtomicU64,
-    /// Whether any process is known to be gone.
+    /// Whether any process is known to be gone: with none, a read needs no look-up.
     any_gone: AtomicBool,
     inside: Mutex<Inside>,
 }
 
 #[derive(Debug, Default)]
 struct Inside {
+    /// When another replica was last seen to be at work.
+    others: Option<Instant>,
     /// Others' marks on each member, and when they were first seen.
     seen: BTreeMap<(usize, Mark), Instant>,
     /// Last marks of processes that are gone, or may be, by their names.
@@ -69,28 +66,15 @@ struct Inside {
     put: BTreeMap<usize, Mark>,
 }
 
-impl Default for Marks {
-    fn default() -> Self {
-        Self {
-            began: Instant::now(),
-            others: AtomicU64::new(0),
-            any_gone: AtomicBool::new(false),
-            inside: Mutex::default(),
-        }
-    }
-}
-
 impl Marks {
     /// When another replica may still have been at work, for all that is known.
     fn others_until(&self) -> Option<Instant> {
-        let seen = self.others.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.began + Duration::from_millis(seen) + GONE)
+        self.lock().others.map(|seen| seen + GONE)
     }
 
     /// Another replica shows that it is at work.
     fn is_another(&self) {
-        let seen = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.others.fetch_max(seen + 1, Ordering::Relaxed);
+        self.lock().others = Some(Instant::now());
     }
 
     /// A process left this mark, and may have died in the middle of a call since.

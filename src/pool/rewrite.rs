@@ -8,7 +8,7 @@
 
 use futures_util::future::join_all;
 
-use super::core::{Picture, passes_on};
+use super::core::{Picture, has_news, passes_on};
 use super::create::{Tried, Write};
 use super::line::{Line, What};
 use super::member::is_race;
@@ -103,8 +103,8 @@ impl Parts {
             return picture;
         }
         self.hear_others().await;
-        let again = self.picture(key, picture.sights.clone());
-        if again.has_news_since(&picture.lines) { self.look(key).await } else { picture }
+        let is_news = has_news(&self.view.lines(key), &picture.lines);
+        if is_news { self.look(key).await } else { picture }
     }
 
     /// Writes down that a write is about to take the place of another that more members have than the home of
@@ -116,8 +116,9 @@ impl Parts {
         version: Version,
     ) -> Result<Option<Announced<'a>>, StoreError> {
         let homes = self.homes();
-        let mut copies = (0..picture.sights.len()).filter(|&m| picture.sights[m].copy().is_some());
-        let is_elsewhere = copies.any(|place| !homes.contains(&place));
+        let is_beside =
+            |(place, sight): (usize, &Sight)| sight.copy().is_some() && !homes.contains(&place);
+        let is_elsewhere = picture.sights.iter().enumerate().any(is_beside);
         if picture.winner().is_none() || (homes.len() < 2 && !is_elsewhere) {
             return Ok(None);
         }

@@ -100,6 +100,11 @@ impl Verdicts {
             || self.tombstone.is_some_and(|tombstone| version < Some(tombstone))
     }
 
+    /// Whether a copy is of a write that was announced, and may be at this member only.
+    pub(super) fn is_announced(&self, version: Option<Version>) -> bool {
+        self.announced.iter().any(|announced| Some(*announced) == version)
+    }
+
     /// Whether a copy of this version counts before others that nobody wrote down.
     fn prefers(&self, version: Option<Version>) -> bool {
         self.prefers_vouched && self.vouched.iter().any(|(of, _)| Some(*of) == version)

@@ -226,9 +226,7 @@ impl View {
     /// Whether one member's word on a key is not enough: it has a line that is not settled, was
     /// deleted so lately that an older write may still land, or has an attempt in doubt.
     pub(super) fn is_pending(&self, key: &ObjectKey) -> bool {
-        let is_open = |known: &Known| {
-            !known.settled || matches!(known.line.what, What::Delete | What::Kill { .. })
-        };
+        let is_open = |known: &Known| !known.settled || known.line.what.takes_away();
         self.doubts.contains(key)
             || (self.known.load(Ordering::Acquire) > 0 && self.lines(key).iter().any(is_open))
     }
@@ -304,7 +302,7 @@ impl View {
         let mut below = from.take_while(|(key, _)| key.as_str().starts_with(prefix));
         below.any(|(_, ids)| {
             let mut entries = ids.iter().filter_map(|id| inside.entry(id));
-            entries.any(|entry| matches!(entry.line.what, What::Delete | What::Kill { .. }))
+            entries.any(|entry| entry.line.what.takes_away())
         })
     }
 

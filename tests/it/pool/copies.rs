@@ -1,12 +1,12 @@
 //! `min_copies = 2`: what fewer members took is not acknowledged, and nothing false is said of it. Members are
 //! stores in memory that fail on purpose: a simulation.
 
+use proof_storage::backend::Backend as _;
 use proof_storage::backend::faulty::Fault;
 use proof_storage::model::{Class, ErrorKind, PoolMode, PutMode};
 use proof_storage::pool::Pool;
 
 use super::ring::{Ring, create, key, list, put, read, settle};
-use proof_storage::backend::Backend as _;
 
 fn mirror(min_copies: usize) -> Ring {
     let mut ring = Ring::new(PoolMode::Mirror, 2);
