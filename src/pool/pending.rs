@@ -1,6 +1,8 @@
 //! Reading a key with unfinished business: all members are looked at, and the newest version that is
 //! not deleted is served.
 
+use std::time::Duration;
+
 use super::core::Picture;
 use super::member::is_silence;
 use super::parts::Parts;
@@ -9,7 +11,11 @@ use super::state::{Sight, version_of};
 use crate::model::{ErrorKind, ObjectKey, StoreError};
 
 /// Looks at a key that is being written, before the caller is told.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 8;
+/// Looks after which this process's own writers are kept from coming in between.
+const FREE_ATTEMPTS: usize = 3;
+/// Longest wait for a writer that is under way: it may be waiting for a member that is silent.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Parts {
     /// Reads a key with unfinished business.
@@ -22,7 +28,12 @@ impl Parts {
         F: Future<Output = Result<T, StoreError>>,
     {
         let mut last = None;
-        for _ in 0..ATTEMPTS {
+        let mut _turn = None;
+        for attempt in 0..ATTEMPTS {
+            // One who writes again and again must not keep who reads from an answer.
+            if attempt == FREE_ATTEMPTS {
+                _turn = tokio::time::timeout(PATIENCE, self.lock(key)).await.ok();
+            }
             let picture = self.look_and_decide(key).await?;
             let dark = picture.sights.iter().find_map(Sight::dark);
             if picture.is_behind() {

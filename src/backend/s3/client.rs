@@ -39,6 +39,9 @@ use crate::model::StoreError;
 /// S3 closes idle connections after about 20 s; one that it closed must not be used again.
 const POOL_IDLE: Duration = Duration::from_secs(15);
 const CONNECT: Duration = Duration::from_secs(3);
+/// Part of a call's time that its connection may take, in percent. Less than all of it: where
+/// nobody answers, the call must end as one that was never sent, not as one whose answer is lost.
+const CONNECT_PERCENT: u32 = 75;
 /// What Amazon assumes where nobody names a region.
 const DEFAULT_REGION: &str = "us-east-1";
 
@@ -117,7 +120,7 @@ pub(super) fn clients(
     }
     let with = |read: Duration, endpoint: Option<&String>| {
         let limits = TimeoutConfig::builder()
-            .connect_timeout(CONNECT.min(options.timeout))
+            .connect_timeout(CONNECT.min(options.timeout * CONNECT_PERCENT / 100))
             .read_timeout(read);
         let builder = base.clone().timeout_config(limits.build());
         let builder = builder.endpoint_resolver(OneBucket::new(options.reach));

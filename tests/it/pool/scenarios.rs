@@ -358,3 +358,30 @@ async fn planted_mistakes_are_found() {
     ring.heal(0);
     assert_eq!(read(&*pool, "a").await, found("old"), "it is back from the dead");
 }
+
+/// A read that takes as long as twenty writes of the same proof ends all the same.
+#[tokio::test(start_paused = true)]
+async fn who_reads_is_answered_while_another_writes_without_end() {
+    let ring = mirror();
+    let pool = ring.replica();
+    create(&*pool, "a", "0").await;
+    // Without the other home the proof has unfinished business, and a read looks before it asks.
+    ring.darken(1);
+    let writer = Arc::clone(&pool);
+    let writing = tokio::spawn(async move {
+        for number in 1.. {
+            put(&*writer, "a", &number.to_string(), PutMode::Overwrite)
+                .await
+                .expect("it is written");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    for _ in 0..8 {
+        ring.slow_next(0, 20);
+    }
+    let text = read(&*pool, "a").await.expect("it is there all the time");
+    assert!(text.parse::<u32>().expect("a number") > 40, "{text}: no write came in between");
+    assert!(ring.asked(0) > 2, "it was in vain until the writer waited");
+    writing.abort();
+}
