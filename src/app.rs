@@ -84,6 +84,9 @@ pub enum StartError {
     /// The audit log cannot be opened.
     #[error("STORAGE_AUDIT: {0}")]
     Audit(audit_log::OpenError),
+    /// Nor can a command's line be written.
+    #[error("STORAGE_AUDIT: the audit log cannot be written: nothing was changed")]
+    Unwritten,
     /// The certificate cannot be used.
     #[error("STORAGE_TLS_CERT: {0}")]
     Tls(String),

@@ -4,6 +4,7 @@ use super::StartError;
 use crate::access::Authority;
 use crate::audit::{
     Action, Audit, ChainKey, Entry, Folder, OnFailure, Options, Outcome, Place, Stream, Sync,
+    Unwritten,
 };
 use crate::config::{AuditFailure, AuditMode, AuditSync, AuthMode, Config};
 use crate::serve::Tls;
@@ -13,6 +14,11 @@ const FOLDER: &str = "audit";
 
 /// Opens it.
 pub(super) fn open(config: &Config, metrics: &Metrics) -> Result<Audit, StartError> {
+    open_beside(Stream::stdout(), config, metrics)
+}
+
+/// `log`: where lines go that are not for files.
+fn open_beside(log: Stream, config: &Config, metrics: &Metrics) -> Result<Audit, StartError> {
     let audit = &config.audit;
     let place = match audit.mode {
         AuditMode::Off => {
@@ -21,7 +27,7 @@ pub(super) fn open(config: &Config, metrics: &Metrics) -> Result<Audit, StartErr
             }
             return Ok(Audit::off());
         }
-        AuditMode::Log => Place::Log(Stream::stdout()),
+        AuditMode::Log => Place::Log(log),
         AuditMode::File => Place::Folder(Folder {
             path: audit.dir.clone().unwrap_or_else(|| config.storage.data_dir.join(FOLDER)),
             segment_bytes: audit.segment_bytes,
@@ -56,6 +62,32 @@ pub(super) fn start(audit: &Audit) {
 /// The line of a stop, and the end of the log.
 pub(super) async fn stop(audit: &Audit) {
     drop(audit.submit(vec![Entry::of_service(Action::Stop)]).written().await);
+    audit.close().await;
+}
+
+/// The log of a command that changes something, and the line of its start. Without that nothing is to
+/// be changed, but for where changes go on without lines.
+pub(super) async fn of_command(config: &Config, name: &str) -> Result<Audit, StartError> {
+    let audit = open_beside(Stream::stderr(), config, &Metrics::new())?;
+    let start = Entry::of_command(Action::Start)
+        .with("command", name)
+        .with("version", env!("CARGO_PKG_VERSION"))
+        .with("pid", std::process::id());
+    match audit.submit(vec![start]).written().await {
+        Err(Unwritten) if audit.must_be_written() => {
+            audit.close().await;
+            Err(StartError::Unwritten)
+        }
+        _ => Ok(audit),
+    }
+}
+
+/// What a command did, the line of its stop, and the end of the log.
+pub(super) async fn end_of_command(audit: &Audit, done: Entry) {
+    let lines = vec![done, Entry::of_command(Action::Stop)];
+    if audit.submit(lines).written().await.is_err() {
+        tracing::error!("what was done has no line in the audit log, which cannot be written");
+    }
     audit.close().await;
 }
 

@@ -1,7 +1,8 @@
 //! Compares the members of the configured pool, without serving.
 
 use super::store::Store;
-use super::{SPOOL_FOLDER, StartError, create_folder};
+use super::{SPOOL_FOLDER, StartError, audit, create_folder};
+use crate::audit::{Action, Audit, Entry, Outcome};
 use crate::config::Config;
 use crate::model::StoreError;
 use crate::pool::{Reconcile, ReconcileReport};
@@ -37,13 +38,33 @@ pub async fn reconcile(config: &Config, how: Reconcile) -> Result<ReconcileRepor
     create_folder(data_dir)?;
     let spool_folder = data_dir.join(SPOOL_FOLDER);
     let store = Store::open(config, &spool_folder, &Metrics::new()).await?;
-    let compared = match create_folder(&spool_folder) {
-        Ok(()) => store.reconcile(how).await,
+    let log = match create_folder(&spool_folder) {
+        Ok(()) if how.dry_run => Ok(Audit::off()),
+        Ok(()) => audit::of_command(config, "reconcile").await,
+        Err(error) => Err(error),
+    };
+    let log = match log {
+        Ok(log) => log,
         Err(error) => {
             store.close().await;
             return Err(error.into());
         }
     };
+    let compared = store.reconcile(how).await;
     store.close().await;
-    compared.ok_or(ReconcileError::Single)?.map_err(ReconcileError::Store)
+    let compared = compared.ok_or(ReconcileError::Single)?.map_err(ReconcileError::Store);
+    let mut done = Entry::of_command(Action::Reconcile);
+    match &compared {
+        Ok(found) => {
+            done = done
+                .with("compared", found.compared)
+                .with("repaired", found.repaired)
+                .with("quarantined", found.quarantined)
+                .with("failed", found.failed);
+        }
+        // What was mended before stays so.
+        Err(_) => done.result = Outcome::Indeterminate,
+    }
+    audit::end_of_command(&log, done).await;
+    compared
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::store::Store;
-use super::{SPOOL_FOLDER, StartError, create_folder, holds, policy};
-use crate::audit::{Action, Audit, Entry};
+use super::{SPOOL_FOLDER, StartError, audit, create_folder, holds, policy};
+use crate::audit::{Action, Audit, Entry, Outcome};
 use crate::config::Config;
 use crate::telemetry::Metrics;
 use crate::vault::{Rewrapped, Vault, VaultError};
@@ -57,10 +57,18 @@ pub async fn rekey(
     create_folder(data_dir)?;
     let spool_folder = data_dir.join(SPOOL_FOLDER);
     let store = Store::open(config, &spool_folder, &Metrics::new()).await?;
-    if let Err(error) = create_folder(&spool_folder) {
-        store.close().await;
-        return Err(error);
-    }
+    let log = match create_folder(&spool_folder) {
+        Ok(()) if how.dry_run => Ok(Audit::off()),
+        Ok(()) => audit::of_command(config, "rekey").await,
+        Err(error) => Err(error),
+    };
+    let log = match log {
+        Ok(log) => log,
+        Err(error) => {
+            store.close().await;
+            return Err(error);
+        }
+    };
     store.learn_now().await;
     let alone = how.alone || store.is_embedded();
     let holds = store.seen_by(holds(config));
@@ -74,10 +82,24 @@ pub async fn rekey(
         () = stop => Err(RekeyError::Stopped),
     };
     store.close().await;
-    Ok(match ended {
+    let (found, ended) = match ended {
         Ok(found) => (found, Ok(())),
         Err(error) => (so_far, Err(error)),
-    })
+    };
+    let mut done = counted(Entry::of_command(Action::Rekey), &found);
+    if ended.is_err() {
+        done.result = Outcome::Indeterminate;
+    }
+    audit::end_of_command(&log, done).await;
+    Ok((found, ended))
+}
+
+/// A line with what came of it.
+fn counted(entry: Entry, found: &Rewrapped) -> Entry {
+    entry
+        .with("rewrapped", found.rewrapped)
+        .with("key_missing", found.key_missing)
+        .with("failed", found.failed)
 }
 
 /// The same beside the requests of a service, until it is done.
@@ -87,12 +109,8 @@ pub(super) async fn in_background(vault: Arc<Vault>, audit: Audit) {
         // Of this process alone the turns are exact, and several replicas were told to run one.
         match vault.rekey(None, false, true, |_| {}).await {
             Ok(found) => {
+                drop(audit.submit(vec![counted(Entry::of_service(Action::Rekey), &found)]));
                 let Rewrapped { looked_at, rewrapped, key_missing, failed, .. } = found;
-                let entry = Entry::of_service(Action::Rekey)
-                    .with("rewrapped", rewrapped)
-                    .with("key_missing", key_missing)
-                    .with("failed", failed);
-                drop(audit.submit(vec![entry]));
                 tracing::info!(looked_at, rewrapped, key_missing, failed, "rekeyed");
                 return;
             }

@@ -36,6 +36,8 @@ pub enum Action {
     ReadCredentials,
     /// What retired keys wrapped was brought under the active one.
     Rekey,
+    /// The members of a pool were compared, and mended, by the command.
+    Reconcile,
     /// A segment begins.
     Segment,
     /// Segments are removed, as the setting says.
@@ -66,7 +68,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Actor {
     /// `token`, `jwt`, `anyone` (nobody is asked), `nobody` (they did not say, or what they said is
-    /// not true) or `service`.
+    /// not true), `service` or `command`.
     pub kind: &'static str,
     /// Of a token the beginning of its SHA-256, of a JWT of the issuer's and the key's name: 32
     /// hexadecimal digits.
@@ -87,6 +89,11 @@ impl Actor {
     /// The service itself.
     pub fn service() -> Self {
         Self { kind: "service", ..Self::default() }
+    }
+
+    /// Whoever could start a command of ours over the store.
+    pub fn command() -> Self {
+        Self { kind: "command", ..Self::default() }
     }
 }
 
@@ -154,6 +161,11 @@ impl Entry {
     /// Something that the service did by itself.
     pub fn of_service(action: Action) -> Self {
         Self::new(action, Actor::service())
+    }
+
+    /// Something that a command of ours did.
+    pub fn of_command(action: Action) -> Self {
+        Self::new(action, Actor::command())
     }
 
     /// Adds what only lines of this action have.

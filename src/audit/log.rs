@@ -13,6 +13,11 @@ impl Stream {
         Self::to(io::stdout())
     }
 
+    /// Standard error, where a command's log goes; its standard output is its report.
+    pub fn stderr() -> Self {
+        Self::to(io::stderr())
+    }
+
     /// Anything else.
     pub fn to(out: impl Write + Send + 'static) -> Self {
         Self(Box::new(out))

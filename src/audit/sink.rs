@@ -149,7 +149,7 @@ fn lock(folder: &Path) -> io::Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            let text = "another process writes its audit log there: give each a folder of its own";
+            let text = "another process writes its audit log there: give each a folder of its own (STORAGE_AUDIT_DIR)";
             Err(io::Error::new(io::ErrorKind::ResourceBusy, text))
         }
         Err(TryLockError::Error(error)) => Err(error),

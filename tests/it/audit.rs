@@ -1,5 +1,6 @@
 //! The audit log: that nothing changes without a line, and that nothing happens to a line unseen.
 
+mod commands;
 mod digests;
 mod refusals;
 mod routes;
