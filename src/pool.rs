@@ -33,6 +33,7 @@ mod line;
 mod list;
 mod marks;
 mod member;
+mod pace;
 mod parts;
 mod pending;
 mod policy;
@@ -110,7 +111,7 @@ impl Pool {
     /// No member can be listed.
     pub async fn reconcile(&self, how: Reconcile) -> Result<ReconcileReport, StoreError> {
         self.parts.begin().await?;
-        self.parts.reconcile(how).await
+        self.parts.reconcile(how, None).await
     }
 
     /// Whether all that is written down is known here, so that no member that is silent now can have

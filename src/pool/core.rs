@@ -16,6 +16,7 @@ use super::latency::HedgeBudget;
 use super::line::{Records, What};
 use super::marks::Marks;
 use super::member::{Asked, Member, is_silence};
+use super::pace::Pace;
 use super::policy::{Planted, PoolPolicy};
 use super::refresh::Readings;
 use super::state::{Resolved, Sight, Verdicts, resolve, version_of};
@@ -48,6 +49,8 @@ pub(super) struct Core {
     pub(super) readings: Readings,
     pub(super) beginning: Beginning,
     pub(super) marks: Marks,
+    /// Of what the background looks at, whether to repair or to compare.
+    pub(super) pace: Pace,
     /// Room for what repairs move, in MiB.
     pub(super) moving: Semaphore,
     /// Wakes the repairer.
@@ -122,6 +125,7 @@ impl Core {
             readings: Readings::default(),
             beginning: Beginning::default(),
             marks: Marks::default(),
+            pace: Pace::new(policy.repair_rate),
             moving: Semaphore::new(policy.repair_mib.max(1) as usize),
             work: Notify::new(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join3;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use super::lease::Lease;
 use super::line::What;
@@ -183,9 +183,6 @@ impl Parts {
         let mut running = JoinSet::new();
         let mut waiting = order.into_iter();
         let mut stuck = Vec::new();
-        let mut pace =
-            tokio::time::interval(Duration::from_secs(1) / self.policy.repair_rate.max(1));
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while running.len() < self.policy.repair_lanes
                 && let Some(key) = waiting.next()
@@ -194,7 +191,7 @@ impl Parts {
                     |name: &String| silent.iter().any(|&place| *self.members[place].name == **name);
                 let missing = &missing[&key];
                 if missing.is_empty() || !missing.iter().all(is_silent) {
-                    pace.tick().await;
+                    self.pace.turn().await;
                     let parts = self.clone();
                     running.spawn(async move { (parts.settle_soon(&key).await, key) });
                 }
@@ -234,7 +231,7 @@ impl Parts {
         if !self.holds(&mut comparer.lease).await {
             return;
         }
-        match self.reconcile(Reconcile::default()).await {
+        match self.reconcile(Reconcile::default(), Some(&self.pace)).await {
             Ok(report) => {
                 if report.failed > 0 {
                     comparer.not_before = Some(Instant::now() + COMPARE_AGAIN);

@@ -25,7 +25,7 @@ pub struct PoolPolicy {
     pub refresh_busy: Duration,
     /// Keys that are repaired at once.
     pub repair_lanes: usize,
-    /// Most keys repaired in a second.
+    /// Most keys that the background looks at in a second, to repair or to compare them.
     pub repair_rate: u32,
     /// Most MiB of proofs that repairs move at once: large ones lie in temporary files meanwhile.
     pub repair_mib: u32,

@@ -5,14 +5,19 @@
 //! member as it should be marks them *complete*, on the members themselves; from then on a member
 //! that does not answer is no reason to doubt another one's "not found".
 
+mod report;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 
+use self::report::Finding;
+pub use self::report::{Reconcile, ReconcileReport};
 use super::aside::Why;
 use super::core::Picture;
 use super::member::Asked;
+use super::pace::Pace;
 use super::parts::Parts;
 use super::scribe::put_record;
 use super::settle::Settled;
@@ -31,41 +36,6 @@ const YOUNG_MS: u64 = 120_000;
 /// Looks at a key that changes meanwhile.
 const LOOKS: usize = 5;
 
-/// How to compare.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reconcile {
-    /// Only report.
-    pub dry_run: bool,
-    /// Read every copy and compare its bytes with their digest.
-    pub verify_bytes: bool,
-}
-
-/// What a comparison found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct ReconcileReport {
-    /// Names that were compared.
-    pub compared: u64,
-    /// Copies that a member should have and had not.
-    pub missing: u64,
-    /// Copies at members where they do not belong.
-    pub extra: u64,
-    /// Copies of another version than the one that counts.
-    pub different: u64,
-    /// Copies with wrong bytes.
-    pub corrupt: u64,
-    /// Copies that were put aside.
-    pub quarantined: u64,
-    /// Names that are as they should be now and were not.
-    pub repaired: u64,
-    /// Names that could not be brought into order.
-    pub failed: u64,
-    /// Names that only a member has which may have been set back to an earlier state, and that are too
-    /// new to tell whether they were deleted since: a later comparison does.
-    pub postponed: u64,
-    /// Members that could not be compared.
-    pub unreachable: Vec<String>,
-}
-
 /// A member's names in order, a page at a time.
 struct Walk {
     place: usize,
@@ -73,21 +43,13 @@ struct Walk {
     request: Option<ListRequest>,
 }
 
-/// What one name's comparison adds to the report.
-#[derive(Debug, Default)]
-struct Finding {
-    missing: u64,
-    extra: u64,
-    different: u64,
-    corrupt: u64,
-    quarantined: u64,
-    repaired: bool,
-    failed: bool,
-    postponed: bool,
-}
-
 impl Parts {
-    pub(super) async fn reconcile(&self, how: Reconcile) -> Result<ReconcileReport, StoreError> {
+    /// `pace`: of the names that have to be asked for, beyond what listings say of them.
+    pub(super) async fn reconcile(
+        &self,
+        how: Reconcile,
+        pace: Option<&Pace>,
+    ) -> Result<ReconcileReport, StoreError> {
         let mut report = ReconcileReport::default();
         // What is written down explains differences.
         if let Err(error) = self.refresh().await {
@@ -116,7 +78,7 @@ impl Parts {
                 break;
             }
             let compared = stream::iter(batch)
-                .map(|(key, items)| async move { self.compare(&key, items, how).await })
+                .map(|(key, items)| async move { self.compare(&key, items, how, pace).await })
                 .buffer_unordered(LANES);
             let mut compared = std::pin::pin!(compared);
             while let Some(finding) = compared.next().await {
@@ -207,10 +169,17 @@ impl Parts {
         key: &ObjectKey,
         items: BTreeMap<usize, ListItem>,
         how: Reconcile,
+        pace: Option<&Pace>,
     ) -> Finding {
         let mut finding = Finding::default();
         // A read found it amiss, maybe in what only reading shows.
         let was_amiss = self.errands.contains(key);
+        if !how.verify_bytes && !was_amiss && self.is_alike(&items) {
+            return finding;
+        }
+        if let Some(pace) = pace {
+            pace.turn().await;
+        }
         if how.verify_bytes {
             for &place in items.keys() {
                 if self.has_right_bytes(place, key).await == Some(false) {
@@ -218,8 +187,6 @@ impl Parts {
                     finding.corrupt += 1;
                 }
             }
-        } else if !was_amiss && self.is_alike(&items) {
-            return finding;
         }
         let homes = self.homes();
         let picture = self.look(key).await;
@@ -374,19 +341,5 @@ impl Parts {
         if matches!(self.look_at(place, &mark).await, Sight::Copy(_)) {
             self.members[place].set_complete(true);
         }
-    }
-}
-
-impl ReconcileReport {
-    fn add(&mut self, finding: Finding) {
-        self.compared += 1;
-        self.missing += finding.missing;
-        self.extra += finding.extra;
-        self.different += finding.different;
-        self.corrupt += finding.corrupt;
-        self.quarantined += finding.quarantined;
-        self.repaired += u64::from(finding.repaired);
-        self.failed += u64::from(finding.failed);
-        self.postponed += u64::from(finding.postponed);
     }
 }

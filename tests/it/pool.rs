@@ -6,6 +6,7 @@ mod hedging;
 mod late;
 mod many_lines;
 mod mixed;
+mod pace;
 mod process;
 mod quota;
 pub mod ring;

@@ -29,6 +29,8 @@ pub struct Ring {
     pub planted: Option<Planted>,
     /// Of all reads of a mirror, so many may be asked a second time.
     pub hedge_share: f64,
+    /// Names that the background looks at in a second.
+    pub repair_rate: u32,
     roles: Vec<Role>,
     writers: AtomicU32,
     began: Instant,
@@ -45,6 +47,7 @@ impl Ring {
             min_copies: 1,
             planted: None,
             hedge_share: 0.05,
+            repair_rate: 1_000_000,
             roles: vec![Role::ReadWrite; members],
             writers: AtomicU32::new(1),
             began: Instant::now(),
@@ -83,7 +86,7 @@ impl Ring {
         policy.writer = self.writers.fetch_add(1, Ordering::Relaxed);
         policy.planted = self.planted;
         policy.hedge_share = self.hedge_share;
-        policy.repair_rate = 1_000_000;
+        policy.repair_rate = self.repair_rate;
         Pool::new(setups.collect(), policy)
     }
 
