@@ -356,8 +356,14 @@ mod tests {
     }
 
     /// Blanks of 100 MiB are 100 KiB of gzip, which a store gives in one piece.
-    #[tokio::test]
-    async fn however_much_a_stored_piece_inflates_to_it_comes_in_small_ones() {
+    #[test]
+    fn however_much_a_stored_piece_inflates_to_it_comes_in_small_ones() {
+        // One thread for work of this kind, which is busy at first.
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build();
+        runtime.unwrap().block_on(inflates_elsewhere_and_in_small_pieces());
+    }
+
+    async fn inflates_elsewhere_and_in_small_pieces() {
         let size = 100_usize << 20;
         let blanks = vec![b' '; 1 << 20];
         let mut compressor = gzip::Compressor::new(Vec::new());
@@ -374,8 +380,12 @@ mod tests {
         let (sha256, size) = (hasher.finish(), size as u64);
         meta.attributes.representation = Some(Representation { sha256, size, stored_sha256 });
         opened.0.body = Body::Bytes(stored.into());
+        let (free, busy) = std::sync::mpsc::channel::<()>();
+        let before = tokio::task::spawn_blocking(move || busy.recv());
         let mut opening = Box::pin(opened.into_body(Encoding::Identity));
         assert!((&mut opening).now_or_never().is_none(), "not where the answer is waited for");
+        free.send(()).unwrap();
+        before.await.unwrap().unwrap();
         let Body::Stream(mut stream) = opening.await.unwrap() else { panic!("it is large") };
         let mut came = 0;
         while let Some(piece) = stream.next().await {
