@@ -12,7 +12,7 @@ use super::remote::{Flaw, Manners, RemoteConfig, Said};
 use super::secret::Secret;
 use super::url::BaseUrl;
 use super::{DAY_MS, HOUR_MS, TIB};
-use crate::model::{Namespace, Provider, Role};
+use crate::model::{Encryption, Namespace, Provider, Role};
 
 /// The embedded store's probe reads two flags and the free space: often costs nothing.
 const LOCAL_PROBE: Duration = Duration::from_secs(1);
@@ -131,8 +131,9 @@ impl Common {
 
 impl BackendConfig {
     /// Reads all that a table says, so that each mistake is reported; nothing where one of them
-    /// leaves too little.
-    pub(super) fn read(table: &mut TableReader<'_, '_>, common: &Common) -> Option<Self> {
+    /// leaves too little. With whether it is to be given sealed proofs only, of those that ask for
+    /// nothing.
+    pub(super) fn read(table: &mut TableReader<'_, '_>, common: &Common) -> Option<(Self, bool)> {
         let name = table.option(&key::NAME, parse::backend_name);
         if name.is_none() {
             table.missing(&key::NAME, "each backend has a name of its own");
@@ -148,9 +149,12 @@ impl BackendConfig {
         let timeout = table.option(&key::TIMEOUT, parse::milliseconds(1..=DAY_MS));
         let probe_interval = table.option(&key::PROBE_INTERVAL, parse::milliseconds(100..=HOUR_MS));
         let local = read_local(table, &common.local);
-        let (said, manners) = read_bucket(table, common.manners);
+        let encryption = table.option(&key::ENCRYPTION, parse::encryption);
+        let encryption = encryption.unwrap_or(Encryption::None);
+        let (said, manners) = read_bucket(table, common.manners, encryption);
         let provider = provider?;
         refuse_foreign(table, provider);
+        let seals = seals(table, provider, encryption);
         let kind = match provider {
             Provider::Local => BackendKind::Local(local),
             _ => {
@@ -160,7 +164,7 @@ impl BackendConfig {
             }
         };
         let usual = common.backend(kind);
-        Some(Self {
+        let config = Self {
             name: name?,
             role,
             quota_bytes,
@@ -168,7 +172,23 @@ impl BackendConfig {
             timeout: timeout.unwrap_or(usual.timeout),
             probe_interval: probe_interval.unwrap_or(usual.probe_interval),
             kind: usual.kind,
-        })
+        };
+        Some((config, seals))
+    }
+}
+
+/// Whether this service is to encrypt, where the backend is not. The embedded store does not do it by
+/// itself.
+fn seals(table: &mut TableReader<'_, '_>, provider: Provider, encryption: Encryption) -> bool {
+    match (provider, encryption) {
+        (_, Encryption::Envelope) | (Provider::Local, Encryption::Aes256) => true,
+        (Provider::Local, Encryption::Kms) => {
+            let text = "the embedded store does not encrypt, and has no such keys: let it be \
+                        `envelope`, and the service does, or remove it";
+            table.mistake(&key::ENCRYPTION, text);
+            false
+        }
+        (_, _) => false,
     }
 }
 
@@ -192,7 +212,11 @@ fn read_local(table: &mut TableReader<'_, '_>, common: &LocalConfig) -> LocalCon
     }
 }
 
-fn read_bucket(table: &mut TableReader<'_, '_>, common: Manners) -> (Said, Manners) {
+fn read_bucket(
+    table: &mut TableReader<'_, '_>,
+    common: Manners,
+    encryption: Encryption,
+) -> (Said, Manners) {
     let secret = |text: &str| Ok(Secret::new(text));
     let said = Said {
         account_id: table.option(&key::ACCOUNT_ID, parse::name),
@@ -203,7 +227,8 @@ fn read_bucket(table: &mut TableReader<'_, '_>, common: Manners) -> (Said, Manne
         key_id: table.option(&key::ACCESS_KEY_ID, secret),
         secret: table.option(&key::SECRET_ACCESS_KEY, secret),
         path_style: table.option(&key::PATH_STYLE, parse::yes_or_no),
-        encryption: table.option(&key::ENCRYPTION, parse::encryption_of_bucket),
+        // What is sealed is encrypted before the bucket sees it.
+        encryption: Some(encryption).filter(|asked| *asked != Encryption::Envelope),
         kms_key_id: table.option(&key::KMS_KEY_ID, parse::name),
     };
     let manners = Manners {

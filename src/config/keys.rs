@@ -100,8 +100,8 @@ keys! {
     ACCESS_KEY_ID = "access_key_id", None, Secret, Remote,
         "key id; else AWS_ACCESS_KEY_ID, a profile, web identity or instance metadata";
     SECRET_ACCESS_KEY = "secret_access_key", None, Secret, Remote, "its secret";
-    ENCRYPTION = "encryption", Some("none"), Text, Remote,
-        "of proofs that ask for none: `none`, `AES256` or `aws:kms`";
+    ENCRYPTION = "encryption", Some("none"), Text, All,
+        "of proofs that ask for none: `none`, `envelope`, or of a bucket `AES256` or `aws:kms`";
     KMS_KEY_ID = "kms_key_id", None, Text, Remote, "key for `aws:kms`; else the account's own";
     OBJECT_LOCK = "object_lock", None, Text, Remote,
         "lock of what is held: `governance`, `compliance` or `off`; else STORAGE_OBJECT_LOCK";

@@ -125,16 +125,6 @@ pub(super) fn encryption(text: &str) -> Result<Encryption, String> {
     word(CHOICES)(text)
 }
 
-/// Encryption at rest that a bucket of several may be asked for.
-pub(super) fn encryption_of_bucket(text: &str) -> Result<Encryption, String> {
-    match encryption(text)? {
-        Encryption::Envelope => Err("`envelope` is of the proof, whatever backend has it: set \
-                                     STORAGE_ENCRYPTION, which is of all"
-            .into()),
-        of_bucket => Ok(of_bucket),
-    }
-}
-
 /// How held objects are locked.
 pub(super) fn object_lock(text: &str) -> Result<LockMode, String> {
     const CHOICES: &[(&str, LockMode)] = &[

@@ -36,6 +36,8 @@ const MODES: &[(&str, PoolMode)] =
 struct Member {
     config: BackendConfig,
     place: String,
+    /// Whether it is to be given sealed proofs only, of those that ask for nothing.
+    seals: bool,
 }
 
 /// What keeps the proofs.
@@ -55,7 +57,8 @@ pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> Kept {
         [] => {
             let named = variables::read(reader, common);
             let place = || name::PROVIDER.variable.to_owned();
-            let member = |config| Member { config, place: place() };
+            let seals = named.seals;
+            let member = |config| Member { config, place: place(), seals };
             (named.backends.into_iter().map(member).collect(), named.meant, named.seals)
         }
         tables => {
@@ -70,16 +73,20 @@ pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> Kept {
             }
             let member = |table| {
                 let mut table = reader.table(table);
-                let config = BackendConfig::read(&mut table, common)?;
-                Some(Member { config, place: table.place().to_owned() })
+                let (config, own) = BackendConfig::read(&mut table, common)?;
+                Some(Member { config, place: table.place().to_owned(), seals: seals || own })
             };
             (tables.iter().filter_map(member).collect::<Vec<_>>(), tables.len(), seals)
         }
     };
     let given = reader.says(&name::KEYRING) || reader.says(&name::KEYRING_FILE);
-    if seals && !given {
+    if !given {
         let text = "is `envelope`, which needs keys: set STORAGE_KEYRING_FILE or STORAGE_KEYRING";
-        reader.mistake(&name::ENCRYPTION, text);
+        if seals {
+            reader.mistake(&name::ENCRYPTION, text);
+        } else if let Some(member) = members.iter().find(|member| member.takes_sealed()) {
+            reader.problem(&member.place, &format!("encryption {text}"));
+        }
     }
     check_each_apart(reader, &members);
     if meant < 2 {
@@ -88,6 +95,7 @@ pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> Kept {
     // With one that could not be read, what is said of all would be said of too few.
     if members.len() == meant {
         check_roles(reader, &members);
+        check_seals(reader, &members);
     }
     let takers = if members.len() == meant { count_takers(&members) } else { meant };
     let pool = PoolConfig {
@@ -97,7 +105,29 @@ pub(super) fn read(reader: &mut Reader<'_>, common: &Common) -> Kept {
         inventory_interval: common.manners.inventory_interval,
     };
     check_pool(reader, pool, (meant, takers));
+    let seals = seals || members.iter().any(Member::takes_sealed);
     Kept { backends: members.into_iter().map(|member| member.config).collect(), pool, seals }
+}
+
+impl Member {
+    fn takes_sealed(&self) -> bool {
+        self.seals && self.config.role.takes_writes()
+    }
+}
+
+/// A proof has the same bytes in every backend: one that is sealed for one is sealed for all.
+fn check_seals(reader: &mut Reader<'_>, members: &[Member]) {
+    let Some(sealed) = members.iter().find(|member| member.takes_sealed()) else { return };
+    for Member { config, place, seals } in members {
+        if config.role.takes_writes() && !seals {
+            let text = format!(
+                "takes writes that are not sealed, and backend `{}` takes sealed ones only: a proof \
+                 has the same bytes in every backend, so let `encryption` be `envelope` in each",
+                sealed.config.name
+            );
+            reader.problem(place, &text);
+        }
+    }
 }
 
 fn count_takers(members: &[Member]) -> usize {
@@ -130,7 +160,7 @@ fn check_pool(reader: &mut Reader<'_>, pool: PoolConfig, (meant, takers): (usize
 
 /// What only a pool can do must not be said of a backend that is alone: it would not be done.
 fn check_single(reader: &mut Reader<'_>, members: &[Member]) {
-    for Member { config, place } in members {
+    for Member { config, place, .. } in members {
         if config.role != Role::ReadWrite {
             let text = format!("is the only one, so it cannot be `{}`", config.role.as_str());
             reader.problem(place, &text);
@@ -152,7 +182,7 @@ fn check_roles(reader: &mut Reader<'_>, members: &[Member]) {
         reader.problem(place, text);
     }
     let first = members.iter().position(|member| member.config.role.takes_writes());
-    for (index, Member { config, place }) in members.iter().enumerate() {
+    for (index, Member { config, place, .. }) in members.iter().enumerate() {
         if config.cdn_url.is_some() && Some(index) != first {
             reader.warn(&format!(
                 "{place}: cdn_url has no effect: URLs in results are of the first backend"
@@ -164,7 +194,7 @@ fn check_roles(reader: &mut Reader<'_>, members: &[Member]) {
 /// Two names for one store would make a copy of each proof that is none: moving it home would
 /// remove the only one.
 fn check_each_apart(reader: &mut Reader<'_>, members: &[Member]) {
-    for (index, Member { config, place }) in members.iter().enumerate() {
+    for (index, Member { config, place, .. }) in members.iter().enumerate() {
         for other in &members[..index] {
             if other.config.name == config.name {
                 reader.problem(place, "has the name of an earlier backend: give it its own");

@@ -18,10 +18,10 @@ use proof_storage::config::{Config, Loaded, Problems, Sources};
 
 const CANARY: &str = "canary-of-thirty-two-bytes-and-more";
 
-/// A folder with a configuration file in it.
 /// 32 bytes in base64.
 const KEY: &str = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LWNhbmE=";
 
+/// A folder with a configuration file in it.
 struct Folder(tempfile::TempDir);
 
 impl Folder {

@@ -198,12 +198,32 @@ fn envelopes_need_keys_and_no_particular_backend() {
     let found = mistakes(load(&[keys, ("STORAGE_ENCRYPTION", "aws:kms")]));
     assert!(found[0].contains("does not encrypt"), "{found:?}");
 
-    // Of several backends it is said for all, and never of one.
+    // Of several backends it is said for all, or of each that takes writes.
     let table = "[[backend]]\nname = 'b'\nprovider = 's3'\nbucket = 'bucket'\n";
     let of_all = format!("[storage]\nencryption = 'envelope'\n{table}");
     assert!(load_file(&of_all, &[keys]).unwrap().config.storage.seals);
     let of_one = format!("{table}encryption = 'envelope'\n");
-    assert!(mistakes(load_file(&of_one, &[keys]))[0].contains("set STORAGE_ENCRYPTION"));
+    assert!(load_file(&of_one, &[keys]).unwrap().config.storage.seals);
+    assert!(
+        mistakes(load_file(&of_one, &[]))[0].contains("encryption is `envelope`, which needs keys")
+    );
+    let local = "[[backend]]\nname = 'c'\nprovider = 'local'\n";
+    for (second, expected) in [
+        ("encryption = 'envelope'", Ok(true)),
+        // What the embedded store is asked for by this name, the service does.
+        ("encryption = 'AES256'", Ok(true)),
+        ("role = 'read-only'", Ok(true)),
+        ("", Err("backend `b` takes sealed ones only")),
+        ("encryption = 'none'", Err("backend `b` takes sealed ones only")),
+        ("encryption = 'aws:kms'", Err("does not encrypt")),
+    ] {
+        let file = format!("{of_one}{local}{second}\n");
+        match (load_file(&file, &[keys]), expected) {
+            (Ok(loaded), Ok(seals)) => assert_eq!(loaded.config.storage.seals, seals, "{second}"),
+            (found, Err(text)) => assert!(mistakes(found)[0].contains(text), "{second}"),
+            (Err(found), Ok(_)) => panic!("{second}: {found:?}"),
+        }
+    }
     let other = format!("[storage]\nencryption = 'AES256'\n{table}");
     assert!(mistakes(load_file(&other, &[keys]))[0].contains("does not go with [[backend]]"));
 }
