@@ -243,7 +243,7 @@ impl Core {
                 let places = on.iter().filter_map(|name| self.place_of(name));
                 !places.into_iter().any(|place| answering.contains(&place))
             }
-            What::Announce | What::Delete | What::Kill { .. } => false,
+            What::Announce | What::Delete | What::Kill { .. } | What::Spare { .. } => false,
         })
     }
 

@@ -285,12 +285,8 @@ impl Parts {
         versions: Vec<Version>,
         places: impl IntoIterator<Item = usize>,
     ) -> Line {
-        Line {
-            what: What::Kill { versions },
-            key: write.key.clone(),
-            version: write.version(),
-            missing: self.names(places),
-        }
+        let missing = self.names(places);
+        Line::new(What::Kill { versions }, &write.key, write.version(), missing)
     }
 
     pub(super) fn copy_line(
@@ -301,7 +297,7 @@ impl Parts {
         missing: Vec<String>,
     ) -> Line {
         let what = What::Copy { on: self.names(on.iter().copied()), replaces: !stamp.create };
-        Line { what, key: key.clone(), version: stamp.version, missing }
+        Line::new(what, key, stamp.version, missing)
     }
 
     /// The stamp for a line about a copy: one without its own is somebody else's create.

@@ -71,7 +71,7 @@ impl Parts {
         };
         let may_have = |place: &usize| !matches!(picture.sights[*place], Sight::Absent);
         let missing = self.names((0..self.members.len()).filter(may_have));
-        let line = Line { what: What::Delete, key: key.clone(), version, missing };
+        let line = Line::new(What::Delete, key, version, missing);
         let noted = self.write_down(vec![line]).await;
         noted.map_err(|cause| self.cannot_tell(Some(&cause)))?;
         self.view.doubts.forget(key, |doubt| doubt.version <= version);

@@ -4,16 +4,31 @@
 //! copy may be under way: one with a line of its own, here or, as a reading of all members' records
 //! *after* the deletes shows, of another replica. A repair writes its line before it reads what it
 //! copies, so that either it finds nothing to copy or its line is found here.
+//!
+//! Where several homes have it, a line goes ahead of all: should the process die between two of them,
+//! whoever reads the key finds it deleted, whomever it asks. That line ends with the call.
 
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
+use super::core::Picture;
 use super::line::{Line, What};
 use super::member::Asked;
 use super::parts::Parts;
-use super::state::Sight;
+use super::state::{Sight, version_of};
 use crate::model::{Class, ETag, ErrorKind, ObjectKey, StoreError, Version};
+
+/// What is written down before something is deleted at the first of several homes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ahead {
+    /// Nothing.
+    Nothing,
+    /// It stands.
+    Written,
+    /// It may stand, and be found.
+    Doubtful,
+}
 
 /// What members said of one key: who confirmed that nothing is there, and who did not.
 #[derive(Debug, Default)]
@@ -21,6 +36,14 @@ struct Answers {
     confirmed: usize,
     existed: Vec<Option<bool>>,
     failed: Vec<(usize, StoreError)>,
+}
+
+impl Answers {
+    /// Whether nothing was deleted anywhere, nor will be.
+    fn is_refused(&self) -> bool {
+        let is_certain = |(_, error): &(usize, StoreError)| error.class() != Class::Unknown;
+        self.confirmed == 0 && self.failed.iter().all(is_certain)
+    }
 }
 
 impl Parts {
@@ -69,6 +92,9 @@ impl Parts {
     async fn delete_all(&self, keys: Vec<ObjectKey>) -> Vec<Result<Option<bool>, StoreError>> {
         // Below whatever is written once this has begun.
         let version = self.clock.next();
+        let distinct: BTreeSet<&ObjectKey> = keys.iter().collect();
+        let line = |key| Line::new(What::Delete, key, version, Vec::new());
+        let ahead = self.go_ahead(distinct.into_iter().map(line)).await;
         let everywhere =
             join_all((0..self.members.len()).map(|place| self.delete_many_at(place, &keys))).await;
         let mut answers: Vec<Answers> = keys.iter().map(|_| Answers::default()).collect();
@@ -83,7 +109,20 @@ impl Parts {
                 }
             }
         }
-        self.conclude(&keys, version, answers).await
+        self.conclude(&keys, version, answers, ahead).await
+    }
+
+    /// Writes lines ahead of a delete. That they cannot be is no reason not to delete: of a full member
+    /// nobody could free anything.
+    async fn go_ahead(&self, lines: impl Iterator<Item = Line>) -> Ahead {
+        if self.homes().len() < 2 {
+            return Ahead::Nothing;
+        }
+        match self.write_down(lines.map(Line::ahead).collect()).await {
+            Ok(()) => Ahead::Written,
+            Err(error) if error.class() == Class::Unknown => Ahead::Doubtful,
+            Err(_) => Ahead::Nothing,
+        }
     }
 
     async fn delete_many_at(
@@ -141,12 +180,15 @@ impl Parts {
             return Err(self.other_version());
         }
         let version = self.clock.next();
+        // Of exactly what was seen: another replica's may be there when it comes to it.
+        let seen = version_of(meta).into_iter();
+        let seen = seen.map(|seen| What::Kill { versions: vec![seen] });
+        let seen = seen.map(|what| Line::new(what, &key, version, Vec::new()));
+        let ahead = self.go_ahead(seen).await;
         // The first holder decides between racing calls.
-        let deleted = self.delete_at(first, &key, Some(&meta.etag)).await;
-        if deleted.as_ref().is_err_and(|error| error.class() == Class::Unknown) {
-            self.in_doubt(&key, version, true);
+        if let Err(error) = self.delete_at(first, &key, Some(&meta.etag)).await {
+            return Err(self.spared(&key, version, &picture, ahead, error).await);
         }
-        deleted?;
         let mut answers = Answers { confirmed: 1, existed: vec![Some(true)], failed: Vec::new() };
         let others = (0..self.members.len()).filter(|place| *place != first).map(|place| {
             let (key, sight) = (&key, &picture.sights[place]);
@@ -167,8 +209,41 @@ impl Parts {
                 Err(error) => answers.failed.push((place, error)),
             }
         }
-        let mut results = self.conclude(&[key], version, vec![answers]).await;
+        let mut results = self.conclude(&[key], version, vec![answers], ahead).await;
         results.pop().unwrap_or(Ok(None))
+    }
+
+    /// What is answered where the member that decides did not delete a version that a line ahead says is
+    /// gone: that is taken back, where it is certain.
+    async fn spared(
+        &self,
+        key: &ObjectKey,
+        version: Version,
+        picture: &Picture,
+        ahead: Ahead,
+        error: StoreError,
+    ) -> StoreError {
+        if error.class() == Class::Unknown {
+            self.in_doubt(key, version, true);
+            self.view.end(key, version, false);
+            return error;
+        }
+        if ahead == Ahead::Nothing {
+            return error;
+        }
+        let stamp = self.stamp_of(picture.winner());
+        let line = self.copy_line(key, stamp, &picture.resolved.holders, Vec::new());
+        match self.write_down(vec![line]).await {
+            Ok(()) => {
+                self.view.end(key, version, true);
+                error
+            }
+            Err(cause) => {
+                self.in_doubt(key, version, true);
+                self.view.end(key, version, false);
+                self.not_buried(cause)
+            }
+        }
     }
 
     /// Writes tombstones where they are needed, and answers.
@@ -177,24 +252,32 @@ impl Parts {
         keys: &[ObjectKey],
         version: Version,
         answers: Vec<Answers>,
+        ahead: Ahead,
     ) -> Vec<Result<Option<bool>, StoreError>> {
         let is_clear = |answers: &Answers, key: &ObjectKey| {
-            answers.failed.is_empty() && !self.view.is_touched(key)
+            answers.failed.is_empty() && !self.view.is_touched_beside(key, version)
         };
         let any_clear = keys.iter().zip(&answers).any(|(key, answers)| is_clear(answers, key));
         let is_read = !any_clear || self.refresh().await.is_ok();
         let mut lines = Vec::new();
-        let mut buried = BTreeSet::new();
+        let (mut buried, mut spared) = (BTreeSet::new(), BTreeSet::new());
         for (key, answers) in keys.iter().zip(&answers) {
             let needed = answers.confirmed > 0 && !(is_read && is_clear(answers, key));
             if needed && buried.insert(key) {
                 let missing = self.names(answers.failed.iter().map(|(place, _)| *place));
-                lines.push(Line { what: What::Delete, key: key.clone(), version, missing });
+                lines.push(Line::new(What::Delete, key, version, missing));
+            }
+            if ahead != Ahead::Nothing && answers.is_refused() && spared.insert(key) {
+                // Above the line that it takes back, so that it goes after that.
+                let what = What::Spare { delete: version };
+                lines.push(Line::new(what, key, self.clock.next(), Vec::new()));
             }
         }
         let noted = if lines.is_empty() { Ok(()) } else { self.write_down(lines).await };
         let answer = |(key, answers): (&ObjectKey, Answers)| {
-            let result = if answers.confirmed == 0 {
+            let result = if spared.contains(key) && noted.is_err() {
+                noted.clone().map_err(|cause| self.not_buried(cause))
+            } else if answers.confirmed == 0 {
                 let errors: Vec<_> = answers.failed.into_iter().map(|(_, error)| error).collect();
                 Err(self.failure(&errors))
             } else if buried.contains(key) {
@@ -202,10 +285,15 @@ impl Parts {
             } else {
                 Ok(())
             };
-            if result.as_ref().is_err_and(|error| error.class() == Class::Unknown) {
-                // Gone here and there: that somebody has nothing says nothing of the others.
+            let is_doubtful = result.as_ref().is_err_and(|error| error.class() == Class::Unknown);
+            if is_doubtful {
+                // Gone here and there: that somebody has nothing says nothing of the others. Where the
+                // line may yet come that takes this version back, it is another one that is in doubt.
+                let is_spared = spared.contains(key);
+                let version = if is_spared { self.clock.next() } else { version };
                 self.in_doubt(key, version, true);
             }
+            self.view.end(key, version, !is_doubtful);
             result.map(|()| existed(&answers.existed))
         };
         keys.iter().zip(answers).map(answer).collect()

@@ -285,15 +285,21 @@ impl Parts {
         }
     }
 
-    /// Whether a line tells of a write that a tombstone, still there, would hide.
+    /// Whether a line tells of a write that another line, still there, would hide.
     fn is_above_a_tombstone(&self, known: &Known) -> bool {
-        let is_delete = |known: &Known| matches!(known.line.what, What::Delete);
-        !is_delete(known)
-            && self.view.lines(&known.line.key).iter().any(|other| {
-                is_delete(other)
-                    && other.id.0 != known.id.0
-                    && other.line.version < known.line.version
-            })
+        let version = known.line.version;
+        let hides = |other: &Known| match &other.line.what {
+            What::Delete => other.line.version < version,
+            // A later one does not count against it.
+            What::Kill { versions } => other.id.0 < known.id.0 && versions.contains(&version),
+            What::Copy { .. } | What::Announce | What::Spare { .. } => false,
+        };
+        !matches!(known.line.what, What::Delete)
+            && self
+                .view
+                .lines(&known.line.key)
+                .iter()
+                .any(|other| other.id.0 != known.id.0 && hides(other))
     }
 }
 

@@ -22,6 +22,20 @@ pub(super) struct Line {
     pub(super) version: Version,
     /// Members, by name, that are not known to be as they should.
     pub(super) missing: Vec<String>,
+    /// Written before what it tells of, by a call of this process that goes on. Others need not know.
+    #[serde(skip)]
+    pub(super) ahead: bool,
+}
+
+impl Line {
+    pub(super) fn new(what: What, key: &ObjectKey, version: Version, missing: Vec<String>) -> Self {
+        Self { what, key: key.clone(), version, missing, ahead: false }
+    }
+
+    /// The same, before what it tells of is done.
+    pub(super) fn ahead(self) -> Self {
+        Self { ahead: true, ..self }
+    }
 }
 
 /// What was done to the others.
@@ -42,10 +56,16 @@ pub(super) enum What {
     Announce,
     /// All copies below this version are deleted: a tombstone.
     Delete,
-    /// Copies of exactly these versions are: attempts that failed and may land late.
+    /// Copies of exactly these versions are: attempts that failed and may land late, or what was to be
+    /// deleted if it still is there.
     Kill {
         /// Of the attempts.
         versions: Vec<Version>,
+    },
+    /// Every member refused a delete whose tombstone was written ahead: that one does not count.
+    Spare {
+        /// Of the tombstone.
+        delete: Version,
     },
 }
 
@@ -204,17 +224,14 @@ mod tests {
 
     #[test]
     fn lines_come_back_and_a_damaged_one_is_named() {
-        let line = |what| Line {
-            what,
-            key: ObjectKey::new("proofs/ü \"x\"\n"),
-            version: version(5),
-            missing: vec!["first".to_owned()],
-        };
+        let key = ObjectKey::new("proofs/ü \"x\"\n");
+        let line = |what| Line::new(what, &key, version(5), vec!["first".to_owned()]);
         let lines = vec![
             line(What::Copy { on: vec!["second".to_owned()], replaces: true }),
             line(What::Announce),
             line(What::Delete),
             line(What::Kill { versions: vec![version(3), version(4)] }),
+            line(What::Spare { delete: version(3) }),
         ];
         let body = encode(&lines);
         assert_eq!(decode(&body).unwrap(), lines);

@@ -122,7 +122,7 @@ impl Parts {
         if picture.winner().is_none() || (homes.len() < 2 && !is_elsewhere) {
             return Ok(None);
         }
-        let line = Line { what: What::Announce, key: key.clone(), version, missing: Vec::new() };
+        let line = Line::new(What::Announce, key, version, Vec::new()).ahead();
         self.write_down(vec![line]).await.map_err(|cause| {
             let error = self.no_member("takes a repair record: nothing was written");
             error.with_source(cause)

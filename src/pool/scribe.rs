@@ -17,7 +17,7 @@ use super::core::Core;
 use super::line::{Line, What, encode};
 use super::member::Asked;
 use crate::model::{
-    Attributes, ErrorKind, ObjectKey, Payload, Provider, PutMode, Representation, StoreError,
+    Attributes, Class, ErrorKind, ObjectKey, Payload, Provider, PutMode, Representation, StoreError,
 };
 
 /// Lines of one round.
@@ -116,7 +116,9 @@ impl Where {
     fn of(core: &Core, line: &Line) -> Self {
         let beside = match line.what {
             What::Copy { .. } => core.view.buried_at(&line.key),
-            What::Announce | What::Delete | What::Kill { .. } => BTreeSet::new(),
+            What::Announce | What::Delete | What::Kill { .. } | What::Spare { .. } => {
+                BTreeSet::new()
+            }
         };
         Self { missing: line.missing.iter().cloned().collect(), beside }
     }
@@ -139,7 +141,7 @@ async fn write_segment(
     });
     let wanted = if core.members.len() > 2 { 2 } else { 1 }.max(beside.len());
     let mut holders = Vec::new();
-    let mut last_error = None;
+    let mut failed: Option<StoreError> = None;
     for place in candidates {
         let put = put_record(core, place, &name, &body);
         // The first copy is what the answer needs; a further one must not hold it up.
@@ -149,7 +151,10 @@ async fn write_segment(
         };
         match result {
             Some(Ok(())) => holders.push(place),
-            Some(Err(error)) => last_error = Some(error),
+            // One of whom it is not known whether it keeps the lines has the last word.
+            Some(Err(error)) => {
+                failed = failed.filter(|before| before.class() == Class::Unknown).or(Some(error));
+            }
             None => break,
         }
         if holders.len() >= wanted {
@@ -157,7 +162,7 @@ async fn write_segment(
         }
     }
     if holders.is_empty() {
-        let error = last_error.unwrap_or_else(|| core.no_member("takes a repair record"));
+        let error = failed.unwrap_or_else(|| core.no_member("takes a repair record"));
         tracing::warn!(?error, lines = lines.len(), "a repair record cannot be written");
         return Err(error);
     }

@@ -64,17 +64,23 @@ impl Verdicts {
     pub(super) fn of(lines: &[Known], place_of: impl Fn(&str) -> Option<usize>) -> Self {
         let mut verdicts = Self::default();
         let places = |names: &[String]| names.iter().filter_map(|name| place_of(name)).collect();
+        let is_void = |delete: Version| {
+            let mut whats = lines.iter().map(|known| &known.line.what);
+            whats.any(|what| *what == What::Spare { delete })
+        };
         for Known { line, id, settled } in lines {
             if let What::Copy { replaces, .. } = line.what {
                 verdicts.vouched.push((line.version, id.0));
                 verdicts.replacements.extend(replaces.then_some(line.version));
             }
             match &line.what {
+                What::Delete if is_void(line.version) => {}
                 What::Delete if verdicts.tombstone <= Some(line.version) => {
                     verdicts.tombstone = Some(line.version);
                     verdicts.unburied = places(&line.missing);
                 }
                 What::Delete => {}
+                What::Spare { .. } => {}
                 What::Announce => verdicts.announced.extend((!settled).then_some(line.version)),
                 What::Kill { versions } => {
                     verdicts.killed.extend(versions.iter().map(|version| (*version, id.0)));

@@ -94,7 +94,7 @@ impl View {
             known.added = added;
             if is_own {
                 let open = known.open();
-                known.claim();
+                known.claim(lines.iter().map(|line| line.ahead));
                 self.open.fetch_sub(open - known.open(), Ordering::Release);
             }
             return;
@@ -124,8 +124,9 @@ impl View {
         Some(segment)
     }
 
-    /// An announced write of this process came to its end: every member has it, or certainly none. Or it
-    /// is not known what became of it, and the key is to be looked at.
+    /// A call of this process that had written a line ahead came to its end: every member has it, or
+    /// certainly none, or another line tells of it. Or it is not known what became of it, and the key is to
+    /// be looked at.
     pub(super) fn end(&self, key: &ObjectKey, version: Version, is_over: bool) {
         let mut inside = self.lock();
         let ids = inside.keys.get(key).cloned().unwrap_or_default();
@@ -168,9 +169,11 @@ impl View {
         };
         let gone = self.take_from(member, is_gone);
         let lost = gone.into_iter().filter(|segment| was_set_back && segment.is_own);
-        let lines = lost.flat_map(|segment| segment.lines).map(|entry| (*entry.line).clone());
-        // What is under way goes on, and its own call sees to it.
-        lines.filter(|line| line.what != What::Announce).collect()
+        let lines = lost.flat_map(|segment| segment.lines);
+        let lines = lines.filter(|entry| entry.state != State::Over);
+        let again = lines.map(|entry| Line { ahead: false, ..(*entry.line).clone() });
+        // What is announced goes on, and its own call sees to it.
+        again.filter(|line| line.what != What::Announce).collect()
     }
 
     /// A member no longer keeps the segments for which this holds; gives back those that it alone kept,
@@ -258,6 +261,14 @@ impl View {
         self.doubts.contains(key) || has_lines()
     }
 
+    /// The same, but for lines of this version.
+    pub(super) fn is_touched_beside(&self, key: &ObjectKey, version: Version) -> bool {
+        let is_other = |known: &Known| known.line.version != version;
+        let has_lines =
+            || self.known.load(Ordering::Acquire) > 0 && self.lines(key).iter().any(is_other);
+        self.doubts.contains(key) || has_lines()
+    }
+
     /// Marks lines as settled, or as to be looked at again.
     pub(super) fn mark(&self, ids: &[LineId], settled: bool) {
         let mut inside = self.lock();
@@ -288,7 +299,7 @@ impl View {
         let mut open = inside.segments.values().flat_map(|s| &s.lines).filter(|e| e.is_open());
         open.any(|entry| match &entry.line.what {
             What::Copy { on, .. } => !on.iter().any(|name| reachable(name)),
-            What::Announce | What::Delete | What::Kill { .. } => false,
+            What::Announce | What::Delete | What::Kill { .. } | What::Spare { .. } => false,
         })
     }
 
@@ -357,7 +368,7 @@ mod tests {
 
     fn line(key: &str, what: What) -> Line {
         let missing = vec!["a".to_owned()];
-        Line { what, key: ObjectKey::new(key), version: version(1), missing }
+        Line::new(what, &ObjectKey::new(key), version(1), missing)
     }
 
     #[test]
@@ -392,7 +403,7 @@ mod tests {
     fn an_announced_write_holds_its_key_up_until_it_is_over() {
         let view = View::new(2);
         let key = ObjectKey::new("k");
-        view.add(version(5), vec![line("k", What::Announce)], [0]);
+        view.add(version(5), vec![line("k", What::Announce).ahead()], [0]);
         assert!(view.is_pending(&key) && view.pending().is_empty() && view.is_clear());
         view.end(&key, version(2), true);
         assert!(view.is_pending(&key), "that was another one");
@@ -402,7 +413,7 @@ mod tests {
         assert!(finished.len() == 1 && finished[0].2.is_empty());
         view.remove(version(5));
         // One that came to no end, and one of another process, are to be seen to.
-        view.add(version(6), vec![line("k", What::Announce)], [0]);
+        view.add(version(6), vec![line("k", What::Announce).ahead()], [0]);
         view.end(&key, version(1), false);
         view.found(version(7), vec![line("l", What::Announce)], 0);
         assert_eq!(view.pending().len(), 2);

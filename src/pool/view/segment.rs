@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::line::{Line, What};
+use super::super::line::Line;
 
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -32,11 +32,11 @@ pub(super) struct Entry {
 pub(super) enum State {
     /// To be seen to.
     Open,
-    /// Announced by a call of this process that goes on.
+    /// Written ahead by a call of this process that goes on.
     UnderWay,
     /// Every member was seen to be as it should.
     Settled,
-    /// Announced, and come to its end: of no further use to anybody.
+    /// Written ahead, and come to its end: of no further use to anybody.
     Over,
 }
 
@@ -51,16 +51,19 @@ impl Segment {
         let lines = lines.into_iter().map(entry).collect();
         let mut segment = Self { lines, holders, is_own: false, added, settled: Instant::now() };
         if is_own {
-            segment.claim();
+            let ahead: Vec<_> = segment.lines.iter().map(|entry| entry.line.ahead).collect();
+            segment.claim(ahead);
         }
         segment
     }
 
-    /// This process wrote it: it may have read it before it was told so.
-    pub(super) fn claim(&mut self) {
+    /// This process wrote it: it may have read it before it was told so. `ahead`: of each line, whether
+    /// the call that wrote it goes on.
+    pub(super) fn claim(&mut self, ahead: impl IntoIterator<Item = bool>) {
         self.is_own = true;
-        let announced = self.lines.iter_mut().filter(|entry| entry.line.what == What::Announce);
-        announced.filter(|entry| entry.is_open()).for_each(|entry| entry.state = State::UnderWay);
+        let ahead =
+            self.lines.iter_mut().zip(ahead).filter(|(entry, ahead)| *ahead && entry.is_open());
+        ahead.for_each(|(entry, _)| entry.state = State::UnderWay);
     }
 
     /// Lines to be seen to.

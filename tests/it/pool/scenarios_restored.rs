@@ -29,6 +29,8 @@ async fn a_member_restored_from_a_backup_brings_nothing_back() {
         backup.retain(|(name, ..)| *name == key("deleted"));
         pool.delete(&key("deleted"), None).await.expect("a delete is acknowledged");
         create(&*pool, "kept", "newer than the backup").await;
+        // What was written down of the delete is done with.
+        settle(&pool).await;
         drop(pool);
         tokio::time::sleep(away).await;
         let pool = ring.replica();
