@@ -35,9 +35,14 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
+use tikv_jemallocator::Jemalloc;
 
 use crate::report::Report;
 use crate::rows::{Context, Row};
+
+/// That of the service: the histories of pools are small allocations by the million.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Anything that stops the harness itself, as opposed to a finding of it.
 type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -12,6 +12,7 @@ mod quota;
 pub mod ring;
 mod roles;
 mod scenarios;
+mod scenarios_cut_deletes;
 mod scenarios_deaths;
 mod scenarios_doubts;
 mod scenarios_restored;

@@ -29,7 +29,7 @@ impl Process {
         Self { skew: AtomicI64::new(0), left: AtomicI64::new(-1), latency: None }
     }
 
-    /// One whose calls take up to `longest`, as the seed has it.
+    /// One whose calls take up to `longest`, as the seed has it; every second one none at all.
     pub fn slow(seed: u64, longest: Duration) -> Self {
         let latency = Some(Mutex::new((fastrand::Rng::with_seed(seed), longest)));
         Self { latency, ..Self::prompt() }
@@ -50,9 +50,11 @@ impl Process {
             let wait = {
                 let mut latency = latency.lock().unwrap_or_else(PoisonError::into_inner);
                 let longest = latency.1.as_micros() as u64;
-                Duration::from_micros(latency.0.u64(0..=longest))
+                latency.0.bool().then(|| Duration::from_micros(latency.0.u64(0..=longest)))
             };
-            tokio::time::sleep(wait).await;
+            if let Some(wait) = wait {
+                tokio::time::sleep(wait).await;
+            }
         }
         let left =
             self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| match left {

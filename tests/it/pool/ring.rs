@@ -151,7 +151,12 @@ impl Ring {
 
 /// Lets a replica's background work until nothing is left that can be done now.
 pub async fn settle(replica: &Pool) {
-    for _ in 0..50 {
+    settle_within(replica, 50).await;
+}
+
+/// The same, for so many rounds at most: where a member is dark there always is something left.
+pub async fn settle_within(replica: &Pool, rounds: usize) {
+    for _ in 0..rounds {
         if !replica.round().await {
             return;
         }

@@ -24,7 +24,7 @@ use proof_storage::model::{Class, ErrorKind, PoolMode, PutMode, StoreError};
 use proof_storage::pool::{Planted, Pool, Reconcile};
 
 use super::process::Process;
-use super::ring::{NAMESPACE, Ring, key, list, put, read, settle};
+use super::ring::{NAMESPACE, Ring, key, list, put, read, settle_within};
 
 /// Names that are written: few, so that histories meet.
 const KEYS: u64 = 6;
@@ -32,6 +32,9 @@ const KEYS: u64 = 6;
 const LATENCY: Duration = Duration::from_millis(8);
 /// A call that takes longer is one of a process that is dead.
 const DEAD: Duration = Duration::from_secs(60);
+/// Rounds of a repair with everybody well, and with somebody away: so many that a lease runs out.
+const LONG: usize = 50;
+const SHORT: usize = 12;
 /// Longer than the pool waits for what may land late.
 const GRACE: Duration = Duration::from_secs(16 * 60);
 
@@ -598,7 +601,8 @@ impl Trial {
     }
 
     async fn repair(&mut self) {
-        self.settle_all().await;
+        let is_well = self.holding.is_empty() && self.dark.is_empty();
+        self.settle_all(if is_well { LONG } else { SHORT }).await;
         // A tombstone that landed late is known by now, where it can be read.
         if self.holding.is_empty() && self.dark.is_empty() {
             self.expected.values_mut().for_each(|expected| expected.landing.clear());
@@ -623,8 +627,9 @@ impl Trial {
     }
 
     /// All replicas repair at once.
-    async fn settle_all(&self) {
-        join_all(self.replicas.iter().map(|replica| settle(&replica.pool))).await;
+    async fn settle_all(&self, rounds: usize) {
+        let settling = self.replicas.iter().map(|replica| settle_within(&replica.pool, rounds));
+        join_all(settling).await;
     }
 
     /// Heals and repairs everything, and compares all members with what was promised.
@@ -639,7 +644,7 @@ impl Trial {
         }
         self.note("everything is healed".to_owned());
         for _ in 0..3 {
-            self.settle_all().await;
+            self.settle_all(LONG).await;
             tokio::time::sleep(GRACE).await;
         }
         let how = Reconcile { verify_bytes: true, dry_run: false };
@@ -648,7 +653,7 @@ impl Trial {
             return Err(format!("reconcile leaves something: {report:?}"));
         }
         self.corrupt.clear();
-        self.settle_all().await;
+        self.settle_all(LONG).await;
         self.expected.values_mut().for_each(|expected| expected.landing.clear());
         for at in 0..self.replicas.len() {
             self.at = at;
