@@ -236,7 +236,7 @@ mod tests {
         let body = encode(&lines);
         assert_eq!(decode(&body).unwrap(), lines);
         let cut = &body[..body.len() - 3];
-        assert!(decode(cut).unwrap_err().starts_with("line 4"));
+        assert!(decode(cut).unwrap_err().starts_with("line 5"));
         assert_eq!(decode(b"").unwrap(), []);
     }
 

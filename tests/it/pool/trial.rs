@@ -274,20 +274,23 @@ impl Trial {
         let value = self.new_value();
         let pool = self.pool();
         let call = put(&*pool, name, &value, PutMode::Create);
+        let is_home_away = self.course.mode == PoolMode::Fallback && self.dark.contains(&0);
         let Some(result) = self.unless_dead(call).await else {
             self.note(format!("create {name} = {value}: dead"));
-            self.expected(name).break_off(Some(value));
+            let expected = self.expected(name);
+            // As where it failed: nobody could know what the home has, and its line may stand.
+            expected.conflict |= is_home_away && !expected.values.contains(&None);
+            expected.break_off(Some(value));
             return Ok(());
         };
         self.note(format!("create {name} = {value}: {:?}", outcome(&result)));
         let is_dark = !self.dark.is_empty() || !self.holding.is_empty();
         let may_land = !self.holding.is_empty();
-        // What became of an earlier attempt at a home that is away, nobody can know any more.
-        let is_home_away = self.course.mode == PoolMode::Fallback && self.dark.contains(&0);
         let expected = self.expected(name);
         match result {
             Ok(_) => {
                 let was_free = expected.values.contains(&None);
+                // What became of an earlier attempt at a home that is away, nobody can know any more.
                 let is_unknown = is_home_away && expected.values.len() > 1;
                 if !was_free && !is_dark {
                     return Err(format!("{name} was created over {:?}", expected.values));
