@@ -97,9 +97,15 @@ impl Parts {
         let holders = &picture.resolved.holders;
         let mut missing = self.homes().to_vec();
         missing.retain(|home| !holders.contains(home));
-        let is_written_down = picture.lines.iter().any(|known| {
-            matches!(known.line.what, What::Copy { .. })
-                && version_of(winner).is_none_or(|version| known.line.version == version)
+        // One that names none of those who have it says nothing of where it is by now.
+        let is_here =
+            |name: &String| holders.iter().any(|&home| *self.members[home].name == **name);
+        let is_written_down = picture.lines.iter().any(|known| match &known.line.what {
+            What::Copy { on, .. } => {
+                version_of(winner).is_none_or(|version| known.line.version == version)
+                    && on.iter().any(is_here)
+            }
+            What::Announce | What::Delete | What::Kill { .. } | What::Spare { .. } => false,
         });
         // What it took the place of may be where nobody looks until this one is dark.
         let is_needed = !missing.is_empty()

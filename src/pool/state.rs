@@ -86,8 +86,12 @@ impl Verdicts {
                     verdicts.killed.extend(versions.iter().map(|version| (*version, id.0)));
                 }
                 What::Copy { on, .. } if verdicts.written <= Some(line.version) => {
+                    // Lines of one write, one after the other, say all who may have it.
+                    if verdicts.written < Some(line.version) {
+                        verdicts.on.clear();
+                    }
                     verdicts.written = Some(line.version);
-                    verdicts.on = places(on);
+                    verdicts.on.extend(places(on));
                 }
                 What::Copy { .. } => {}
             }

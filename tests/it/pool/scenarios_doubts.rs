@@ -106,3 +106,29 @@ async fn what_nobody_can_read_goes_only_by_a_delete_of_it() {
     assert_eq!(ring.kept(0, "a").await, None);
     create(&*pool, "a", "another").await;
 }
+
+/// A home lost what a line says it has and the other one lacks: by then it was the other way round.
+#[tokio::test(start_paused = true)]
+async fn where_a_proof_is_by_now_is_written_down_whatever_an_older_line_says() {
+    let ring = Ring::new(PoolMode::Mirror, 2);
+    let pool = ring.replica();
+    settle(&pool).await;
+    create(&*pool, "a", "old").await;
+    let etag = pool.head(&key("a")).await.expect("it is there").etag;
+    ring.darken(0);
+    put(&*pool, "a", "text", PutMode::Replace(etag)).await.expect("it is replaced");
+    ring.heal(0);
+    settle(&pool).await;
+    assert_eq!(ring.kept(0, "a").await.as_deref(), Some("text"));
+    // The line stays for a while. A delete that was given up does its work at one home.
+    ring.store(1).delete(&key("a"), None).await.expect("it is deleted there");
+    let taken = put(&*pool, "a", "another", PutMode::Create).await.expect_err("it is taken");
+    assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
+    ring.darken(0);
+    let silent = put(&*pool, "a", "another", PutMode::Create).await.expect_err("it was told so");
+    assert_eq!(silent.kind(), ErrorKind::Unavailable);
+    ring.heal(0);
+    settle(&pool).await;
+    assert_eq!(read(&*pool, "a").await, found("text"));
+    assert_eq!(ring.kept(1, "a").await.as_deref(), Some("text"));
+}

@@ -180,6 +180,8 @@ struct Trial {
     expected: BTreeMap<String, Expected>,
     dark: BTreeSet<usize>,
     holding: BTreeSet<usize>,
+    /// Members that will lose an answer, as far as anybody can tell.
+    losing: BTreeSet<usize>,
     /// Members with wrong bytes, by key.
     corrupt: BTreeSet<(usize, String)>,
     written: u64,
@@ -202,6 +204,7 @@ impl Trial {
             expected: BTreeMap::new(),
             dark: BTreeSet::new(),
             holding: BTreeSet::new(),
+            losing: BTreeSet::new(),
             corrupt: BTreeSet::new(),
             written: 0,
             history: Vec::new(),
@@ -267,6 +270,11 @@ impl Trial {
         if self.is_troubled() || error.class() == Class::Unknown {
             return Ok(());
         }
+        // Where all lose the answer to what is written down first, nothing else is tried.
+        if self.losing.len() == self.course.members && error.kind() == ErrorKind::Unavailable {
+            self.losing.clear();
+            return Ok(());
+        }
         Err(format!("{call} fails though every member is well: {error:?}"))
     }
 
@@ -274,7 +282,9 @@ impl Trial {
         let value = self.new_value();
         let pool = self.pool();
         let call = put(&*pool, name, &value, PutMode::Create);
-        let is_home_away = self.course.mode == PoolMode::Fallback && self.dark.contains(&0);
+        // Its writes are not answered, or nothing is.
+        let is_home_away = self.course.mode == PoolMode::Fallback
+            && (self.dark.contains(&0) || self.holding.contains(&0));
         let Some(result) = self.unless_dead(call).await else {
             self.note(format!("create {name} = {value}: dead"));
             let expected = self.expected(name);
@@ -500,6 +510,7 @@ impl Trial {
                 .unwrap_or(&Operation::Put);
             let fault = Fault::Lose(ErrorKind::Indeterminate);
             self.ring.members[member].inner().script(operation, [fault]);
+            self.losing.insert(member);
             self.note(format!("m{member} will lose the answer to a {operation:?}"));
         }
     }
