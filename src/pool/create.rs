@@ -244,7 +244,7 @@ impl Parts {
     }
 
     /// Whether what is written down deletes this write, which nobody was told of yet.
-    fn is_hidden(&self, write: &Write) -> bool {
+    pub(super) fn is_hidden(&self, write: &Write) -> bool {
         Verdicts::of(&self.view.lines(&write.key), |_| None).kills(Some(write.version()))
     }
 

@@ -8,15 +8,15 @@
 //! Where several homes have it, a line goes ahead of all: should the process die between two of them,
 //! whoever reads the key finds it deleted, whomever it asks. That line ends with the call.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 
-use super::core::Picture;
 use super::line::{Line, What};
 use super::member::Asked;
 use super::parts::Parts;
 use super::state::{Sight, version_of};
+use super::view::View;
 use crate::model::{Class, ETag, ErrorKind, ObjectKey, StoreError, Version};
 
 /// What is written down before something is deleted at the first of several homes.
@@ -39,10 +39,23 @@ struct Answers {
 }
 
 impl Answers {
-    /// Whether nothing was deleted anywhere, nor will be.
+    /// Whether every member refused it for good: nothing was deleted anywhere, nor will be.
     fn is_refused(&self) -> bool {
-        let is_certain = |(_, error): &(usize, StoreError)| error.class() != Class::Unknown;
-        self.confirmed == 0 && self.failed.iter().all(is_certain)
+        let is_answer = |(_, error): &(usize, StoreError)| error.class() == Class::Answer;
+        self.confirmed == 0 && self.failed.iter().all(is_answer)
+    }
+}
+
+/// Lines ahead of a call: should it break off, they are to be seen to.
+struct UnderWay<'a> {
+    view: &'a View,
+    keys: &'a [ObjectKey],
+    version: Version,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.keys.iter().for_each(|key| self.view.end(key, self.version, false));
     }
 }
 
@@ -90,13 +103,30 @@ impl Parts {
 
     /// Deletes keys whatever is there, answers in their order.
     async fn delete_all(&self, keys: Vec<ObjectKey>) -> Vec<Result<Option<bool>, StoreError>> {
+        // One that is named twice is deleted once: two answers could say two things of it.
+        let distinct: BTreeSet<&ObjectKey> = keys.iter().collect();
+        if distinct.len() < keys.len() {
+            let distinct: Vec<ObjectKey> = distinct.into_iter().cloned().collect();
+            let results = self.delete_distinct(&distinct).await;
+            let results: BTreeMap<_, _> = distinct.iter().zip(results).collect();
+            let mut told = BTreeSet::new();
+            let answer = |key| -> Result<Option<bool>, StoreError> {
+                let existed = results[key].clone()?;
+                Ok(if told.insert(key) { existed } else { Some(false) })
+            };
+            return keys.iter().map(answer).collect();
+        }
+        self.delete_distinct(&keys).await
+    }
+
+    async fn delete_distinct(&self, keys: &[ObjectKey]) -> Vec<Result<Option<bool>, StoreError>> {
         // Below whatever is written once this has begun.
         let version = self.clock.next();
-        let distinct: BTreeSet<&ObjectKey> = keys.iter().collect();
-        let line = |key| Line::new(What::Delete, key, version, Vec::new());
-        let ahead = self.go_ahead(distinct.into_iter().map(line)).await;
+        let lines = keys.iter().map(|key| Line::new(What::Delete, key, version, Vec::new()));
+        let ahead = self.go_ahead(lines).await;
+        let _under_way = UnderWay { view: &self.view, keys, version };
         let everywhere =
-            join_all((0..self.members.len()).map(|place| self.delete_many_at(place, &keys))).await;
+            join_all((0..self.members.len()).map(|place| self.delete_many_at(place, keys))).await;
         let mut answers: Vec<Answers> = keys.iter().map(|_| Answers::default()).collect();
         for (place, results) in everywhere.into_iter().enumerate() {
             for (answers, result) in answers.iter_mut().zip(results) {
@@ -109,16 +139,17 @@ impl Parts {
                 }
             }
         }
-        self.conclude(&keys, version, answers, ahead).await
+        self.conclude(keys, version, answers, ahead).await
     }
 
     /// Writes lines ahead of a delete. That they cannot be is no reason not to delete: of a full member
     /// nobody could free anything.
     async fn go_ahead(&self, lines: impl Iterator<Item = Line>) -> Ahead {
-        if self.homes().len() < 2 {
+        let lines: Vec<Line> = lines.map(Line::ahead).collect();
+        if self.homes().len() < 2 || lines.is_empty() {
             return Ahead::Nothing;
         }
-        match self.write_down(lines.map(Line::ahead).collect()).await {
+        match self.write_down(lines).await {
             Ok(()) => Ahead::Written,
             Err(error) if error.class() == Class::Unknown => Ahead::Doubtful,
             Err(_) => Ahead::Nothing,
@@ -185,9 +216,10 @@ impl Parts {
         let seen = seen.map(|seen| What::Kill { versions: vec![seen] });
         let seen = seen.map(|what| Line::new(what, &key, version, Vec::new()));
         let ahead = self.go_ahead(seen).await;
+        let _under_way = UnderWay { view: &self.view, keys: std::slice::from_ref(&key), version };
         // The first holder decides between racing calls.
         if let Err(error) = self.delete_at(first, &key, Some(&meta.etag)).await {
-            return Err(self.spared(&key, version, &picture, ahead, error).await);
+            return Err(self.spared(&key, version, ahead, error).await);
         }
         let mut answers = Answers { confirmed: 1, existed: vec![Some(true)], failed: Vec::new() };
         let others = (0..self.members.len()).filter(|place| *place != first).map(|place| {
@@ -209,41 +241,43 @@ impl Parts {
                 Err(error) => answers.failed.push((place, error)),
             }
         }
-        let mut results = self.conclude(&[key], version, vec![answers], ahead).await;
+        let mut results =
+            self.conclude(std::slice::from_ref(&key), version, vec![answers], ahead).await;
         results.pop().unwrap_or(Ok(None))
     }
 
     /// What is answered where the member that decides did not delete a version that a line ahead says is
-    /// gone: that is taken back, where it is certain.
+    /// gone: that is taken back, where it was refused for good.
     async fn spared(
         &self,
         key: &ObjectKey,
         version: Version,
-        picture: &Picture,
         ahead: Ahead,
         error: StoreError,
     ) -> StoreError {
-        if error.class() == Class::Unknown {
-            self.in_doubt(key, version, true);
-            self.view.end(key, version, false);
-            return error;
-        }
-        if ahead == Ahead::Nothing {
-            return error;
-        }
-        let stamp = self.stamp_of(picture.winner());
-        let line = self.copy_line(key, stamp, &picture.resolved.holders, Vec::new());
-        match self.write_down(vec![line]).await {
-            Ok(()) => {
-                self.view.end(key, version, true);
-                error
-            }
-            Err(cause) => {
+        if ahead == Ahead::Nothing || error.class() == Class::Unknown {
+            if error.class() == Class::Unknown {
                 self.in_doubt(key, version, true);
-                self.view.end(key, version, false);
+            }
+            return error;
+        }
+        if error.class() == Class::Failed {
+            // It is asked again in the background: what is written down will come to pass.
+            self.in_doubt(key, version, true);
+            return self.not_buried(error);
+        }
+        match self.write_down(vec![self.spare_line(key, version)]).await {
+            Ok(()) => error,
+            Err(cause) => {
+                self.in_doubt(key, self.clock.next(), true);
                 self.not_buried(cause)
             }
         }
+    }
+
+    /// Takes back a line that went ahead. Its version is above that one's, so that it goes after that.
+    fn spare_line(&self, key: &ObjectKey, delete: Version) -> Line {
+        Line::new(What::Spare { delete }, key, self.clock.next(), Vec::new())
     }
 
     /// Writes tombstones where they are needed, and answers.
@@ -268,9 +302,7 @@ impl Parts {
                 lines.push(Line::new(What::Delete, key, version, missing));
             }
             if ahead != Ahead::Nothing && answers.is_refused() && spared.insert(key) {
-                // Above the line that it takes back, so that it goes after that.
-                let what = What::Spare { delete: version };
-                lines.push(Line::new(what, key, self.clock.next(), Vec::new()));
+                lines.push(self.spare_line(key, version));
             }
         }
         let noted = if lines.is_empty() { Ok(()) } else { self.write_down(lines).await };
@@ -279,7 +311,10 @@ impl Parts {
                 noted.clone().map_err(|cause| self.not_buried(cause))
             } else if answers.confirmed == 0 {
                 let errors: Vec<_> = answers.failed.into_iter().map(|(_, error)| error).collect();
-                Err(self.failure(&errors))
+                let failure = self.failure(&errors);
+                // What stands ahead is carried to its end, once a member does it that could not.
+                let stands = ahead != Ahead::Nothing && !spared.contains(key);
+                Err(if stands { self.not_buried(failure) } else { failure })
             } else if buried.contains(key) {
                 noted.clone().map_err(|cause| self.not_buried(cause))
             } else {
@@ -293,7 +328,8 @@ impl Parts {
                 let version = if is_spared { self.clock.next() } else { version };
                 self.in_doubt(key, version, true);
             }
-            self.view.end(key, version, !is_doubtful);
+            // A line that was taken back has to be known until both are gone.
+            self.view.end(key, version, !is_doubtful && !spared.contains(key));
             result.map(|()| existed(&answers.existed))
         };
         keys.iter().zip(answers).map(answer).collect()

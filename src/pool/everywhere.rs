@@ -102,6 +102,11 @@ impl Parts {
         match decision {
             Decision::Won => {
                 drop(arriving);
+                if self.is_hidden(&write) {
+                    // By a delete that began after this did and is under way: it is the earlier one.
+                    let Write { key, payload, attributes } = write;
+                    return self.rewrite(&key, payload, attributes, PutMode::Create).await;
+                }
                 self.won(write, &homes, outcomes).await
             }
             Decision::Lost(error) => {

@@ -289,6 +289,7 @@ impl Parts {
     fn is_above_a_tombstone(&self, known: &Known) -> bool {
         let version = known.line.version;
         let hides = |other: &Known| match &other.line.what {
+            What::Delete | What::Kill { .. } if known.line.what.spares(other.line.version) => true,
             What::Delete => other.line.version < version,
             // A later one does not count against it.
             What::Kill { versions } => other.id.0 < known.id.0 && versions.contains(&version),

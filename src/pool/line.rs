@@ -59,17 +59,22 @@ pub(super) enum What {
     /// Copies of exactly these versions are: attempts that failed and may land late, or what was to be
     /// deleted if it still is there.
     Kill {
-        /// Of the attempts.
+        /// Of the copies.
         versions: Vec<Version>,
     },
-    /// Every member refused a delete whose tombstone was written ahead: that one does not count.
+    /// Every member refused a delete for good of which a line had gone ahead: that one does not count.
     Spare {
-        /// Of the tombstone.
+        /// Of that line.
         delete: Version,
     },
 }
 
 impl What {
+    /// Whether it takes back the line of a delete.
+    pub(super) fn spares(&self, of: Version) -> bool {
+        *self == Self::Spare { delete: of }
+    }
+
     /// Whether it tells of copies that do not count, as long as it is known.
     pub(super) fn takes_away(&self) -> bool {
         matches!(self, Self::Delete | Self::Kill { .. })

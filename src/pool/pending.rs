@@ -12,7 +12,8 @@ use crate::model::{ErrorKind, ObjectKey, StoreError};
 
 /// Looks at a key that is being written, before the caller is told.
 const ATTEMPTS: usize = 8;
-/// Looks after which this process's own writers are kept from coming in between.
+/// Looks after which this process's own writers are kept from coming in between; and members that have it
+/// and do not give it are not asked any more.
 const FREE_ATTEMPTS: usize = 3;
 /// Longest wait for a writer that is under way: it may be waiting for a member that is silent.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -44,14 +45,21 @@ impl Parts {
             };
             let mut holders = picture.resolved.holders.clone();
             holders.sort_by_key(|&place| self.errands.is_suspect(key, place));
+            let mut was_overtaken = false;
             for place in holders {
                 match ask(place).await {
                     Ok(found) if version_of(found.meta()) == winner => return Ok((place, found)),
                     // Another write came in between.
-                    Ok(_) => {}
+                    Ok(_) => was_overtaken = true,
                     Err(error) if is_final(&error) => return Err(error),
-                    Err(error) => last = Some(error),
+                    Err(error) => {
+                        was_overtaken |= error.kind() == ErrorKind::NotFound;
+                        last = Some(error);
+                    }
                 }
+            }
+            if attempt >= FREE_ATTEMPTS && !was_overtaken {
+                break;
             }
         }
         match last {

@@ -115,10 +115,8 @@ struct Where {
 impl Where {
     fn of(core: &Core, line: &Line) -> Self {
         let beside = match line.what {
-            What::Copy { .. } => core.view.buried_at(&line.key),
-            What::Announce | What::Delete | What::Kill { .. } | What::Spare { .. } => {
-                BTreeSet::new()
-            }
+            What::Copy { .. } | What::Spare { .. } => core.view.buried_at(&line.key),
+            What::Announce | What::Delete | What::Kill { .. } => BTreeSet::new(),
         };
         Self { missing: line.missing.iter().cloned().collect(), beside }
     }

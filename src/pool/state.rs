@@ -63,10 +63,12 @@ pub(super) struct Verdicts {
 impl Verdicts {
     pub(super) fn of(lines: &[Known], place_of: impl Fn(&str) -> Option<usize>) -> Self {
         let mut verdicts = Self::default();
-        let places = |names: &[String]| names.iter().filter_map(|name| place_of(name)).collect();
+        let places = |names: &[String]| -> Vec<usize> {
+            names.iter().filter_map(|name| place_of(name)).collect()
+        };
         let is_void = |delete: Version| {
             let mut whats = lines.iter().map(|known| &known.line.what);
-            whats.any(|what| *what == What::Spare { delete })
+            whats.any(|what| what.spares(delete))
         };
         for Known { line, id, settled } in lines {
             if let What::Copy { replaces, .. } = line.what {
@@ -74,10 +76,14 @@ impl Verdicts {
                 verdicts.replacements.extend(replaces.then_some(line.version));
             }
             match &line.what {
-                What::Delete if is_void(line.version) => {}
+                What::Delete | What::Kill { .. } if is_void(line.version) => {}
                 What::Delete if verdicts.tombstone <= Some(line.version) => {
+                    // One that went ahead names nobody.
+                    if verdicts.tombstone < Some(line.version) {
+                        verdicts.unburied.clear();
+                    }
                     verdicts.tombstone = Some(line.version);
-                    verdicts.unburied = places(&line.missing);
+                    verdicts.unburied.extend(places(&line.missing));
                 }
                 What::Delete => {}
                 What::Spare { .. } => {}

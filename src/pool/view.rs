@@ -245,10 +245,10 @@ impl View {
         ids.iter().filter_map(known).collect()
     }
 
-    /// Members that keep tombstones of a key.
+    /// Members that keep tombstones of a key, or of versions of it.
     pub(super) fn buried_at(&self, key: &ObjectKey) -> BTreeSet<usize> {
-        let is_delete = |known: &Known| matches!(known.line.what, What::Delete);
-        let tombstones = self.lines(key).into_iter().filter(is_delete);
+        let takes_away = |known: &Known| known.line.what.takes_away();
+        let tombstones = self.lines(key).into_iter().filter(takes_away);
         let inside = self.lock();
         let segments = tombstones.filter_map(|known| inside.segments.get(&known.id.0));
         segments.flat_map(|segment| segment.holders.iter().copied()).collect()

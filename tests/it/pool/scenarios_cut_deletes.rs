@@ -129,57 +129,132 @@ async fn without_the_line_ahead_it_does() {
 #[tokio::test(start_paused = true)]
 async fn the_line_goes_with_the_delete() {
     for how in WAYS {
-        let ring = Ring::new(PoolMode::Mirror, 2);
-        let pool = ring.replica();
-        settle(&pool).await;
-        create(&*pool, "a", "text").await;
-        create(&*pool, "b", "other").await;
+        let (ring, pool) = with_two_proofs().await;
         assert_eq!(delete(&pool, how).await, Ok(()));
         assert_eq!(pool.status().repairs_pending, 0, "{how:?}");
         create(&*pool, "a", "again").await;
         settle(&pool).await;
-        let records = ring.names(0, RECORDS).await;
-        assert!(!records.iter().any(|name| name.contains("/repair/")), "{how:?}: {records:?}");
+        assert!(!has_lines(&ring).await, "{how:?}");
         assert_eq!(read(&*pool, "a").await.as_deref(), Ok("again"));
     }
 }
 
-/// Members that take records and let nobody delete.
+/// From now on all members answer so to every delete, and take records.
+fn refuse_deletes(ring: &Ring, kind: ErrorKind) {
+    let fault = Fault::Refuse(kind);
+    let refuse = |operation| Chance { operation, fault, probability: 1.0 };
+    for member in &ring.members {
+        member.inner().set_chances([Operation::Delete, Operation::DeleteMany].map(refuse));
+    }
+}
+
+async fn with_two_proofs() -> (Ring, Arc<Pool>) {
+    let ring = Ring::new(PoolMode::Mirror, 2);
+    let pool = ring.replica();
+    settle(&pool).await;
+    create(&*pool, "a", "text").await;
+    create(&*pool, "b", "other").await;
+    (ring, pool)
+}
+
+async fn has_lines(ring: &Ring) -> bool {
+    let records = [ring.names(0, RECORDS).await, ring.names(1, RECORDS).await].concat();
+    records.iter().any(|name| name.contains("/repair/"))
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_every_member_refuses_to_delete_stays() {
     for how in WAYS {
-        let ring = Ring::new(PoolMode::Mirror, 2);
-        let pool = ring.replica();
-        settle(&pool).await;
-        create(&*pool, "a", "text").await;
-        create(&*pool, "b", "other").await;
-        for member in 0..2 {
-            let refuse = |operation| {
-                let fault = Fault::Refuse(ErrorKind::AccessDenied);
-                Chance { operation, fault, probability: 1.0 }
-            };
-            let deletes = [Operation::Delete, Operation::DeleteMany].map(refuse);
-            ring.members[member].inner().set_chances(deletes);
+        // For a while, or for good: then the lines cannot be removed either.
+        for is_healed in [true, false] {
+            let (ring, pool) = with_two_proofs().await;
+            refuse_deletes(&ring, ErrorKind::AccessDenied);
+            let (kind, _) = delete(&pool, how).await.expect_err("nobody deletes");
+            assert_ne!(kind, ErrorKind::Indeterminate, "{how:?}: it certainly was not");
+            assert_eq!(read(&*pool, "a").await.as_deref(), Ok("text"), "{how:?}");
+            if is_healed {
+                (0..2).for_each(|member| ring.heal(member));
+            }
+            // Whoever repairs now, with or without what this process remembers, deletes nothing.
+            for _ in 0..4 {
+                let another = ring.replica();
+                for replica in [&another, &pool] {
+                    settle(replica).await;
+                    assert_eq!(read(&**replica, "a").await.as_deref(), Ok("text"), "{how:?}");
+                    tokio::time::sleep(Duration::from_secs(20 * 60)).await;
+                    settle(replica).await;
+                }
+            }
+            (0..2).for_each(|member| ring.heal(member));
+            for _ in 0..3 {
+                settle(&pool).await;
+                tokio::time::sleep(Duration::from_secs(20 * 60)).await;
+            }
+            assert_eq!(read(&*pool, "a").await.as_deref(), Ok("text"), "{how:?}");
+            let both = (ring.kept(0, "a").await, ring.kept(1, "a").await);
+            assert_eq!(both, (Some("text".to_owned()), Some("text".to_owned())), "{how:?}");
+            assert!(!has_lines(&ring).await, "{how:?}");
         }
-        let (_, class) = delete(&pool, how).await.expect_err("nobody deletes");
-        assert_ne!(class, Class::Unknown, "{how:?}: it certainly was not");
-        assert_eq!(read(&*pool, "a").await.as_deref(), Ok("text"), "{how:?}");
-        let another = ring.replica();
-        for member in 0..2 {
-            ring.heal(member);
-        }
-        // Whoever repairs now, with or without what this process remembers, deletes nothing.
-        for replica in [&another, &pool, &another] {
-            settle(replica).await;
-            tokio::time::sleep(Duration::from_secs(20 * 60)).await;
-            settle(replica).await;
-            assert_eq!(read(&**replica, "a").await.as_deref(), Ok("text"), "{how:?}");
-        }
-        let both = (ring.kept(0, "a").await, ring.kept(1, "a").await);
-        assert_eq!(both, (Some("text".to_owned()), Some("text".to_owned())), "{how:?}");
-        let records = ring.names(0, RECORDS).await;
-        assert!(!records.iter().any(|name| name.contains("/repair/")), "{how:?}: {records:?}");
     }
+}
+
+/// They would have done it a moment later: what is written down is carried to its end.
+#[tokio::test(start_paused = true)]
+async fn what_no_member_could_delete_just_then_may_be_deleted() {
+    for how in WAYS {
+        let (ring, pool) = with_two_proofs().await;
+        refuse_deletes(&ring, ErrorKind::Unavailable);
+        let (_, class) = delete(&pool, how).await.expect_err("nobody could");
+        assert_eq!(class, Class::Unknown, "{how:?}");
+        (0..2).for_each(|member| ring.heal(member));
+        let seen = read(&*pool, "a").await;
+        settle(&pool).await;
+        let another = ring.replica();
+        settle(&another).await;
+        for replica in [&pool, &another] {
+            assert_eq!(read(&**replica, "a").await, seen, "{how:?}: what was seen stays");
+        }
+        assert_eq!(ring.kept(0, "a").await, ring.kept(1, "a").await, "{how:?}");
+    }
+}
+
+/// Its version is older than the delete that began after it and ended before it.
+#[tokio::test(start_paused = true)]
+async fn a_create_that_ends_after_a_delete_is_there() {
+    let (ring, pool) = with_two_proofs().await;
+    for member in &ring.members {
+        let delay = Fault::Delay(Duration::from_millis(200));
+        member.inner().script(Operation::Put, [delay]);
+    }
+    let (writer, text) = (Arc::clone(&pool), "slow");
+    let creating = tokio::spawn(async move { create(&*writer, "c", text).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for member in &ring.members {
+        let delay = Fault::Delay(Duration::from_millis(500));
+        member.inner().script(Operation::Delete, [delay]);
+    }
+    let deleter = Arc::clone(&pool);
+    let deleting = tokio::spawn(async move { deleter.delete(&key("c"), None).await });
+    creating.await.expect("it is created");
+    // Its delete is still under way, and may yet do its work.
+    deleting.await.expect("no panic").expect("it is deleted");
+    let seen = read(&*pool, "c").await;
+    settle(&pool).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(read(&*pool, "c").await, seen);
+    assert_eq!(ring.kept(0, "c").await, ring.kept(1, "c").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_named_twice_is_deleted_once() {
+    let (ring, pool) = with_two_proofs().await;
+    // The first answer of a member is of the whole call.
+    let results = pool.delete_many(&[key("a"), key("b"), key("a")]).await;
+    let existed: Vec<_> = results.into_iter().map(|result| result.expect("deleted")).collect();
+    assert_eq!(existed, [Some(true), Some(true), Some(false)]);
+    settle(&pool).await;
+    assert_eq!((ring.kept(0, "a").await, ring.kept(1, "a").await), (None, None));
+    assert!(!has_lines(&ring).await);
 }
 
 /// A member that takes no record (it is full) still lets what is there be deleted.
