@@ -1,6 +1,7 @@
 //! Puts the parts together: the one place that sees them all.
 
 mod audit;
+mod command;
 mod descriptors;
 mod doctor;
 mod member;

@@ -53,10 +53,11 @@ fn open_beside(log: Stream, config: &Config, metrics: &Metrics) -> Result<Audit,
 
 /// The line of a start: from here on there are changes.
 pub(super) fn start(audit: &Audit) {
-    let start = Entry::of_service(Action::Start)
-        .with("version", env!("CARGO_PKG_VERSION"))
-        .with("pid", std::process::id());
-    drop(audit.submit(vec![start]));
+    drop(audit.submit(vec![of_this_process(Entry::of_service(Action::Start))]));
+}
+
+fn of_this_process(start: Entry) -> Entry {
+    start.with("version", env!("CARGO_PKG_VERSION")).with("pid", std::process::id())
 }
 
 /// The line of a stop, and the end of the log.
@@ -69,10 +70,7 @@ pub(super) async fn stop(audit: &Audit) {
 /// be changed, but for where changes go on without lines.
 pub(super) async fn of_command(config: &Config, name: &str) -> Result<Audit, StartError> {
     let audit = open_beside(Stream::stderr(), config, &Metrics::new())?;
-    let start = Entry::of_command(Action::Start)
-        .with("command", name)
-        .with("version", env!("CARGO_PKG_VERSION"))
-        .with("pid", std::process::id());
+    let start = of_this_process(Entry::of_command(Action::Start)).with("command", name);
     match audit.submit(vec![start]).written().await {
         Err(Unwritten) if audit.must_be_written() => {
             audit.close().await;

@@ -1,12 +1,11 @@
 //! Compares the members of the configured pool, without serving.
 
-use super::store::Store;
-use super::{SPOOL_FOLDER, StartError, audit, create_folder};
-use crate::audit::{Action, Audit, Entry, Outcome};
+use super::command::{self, Opened};
+use super::{StartError, audit};
+use crate::audit::{Action, Entry, Outcome};
 use crate::config::Config;
 use crate::model::StoreError;
 use crate::pool::{Reconcile, ReconcileReport};
-use crate::telemetry::Metrics;
 
 /// Why nothing was compared.
 #[derive(Debug, thiserror::Error)]
@@ -34,22 +33,7 @@ pub async fn reconcile(config: &Config, how: Reconcile) -> Result<ReconcileRepor
     if config.backends.len() < 2 {
         return Err(ReconcileError::Single);
     }
-    let data_dir = &config.storage.data_dir;
-    create_folder(data_dir)?;
-    let spool_folder = data_dir.join(SPOOL_FOLDER);
-    let store = Store::open(config, &spool_folder, &Metrics::new()).await?;
-    let log = match create_folder(&spool_folder) {
-        Ok(()) if how.dry_run => Ok(Audit::off()),
-        Ok(()) => audit::of_command(config, "reconcile").await,
-        Err(error) => Err(error),
-    };
-    let log = match log {
-        Ok(log) => log,
-        Err(error) => {
-            store.close().await;
-            return Err(error.into());
-        }
-    };
+    let Opened { store, log, .. } = command::open(config, "reconcile", how.dry_run).await?;
     let compared = store.reconcile(how).await;
     store.close().await;
     let compared = compared.ok_or(ReconcileError::Single)?.map_err(ReconcileError::Store);

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::store::Store;
-use super::{SPOOL_FOLDER, StartError, audit, create_folder, holds, policy};
+use super::command::{self, Opened};
+use super::{StartError, audit, holds, policy};
 use crate::audit::{Action, Audit, Entry, Outcome};
 use crate::config::Config;
-use crate::telemetry::Metrics;
 use crate::vault::{Rewrapped, Vault, VaultError};
 
 /// Until the service tries again where the store did not answer; doubles up to the second.
@@ -53,22 +52,7 @@ pub async fn rekey(
     how: Rekey,
     stop: impl Future<Output = ()>,
 ) -> Result<(Rewrapped, Result<(), RekeyError>), StartError> {
-    let data_dir = &config.storage.data_dir;
-    create_folder(data_dir)?;
-    let spool_folder = data_dir.join(SPOOL_FOLDER);
-    let store = Store::open(config, &spool_folder, &Metrics::new()).await?;
-    let log = match create_folder(&spool_folder) {
-        Ok(()) if how.dry_run => Ok(Audit::off()),
-        Ok(()) => audit::of_command(config, "rekey").await,
-        Err(error) => Err(error),
-    };
-    let log = match log {
-        Ok(log) => log,
-        Err(error) => {
-            store.close().await;
-            return Err(error);
-        }
-    };
+    let Opened { store, spool_folder, log } = command::open(config, "rekey", how.dry_run).await?;
     store.learn_now().await;
     let alone = how.alone || store.is_embedded();
     let holds = store.seen_by(holds(config));

@@ -16,7 +16,7 @@ use super::line::{Line, What};
 use super::member::Asked;
 use super::parts::Parts;
 use super::state::{Sight, version_of};
-use super::view::View;
+use super::view::UnderWay;
 use crate::model::{Class, ETag, ErrorKind, ObjectKey, StoreError, Version};
 
 /// What is written down before something is deleted at the first of several homes.
@@ -43,19 +43,6 @@ impl Answers {
     fn is_refused(&self) -> bool {
         let is_answer = |(_, error): &(usize, StoreError)| error.class() == Class::Answer;
         self.confirmed == 0 && self.failed.iter().all(is_answer)
-    }
-}
-
-/// Lines ahead of a call: should it break off, they are to be seen to.
-struct UnderWay<'a> {
-    view: &'a View,
-    keys: &'a [ObjectKey],
-    version: Version,
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.keys.iter().for_each(|key| self.view.end(key, self.version, false));
     }
 }
 
@@ -297,11 +284,13 @@ impl Parts {
         let (mut buried, mut spared) = (BTreeSet::new(), BTreeSet::new());
         for (key, answers) in keys.iter().zip(&answers) {
             let needed = answers.confirmed > 0 && !(is_read && is_clear(answers, key));
-            if needed && buried.insert(key) {
+            if needed {
+                buried.insert(key);
                 let missing = self.names(answers.failed.iter().map(|(place, _)| *place));
                 lines.push(Line::new(What::Delete, key, version, missing));
             }
-            if ahead != Ahead::Nothing && answers.is_refused() && spared.insert(key) {
+            if ahead != Ahead::Nothing && answers.is_refused() {
+                spared.insert(key);
                 lines.push(self.spare_line(key, version));
             }
         }
@@ -329,7 +318,9 @@ impl Parts {
                 self.in_doubt(key, version, true);
             }
             // A line that was taken back has to be known until both are gone.
-            self.view.end(key, version, !is_doubtful && !spared.contains(key));
+            if !is_doubtful && !spared.contains(key) {
+                self.view.end(key, version, true);
+            }
             result.map(|()| existed(&answers.existed))
         };
         keys.iter().zip(answers).map(answer).collect()

@@ -14,7 +14,7 @@ use super::line::{Line, What};
 use super::member::is_race;
 use super::parts::Parts;
 use super::state::Sight;
-use super::view::View;
+use super::view::UnderWay;
 use crate::model::{
     Attributes, Class, ErrorKind, ObjectKey, Payload, PoolMode, PutMode, StoreError, Stored,
     Version,
@@ -31,21 +31,6 @@ enum Attempt {
     Raced(StoreError),
     /// Nobody took it.
     Failed(StoreError),
-}
-
-/// Held while an announced write is under way.
-struct Announced<'a> {
-    view: &'a View,
-    key: &'a ObjectKey,
-    version: Version,
-    /// Whether it is known what every home has.
-    is_over: bool,
-}
-
-impl Drop for Announced<'_> {
-    fn drop(&mut self) {
-        self.view.end(self.key, self.version, self.is_over);
-    }
 }
 
 impl Parts {
@@ -69,8 +54,9 @@ impl Parts {
             }
             let attributes = self.stamped(attributes.clone(), mode == PutMode::Create);
             let write = Write { key: key.clone(), payload: payload.clone(), attributes };
-            let mut announced = self.announce(&picture, key, write.version()).await?;
-            let mut end = |is_over| announced.iter_mut().for_each(|write| write.is_over = is_over);
+            let announced = self.announce(&picture, key, write.version()).await?;
+            // Whether it is known what every home has.
+            let end = |is_over| announced.iter().filter(|_| is_over).for_each(UnderWay::over);
             let mut tried = Tried::new();
             let attempt = self.first(&picture, &write, &mut tried).await;
             let is_doubtful = tried.iter().any(|(_, error)| error.class() == Class::Unknown);
@@ -114,7 +100,7 @@ impl Parts {
         picture: &Picture,
         key: &'a ObjectKey,
         version: Version,
-    ) -> Result<Option<Announced<'a>>, StoreError> {
+    ) -> Result<Option<UnderWay<'a>>, StoreError> {
         let homes = self.homes();
         let is_beside =
             |(place, sight): (usize, &Sight)| sight.copy().is_some() && !homes.contains(&place);
@@ -127,7 +113,7 @@ impl Parts {
             let error = self.no_member("takes a repair record: nothing was written");
             error.with_source(cause)
         })?;
-        Ok(Some(Announced { view: &self.view, key, version, is_over: false }))
+        Ok(Some(UnderWay { view: &self.view, keys: std::slice::from_ref(key), version }))
     }
 
     /// Compares the caller's condition with what is there.

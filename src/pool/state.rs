@@ -85,8 +85,7 @@ impl Verdicts {
                     verdicts.tombstone = Some(line.version);
                     verdicts.unburied.extend(places(&line.missing));
                 }
-                What::Delete => {}
-                What::Spare { .. } => {}
+                What::Delete | What::Spare { .. } => {}
                 What::Announce => verdicts.announced.extend((!settled).then_some(line.version)),
                 What::Kill { versions } => {
                     verdicts.killed.extend(versions.iter().map(|version| (*version, id.0)));

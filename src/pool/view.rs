@@ -34,6 +34,28 @@ pub(super) struct View {
     pub(super) doubts: Doubts,
 }
 
+/// A call with lines ahead of it: what of them is not over when it ends, or breaks off, is to be seen to.
+#[derive(Debug)]
+pub(super) struct UnderWay<'a> {
+    pub(super) view: &'a View,
+    pub(super) keys: &'a [ObjectKey],
+    /// Of the lines.
+    pub(super) version: Version,
+}
+
+impl UnderWay<'_> {
+    /// It is known what every member has.
+    pub(super) fn over(&self) {
+        self.keys.iter().for_each(|key| self.view.end(key, self.version, true));
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.keys.iter().for_each(|key| self.view.end(key, self.version, false));
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inside {
     segments: BTreeMap<Version, Segment>,
@@ -230,12 +252,14 @@ impl View {
     /// deleted so lately that an older write may still land, or has an attempt in doubt.
     pub(super) fn is_pending(&self, key: &ObjectKey) -> bool {
         let is_open = |known: &Known| !known.settled || known.line.what.takes_away();
-        self.doubts.contains(key)
-            || (self.known.load(Ordering::Acquire) > 0 && self.lines(key).iter().any(is_open))
+        self.doubts.contains(key) || self.lines(key).iter().any(is_open)
     }
 
     /// All lines of a key, settled ones too.
     pub(super) fn lines(&self, key: &ObjectKey) -> Vec<Known> {
+        if self.known.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
         let inside = self.lock();
         let Some(ids) = inside.keys.get(key) else { return Vec::new() };
         let known = |id: &LineId| {
@@ -264,9 +288,7 @@ impl View {
     /// The same, but for lines of this version.
     pub(super) fn is_touched_beside(&self, key: &ObjectKey, version: Version) -> bool {
         let is_other = |known: &Known| known.line.version != version;
-        let has_lines =
-            || self.known.load(Ordering::Acquire) > 0 && self.lines(key).iter().any(is_other);
-        self.doubts.contains(key) || has_lines()
+        self.doubts.contains(key) || self.lines(key).iter().any(is_other)
     }
 
     /// Marks lines as settled, or as to be looked at again.
